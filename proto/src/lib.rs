@@ -1,1 +1,28 @@
-//! See the crate's description in Cargo.toml; its modules land one by one.
+//! What an auditor must trust to verify Jurat's promises, and nothing else.
+//!
+//! Notes, keys, checkpoints, cosignatures, the Merkle tree, its proofs and its tiles: bytes in,
+//! a typed value or an exact reason out. There is no I/O here, no clock, no randomness and no
+//! task; time is an argument. Nothing in this crate panics on input, and every parser accepts
+//! only the one canonical form of a value.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`hash`] | SHA-256 as RFC 6962 uses it: leaf hashes, node hashes, the empty root |
+//! | [`tree`] | tree sizes, leaf indices, tree heads, and the right frontier of a growing tree |
+//! | [`proof`] | inclusion, consistency and subtree proofs: made and verified |
+//! | [`tile`] | the tree as static files: tiles, entry bundles, their paths |
+//! | [`base64`], [`hex`], [`decimal`] | the three text encodings of the formats, canonical only |
+
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod base64;
+pub mod decimal;
+pub mod hash;
+pub mod hex;
+pub mod proof;
+pub mod tile;
+pub mod tree;

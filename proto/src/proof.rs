@@ -1,0 +1,1 @@
+//! Inclusion, consistency and subtree proofs.
