@@ -11,6 +11,10 @@
 //! | [`tree`] | tree sizes, leaf indices, tree heads, and the right frontier of a growing tree |
 //! | [`proof`] | inclusion, consistency and subtree proofs: made and verified |
 //! | [`tile`] | the tree as static files: tiles, entry bundles, their paths |
+//! | [`note`] | signed notes: a text and the signature lines under it |
+//! | [`key`] | verifier keys (vkeys), and the one rule by which each signature type is verified |
+//! | [`checkpoint`] | checkpoints, and which signatures on them are by known keys and good |
+//! | [`cosignature`] | what signers sign, byte for byte, and the lines they make |
 //! | [`base64`], [`hex`], [`decimal`] | the three text encodings of the formats, canonical only |
 
 #![no_std]
@@ -20,9 +24,13 @@ extern crate alloc;
 extern crate std;
 
 pub mod base64;
+pub mod checkpoint;
+pub mod cosignature;
 pub mod decimal;
 pub mod hash;
 pub mod hex;
+pub mod key;
+pub mod note;
 pub mod proof;
 pub mod tile;
 pub mod tree;

@@ -1,0 +1,539 @@
+//! Checkpoints: signed notes that state a log's tree head (c2sp.org/tlog-checkpoint).
+//!
+//! ```text
+//! <origin: any non-empty line>
+//! <tree size: decimal>
+//! <root hash: base64 of 32 bytes>
+//! <extension line: any non-empty line>       0 or more times
+//!
+//! — <signature lines>
+//! ```
+//!
+//! In scope: the text, and which lines of a note are by known keys and good. Out of scope: whether
+//! two tree heads belong to one history ([`crate::proof`]), and how cosigners sign
+//! ([`crate::cosignature`]).
+//!
+//! Rows: `spec/checkpoint.md`.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::base64::Base64Error;
+use crate::decimal::{DecimalError, parse_decimal};
+use crate::hash::{Hash, sha256};
+use crate::hex;
+use crate::key::{KeyId, KeyName, SignatureError, UnixSeconds, VerifierKey};
+use crate::note::{NOTE_BYTES_MAX, Note, NoteError, SignatureLine};
+use crate::tree::{TreeHead, TreeSize};
+
+/// A checkpoint as it was signed: what it says, and the note that says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    checkpoint: Checkpoint,
+    note: Note,
+}
+
+impl SignedCheckpoint {
+    /// Puts signature lines under a checkpoint.
+    ///
+    /// # Errors
+    /// When there are no lines, too many, or the note would be too large.
+    pub fn new(
+        checkpoint: Checkpoint,
+        signatures: Vec<SignatureLine>,
+    ) -> Result<Self, CheckpointError> {
+        let note = Note::new(checkpoint.to_text(), signatures).map_err(CheckpointError::Note)?;
+        Ok(Self { checkpoint, note })
+    }
+
+    /// Parses a signed note whose text is a checkpoint. Signatures are not verified.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly what [`SignedCheckpoint::to_bytes`] writes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let note = Note::parse(bytes).map_err(CheckpointError::Note)?;
+        let checkpoint = Checkpoint::parse_text(note.text())?;
+        Ok(Self { checkpoint, note })
+    }
+
+    /// What the checkpoint says.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The log.
+    pub fn origin(&self) -> &Origin {
+        &self.checkpoint.origin
+    }
+
+    /// The tree head.
+    pub fn head(&self) -> TreeHead {
+        self.checkpoint.head
+    }
+
+    /// The note: text and signature lines.
+    pub fn note(&self) -> &Note {
+        &self.note
+    }
+
+    /// The signature lines, in order; at least one.
+    pub fn signatures(&self) -> &[SignatureLine] {
+        self.note.signatures()
+    }
+
+    /// The bytes of the note.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.note.to_bytes()
+    }
+
+    /// The same checkpoint with some of its lines and further ones, as [`Note::with_signatures`].
+    ///
+    /// # Errors
+    /// As [`Note::with_signatures`].
+    pub fn with_signatures(
+        &self,
+        keep: &[usize],
+        append: &[SignatureLine],
+    ) -> Result<Self, NoteError> {
+        let note = self.note.with_signatures(keep, append)?;
+        Ok(Self {
+            checkpoint: self.checkpoint.clone(),
+            note,
+        })
+    }
+
+    /// As [`verify_signatures`], without parsing the text again.
+    ///
+    /// # Errors
+    /// As [`verify_signatures`].
+    pub fn verify_signatures(
+        &self,
+        keys: &[VerifierKey],
+    ) -> Result<Vec<VerifiedSignature>, SignaturesError> {
+        verify_lines(&self.checkpoint, self.signatures(), keys)
+    }
+}
+
+/// What a checkpoint says. Each part is valid by its type, so every value has a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log.
+    pub origin: Origin,
+    /// Its tree: size and root hash. Nothing here says that the two belong together; even the root
+    /// hash of the empty tree is not checked.
+    pub head: TreeHead,
+    /// Lines that no monitor can audit. Usually there are none, and ML-DSA-44 cosignatures do not
+    /// cover them: believe them only under a signature whose
+    /// [key covers them](VerifierKey::covers_extension_lines).
+    pub extensions: Vec<ExtensionLine>,
+}
+
+impl Checkpoint {
+    /// Parses the text of a checkpoint: what stands above the empty line before the signatures.
+    ///
+    /// # Errors
+    /// When the text is not exactly what [`Checkpoint::to_text`] writes.
+    pub fn parse_text(text: &str) -> Result<Self, CheckpointError> {
+        if text.len() > NOTE_BYTES_MAX {
+            return Err(CheckpointError::Note(NoteError::TooLarge {
+                bytes: text.len(),
+            }));
+        }
+        // Spec: CKP-01
+        let body = text
+            .strip_suffix('\n')
+            .ok_or(CheckpointError::NotTerminated)?;
+        let mut lines = body.split('\n');
+        let (Some(origin), Some(size), Some(root_hash)) =
+            (lines.next(), lines.next(), lines.next())
+        else {
+            return Err(CheckpointError::TooFewLines);
+        };
+        let origin = Origin::parse(origin).map_err(CheckpointError::Origin)?;
+        // Spec: CKP-04
+        let size = parse_decimal(size).map_err(CheckpointError::Size)?;
+        let size = TreeSize::new(size).ok_or(CheckpointError::Size(DecimalError::TooLarge))?;
+        // Spec: CKP-05
+        let root_hash = Hash::from_base64(root_hash).map_err(CheckpointError::RootHash)?;
+        let mut extensions = Vec::new();
+        for (index, line) in lines.enumerate() {
+            let line = ExtensionLine::parse(line)
+                .map_err(|reason| CheckpointError::Extension { index, reason })?;
+            extensions.push(line);
+        }
+        Ok(Self {
+            origin,
+            head: TreeHead { size, root_hash },
+            extensions,
+        })
+    }
+
+    /// The text, its last newline included.
+    pub fn to_text(&self) -> String {
+        let Self {
+            origin,
+            head,
+            extensions,
+        } = self;
+        let mut text = String::new();
+        let size = head.size.get().to_string();
+        let head = [origin.as_str(), &size, &head.root_hash.to_base64()];
+        for line in head
+            .into_iter()
+            .chain(extensions.iter().map(ExtensionLine::as_str))
+        {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The first line of a checkpoint: the identity of a log. Compared byte for byte, and never taken
+/// for a URL or a key name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(String);
+
+impl Origin {
+    /// Checks that a text can be the origin line of a checkpoint.
+    ///
+    /// # Errors
+    /// When it is empty or holds a control character.
+    pub fn parse(origin: &str) -> Result<Self, TextLineError> {
+        // Spec: CKP-02, CKP-03
+        check_line(origin).map(Self)
+    }
+
+    /// As [`Origin::parse`].
+    ///
+    /// # Errors
+    /// As [`Origin::parse`].
+    pub fn new(origin: &str) -> Result<Self, TextLineError> {
+        Self::parse(origin)
+    }
+
+    /// The line, without its newline.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// SHA-256 of the line without its newline.
+    pub fn hash(&self) -> Hash {
+        sha256(self.0.as_bytes())
+    }
+
+    /// [`Origin::hash`] in 64 lower-case hex digits: how the origin stands in URL paths.
+    pub fn hash_hex(&self) -> String {
+        hex::encode(self.hash().as_bytes())
+    }
+}
+
+/// The line, without its newline.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::str::FromStr for Origin {
+    type Err = TextLineError;
+
+    fn from_str(origin: &str) -> Result<Self, TextLineError> {
+        Self::parse(origin)
+    }
+}
+
+/// SHA-256 of the origin line without its newline.
+pub fn origin_hash(origin: &Origin) -> Hash {
+    origin.hash()
+}
+
+/// A line of a checkpoint after the root hash: opaque, and not empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExtensionLine(String);
+
+impl ExtensionLine {
+    /// Checks that a text can be an extension line.
+    ///
+    /// # Errors
+    /// When it is empty or holds a control character.
+    pub fn parse(line: &str) -> Result<Self, TextLineError> {
+        // Spec: CKP-06
+        check_line(line).map(Self)
+    }
+
+    /// The line, without its newline.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The line, without its newline.
+impl fmt::Display for ExtensionLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn check_line(line: &str) -> Result<String, TextLineError> {
+    if line.is_empty() {
+        return Err(TextLineError::Empty);
+    }
+    if line.len() > NOTE_BYTES_MAX {
+        return Err(TextLineError::TooLong { bytes: line.len() });
+    }
+    match line.bytes().enumerate().find(|&(_, byte)| byte < b' ') {
+        Some((offset, byte)) => Err(TextLineError::ControlCharacter { byte, offset }),
+        None => Ok(line.into()),
+    }
+}
+
+/// Verifies the lines of a note that are by known keys, and says which they are.
+///
+/// - A line is by a known key when it has the key's name *and* its id; other lines are ignored,
+///   whatever they hold.
+/// - One line by a known key that does not verify poisons the note, even when others are good.
+/// - When a key has more than one line, each of them is verified and each is in the answer: whoever
+///   counts keys must count each `key_index` once. (Cosigners sign the same checkpoint again with a
+///   new time, so two good lines of one key are no fault.)
+/// - A key that is in `keys` twice counts where it is first.
+///
+/// The answer is in the order of the lines and is never empty.
+///
+/// # Errors
+/// When a known key's line is bad, when no line is by a known key, or when a line is by two
+/// different keys at once.
+pub fn verify_signatures(
+    note: &Note,
+    keys: &[VerifierKey],
+) -> Result<Vec<VerifiedSignature>, SignaturesError> {
+    verify_with(note.signatures(), keys, |key, signature| {
+        key.verify_note(note.text(), signature)
+    })
+}
+
+/// As [`verify_signatures`], for lines that arrive apart from their checkpoint, as they do from a
+/// witness.
+///
+/// # Errors
+/// As [`verify_signatures`].
+pub fn verify_lines(
+    checkpoint: &Checkpoint,
+    lines: &[SignatureLine],
+    keys: &[VerifierKey],
+) -> Result<Vec<VerifiedSignature>, SignaturesError> {
+    verify_with(lines, keys, |key, signature| {
+        key.verify_checkpoint(checkpoint, signature)
+    })
+}
+
+fn verify_with(
+    lines: &[SignatureLine],
+    keys: &[VerifierKey],
+    verify: impl Fn(&VerifierKey, &[u8]) -> Result<crate::key::Verified, SignatureError>,
+) -> Result<Vec<VerifiedSignature>, SignaturesError> {
+    let mut verified = Vec::new();
+    for (line_index, line) in lines.iter().enumerate() {
+        // Spec: NOTE-11
+        let Some((key_index, key)) = known_key(line, keys)? else {
+            continue;
+        };
+        // Spec: NOTE-12
+        match verify(key, line.signature()) {
+            Ok(said) => {
+                let timestamp = said.timestamp;
+                verified.push(VerifiedSignature {
+                    key_index,
+                    line_index,
+                    timestamp,
+                });
+            }
+            Err(reason) => {
+                let (name, key_id) = (line.name().clone(), line.key_id());
+                return Err(SignaturesError::BadSignature {
+                    name,
+                    key_id,
+                    line_index,
+                    reason,
+                });
+            }
+        }
+    }
+    // Spec: NOTE-14
+    if verified.is_empty() {
+        Err(SignaturesError::NoKnownSignature)
+    } else {
+        Ok(verified)
+    }
+}
+
+/// The key that a line is by, unless two different keys share its name and id.
+fn known_key<'k>(
+    line: &SignatureLine,
+    keys: &'k [VerifierKey],
+) -> Result<Option<(usize, &'k VerifierKey)>, SignaturesError> {
+    let mut matching = keys.iter().enumerate().filter(|(_, key)| key.matches(line));
+    let first = matching.next();
+    match first {
+        Some((_, key)) if matching.any(|(_, other)| other != key) => {
+            let (name, key_id) = (line.name().clone(), line.key_id());
+            Err(SignaturesError::AmbiguousKey { name, key_id })
+        }
+        _ => Ok(first),
+    }
+}
+
+/// A line that was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedSignature {
+    /// Whose: an index into the keys.
+    pub key_index: usize,
+    /// Which: an index into the lines.
+    pub line_index: usize,
+    /// When the signer says it signed: as [`crate::key::Verified::timestamp`].
+    pub timestamp: Option<UnixSeconds>,
+}
+
+/// Why the signatures of a note do not show that a known key signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignaturesError {
+    /// A line claims to be by a known key and is not good. Whoever added it is at fault.
+    BadSignature {
+        /// The name of the key.
+        name: KeyName,
+        /// The id of the key.
+        key_id: KeyId,
+        /// Which line, from 0.
+        line_index: usize,
+        /// What is wrong with it.
+        reason: SignatureError,
+    },
+    /// No line is by a known key.
+    NoKnownSignature,
+    /// Two different known keys have the same name and id. Whoever made the list of keys is at
+    /// fault.
+    AmbiguousKey {
+        /// The name of the keys.
+        name: KeyName,
+        /// The id of the keys.
+        key_id: KeyId,
+    },
+}
+
+impl fmt::Display for SignaturesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadSignature {
+                name,
+                key_id,
+                line_index,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "signature line {} by {name}+{key_id}: {reason}",
+                    line_index + 1
+                )
+            }
+            Self::NoKnownSignature => f.write_str("no signature is by a known key"),
+            Self::AmbiguousKey { name, key_id } => {
+                write!(f, "two different keys are known as {name}+{key_id}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SignaturesError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::BadSignature { reason, .. } => Some(reason),
+            Self::NoKnownSignature | Self::AmbiguousKey { .. } => None,
+        }
+    }
+}
+
+/// Why bytes are not a checkpoint. Whoever made them is at fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CheckpointError {
+    /// They are not a signed note, or it would be too large.
+    Note(NoteError),
+    /// The text does not end in a newline.
+    NotTerminated,
+    /// The text has fewer than three lines.
+    TooFewLines,
+    /// The first line is not an origin.
+    Origin(TextLineError),
+    /// The second line is not a tree size.
+    Size(DecimalError),
+    /// The third line is not a root hash.
+    RootHash(Base64Error),
+    /// A line after the third is not an extension line.
+    Extension {
+        /// Which of the extension lines, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: TextLineError,
+    },
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Note(error) => write!(f, "{error}"),
+            Self::NotTerminated => f.write_str("the checkpoint's text does not end in a newline"),
+            Self::TooFewLines => f.write_str("the checkpoint has fewer than three lines"),
+            Self::Origin(error) => write!(f, "the origin line {error}"),
+            Self::Size(error) => write!(f, "the tree size is not valid: {error}"),
+            Self::RootHash(error) => write!(f, "the root hash is not valid: {error}"),
+            Self::Extension { index, reason } => write!(f, "extension line {} {reason}", index + 1),
+        }
+    }
+}
+
+impl core::error::Error for CheckpointError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Note(error) => Some(error),
+            Self::Origin(error) | Self::Extension { reason: error, .. } => Some(error),
+            Self::Size(error) => Some(error),
+            Self::RootHash(error) => Some(error),
+            Self::NotTerminated | Self::TooFewLines => None,
+        }
+    }
+}
+
+/// Why a text is not an origin or an extension line. Whoever chose it is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextLineError {
+    /// It is empty.
+    Empty,
+    /// No note could hold it.
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// It has a control character, such as a newline.
+    ControlCharacter {
+        /// The first one.
+        byte: u8,
+        /// Where it stands.
+        offset: usize,
+    },
+}
+
+impl fmt::Display for TextLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::TooLong { bytes } => {
+                write!(f, "has {bytes} bytes; a note may have {NOTE_BYTES_MAX}")
+            }
+            Self::ControlCharacter { byte, offset } => {
+                write!(f, "has the control character {byte:#04x} at byte {offset}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TextLineError {}
