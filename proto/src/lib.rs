@@ -24,13 +24,17 @@ extern crate alloc;
 extern crate std;
 
 pub mod base64;
+pub mod body;
 pub mod checkpoint;
 pub mod cosignature;
+pub mod cosignature_lines;
 pub mod decimal;
+pub mod entry;
 pub mod hash;
 pub mod hex;
 pub mod key;
 pub mod note;
+pub mod policy;
 pub mod proof;
 pub mod tile;
 pub mod tree;
