@@ -1,1 +1,22 @@
-//! See the crate's description in Cargo.toml; its modules land one by one.
+//! Private keys: the only room that holds their bytes.
+//!
+//! In scope: making keys, key files (the Go note signer format, PKCS#8 PEM), and signing. Out of
+//! scope: what is signed, and every verification; both are `jurat_proto`'s.
+//!
+//! - A key file is readable by its owner alone, or it is refused ([`FileError::Exposed`]).
+//! - A key is never overwritten ([`SigningKey::save_new`]).
+//! - Secrets are wiped when they are dropped and appear in no error and no `Debug` output.
+//!
+//! Rows: `spec/keys.md`.
+
+mod file;
+mod note_signer;
+mod pkcs8;
+mod signing_key;
+
+pub use crate::file::FileError;
+pub use crate::note_signer::NoteSignerError;
+pub use crate::pkcs8::PemError;
+pub use crate::signing_key::{
+    Algorithm, GenerateError, KeyFileError, KeyFileProblem, KeyTextError, SigningKey,
+};
