@@ -1,1 +1,19 @@
-//! See the crate's description in Cargo.toml; its modules land one by one.
+//! The plumbing of a daemon that has never heard of a log, a store or a key.
+//!
+//! In scope: wall and monotonic time ([`clock`]), strict configuration ([`config`]), the HTTP
+//! listener with its limits ([`http`]), a pooled HTTP client ([`client`]), group commit
+//! ([`batch`]), logs and metrics ([`telemetry`]), signals and drain ([`shutdown`]), file
+//! descriptor limits ([`limits`]) and exit codes ([`exit`]).
+//!
+//! Out of scope: what a request means, what is stored, what is signed. Nothing here keeps
+//! process-wide state except what the operating system and `tracing` force to be global.
+
+pub mod batch;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod exit;
+pub mod http;
+pub mod limits;
+pub mod shutdown;
+pub mod telemetry;

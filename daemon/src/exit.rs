@@ -1,0 +1,24 @@
+//! Exit codes, one meaning each, after the customary `sysexits` values.
+//!
+//! A supervisor decides by the code: 64 is never worth a restart, 69 and 75 are.
+
+/// All went well.
+pub const OK: u8 = 0;
+/// The thing that was asked for was checked and does not hold (`verify`, `audit`, `fsck`).
+pub const REFUSED: u8 = 1;
+/// The command line or the configuration is wrong; nothing was started or changed.
+pub const USAGE: u8 = 64;
+/// Input or stored data is malformed or damaged; an operator must look.
+pub const DATA: u8 = 65;
+/// A peer or a service that is needed does not answer.
+pub const UNAVAILABLE: u8 = 69;
+/// An invariant failed inside this program; a restart starts from what is durable.
+pub const SOFTWARE: u8 = 70;
+/// The operating system refused: a socket, a file descriptor, a thread.
+pub const OS: u8 = 71;
+/// A file could not be read or written.
+pub const IO: u8 = 74;
+/// A passing failure: the same command may succeed later.
+pub const RETRY: u8 = 75;
+/// The file or the key exists but this user may not use it, or others may.
+pub const PERMISSION: u8 = 77;
