@@ -1,0 +1,101 @@
+//! What can go wrong below the rules: the engine, the disk, the bytes on it.
+//!
+//! Refusals (a compare-and-swap that lost, a time that went back) are not here but beside the
+//! calls that give them: they are answers, not failures.
+
+use std::error::Error;
+
+use jurat_proto::hash::Hash;
+use jurat_proto::tree::{LeafIndex, TreeSize};
+
+/// A read or a write that the backend could not do. The store's state is unchanged unless a
+/// [`WriteError::Unknown`] or a `CommitError::Unknown` wraps it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The storage engine or the disk below it failed. At fault: the machine. Whoever runs it
+    /// must look at the disk; the engine may refuse every later call until it is reopened.
+    #[error("storage failed while {doing}: {source}")]
+    Engine {
+        /// What was being done, as a phrase that follows "while".
+        doing: &'static str,
+        /// The engine's own error.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The stored bytes contradict themselves. At fault: the disk, another program that wrote
+    /// the file, or a bug of ours. Run fsck; restore from a copy; ask the witnesses.
+    #[error("stored data is damaged: {0}")]
+    Corrupt(#[from] Corruption),
+    /// An earlier write ended in an unknown state, so this store answers nothing more. At fault:
+    /// the earlier error. Stop the process and open the store again.
+    #[error("the store stopped after a write whose outcome is not known; reopen it")]
+    Stopped,
+}
+
+/// The exact contradiction that was found in stored bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Corruption {
+    /// The tree head covers an entry that is not stored.
+    #[error("entry {} is missing from a tree of size {}", .index.get(), .size.get())]
+    EntryMissing {
+        /// The missing entry.
+        index: LeafIndex,
+        /// The size of the committed tree.
+        size: TreeSize,
+    },
+    /// A row of hashes is absent or has another length than the tree size demands.
+    #[error("hash row {row} of tile level {level} holds {actual} bytes, not at least {needed}")]
+    HashRow {
+        /// Tile level (0 is leaf hashes).
+        level: u8,
+        /// Row number within the level.
+        row: u64,
+        /// Bytes found; 0 when the row is absent.
+        actual: usize,
+        /// Bytes that the committed tree size demands.
+        needed: usize,
+    },
+    /// A row of bookkeeping does not have its fixed form.
+    #[error("row {row:?} has a wrong form ({bytes} bytes)")]
+    Row {
+        /// Name of the row or of its table.
+        row: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The hashes stored for the right edge of the tree do not give the stored root.
+    #[error("the tree head of size {} says root {stored}, the stored hashes give {derived}", .size.get())]
+    Root {
+        /// Size of the committed tree.
+        size: TreeSize,
+        /// Root hash in the tree head.
+        stored: Hash,
+        /// Root hash computed from the stored hashes.
+        derived: Hash,
+    },
+    /// A history row points forward, to itself, or to nothing.
+    #[error("history row {} does not lead to an older entry", .index.get())]
+    History {
+        /// The row's entry index.
+        index: LeafIndex,
+    },
+    /// The deduplication index says it covers more entries than the tree has.
+    #[error("the dedup index claims entries below {merged_through}, the tree has {}", .size.get())]
+    DedupAhead {
+        /// The index's claim.
+        merged_through: u64,
+        /// Size of the committed tree.
+        size: TreeSize,
+    },
+}
+
+/// A write that did not succeed for a reason of the backend's.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing changed. The call may be repeated.
+    #[error("nothing was written: {0}")]
+    Failed(#[source] StoreError),
+    /// It may or may not have become durable. The store is stopped; the caller must stop too,
+    /// reopen and look, and must let no signature leave that depends on this write.
+    #[error("it is not known whether the write is durable: {0}")]
+    Unknown(#[source] StoreError),
+}

@@ -1,0 +1,277 @@
+//! The tables of the file and the bytes in their rows. All integers are big-endian.
+//!
+//! ```text
+//! meta      name          format   "jurat-store/1"
+//!                         tree     size u64 | root hash 32
+//!                         dedup    merged through u64: entries below it are all in `dedup`
+//!                         publish  size u64 | root hash 32 | note
+//!                         signed   size u64 | root hash 32 | time u64
+//! entries   index         the entry
+//! leaves    row           leaf hashes [8 row, 8 row + 8), the last row maybe fewer
+//! nodes     level<<56|row the same for tile levels 1 to 7 (subtrees of 256^level leaves)
+//! dedup     prefix|index  nothing; prefix is the first 8 bytes of the leaf hash
+//! origins   origin        size u64 | root 32 | time u64 | entry u64 | newest history u64 | note
+//! history   entry index   previous entry of the origin u64 | size u64 | time u64
+//! ```
+//!
+//! Rows are short because the engine has pages of 4 KiB, packs several values in one, and gives a
+//! value that is longer than a page a power-of-two run of pages: a whole tile (8 KiB) or bundle
+//! (77 kB) in a row would waste up to half, and would be rewritten with every partial width.
+//! Eight hashes a row fill a page to 98 % and let an append rewrite one short row for each level.
+//! All keys but those of `dedup`, `origins` and (at one page in 256) `nodes` ascend, and the
+//! engine's splits leave the pages of an ascending table full.
+
+use redb::{Error, TableDefinition};
+
+use jurat_proto::hash::Hash;
+use jurat_proto::key::UnixSeconds;
+use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
+
+use crate::{Corruption, OriginHead, Published, SignedHead, StoreError};
+
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
+pub(super) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
+pub(super) const NODES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("nodes");
+pub(super) const DEDUP: TableDefinition<'_, u128, ()> = TableDefinition::new("dedup");
+pub(super) const ORIGINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("origins");
+pub(super) const HISTORY: TableDefinition<'_, u64, &[u8; 24]> = TableDefinition::new("history");
+
+pub(super) const FORMAT: &str = "format";
+pub(super) const TREE: &str = "tree";
+pub(super) const DEDUP_THROUGH: &str = "dedup";
+pub(super) const PUBLISHED: &str = "publish";
+pub(super) const SIGNED: &str = "signed";
+
+/// The only format this version reads and writes.
+pub(super) const FORMAT_1: &str = "jurat-store/1";
+
+/// Hashes in a full row of `leaves` and `nodes`; divides the 256 of a tile.
+pub(super) const ROW: u64 = 8;
+
+/// Highest tile level of a tree of up to 2^63-1 leaves.
+pub(super) const TILE_LEVEL_MAX: u8 = 7;
+
+/// Turns an engine's error into ours, saying what was being done.
+pub(super) fn engine<E: Into<Error>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |source| StoreError::Engine {
+        doing,
+        source: Box::new(source.into()),
+    }
+}
+
+/// The row of `nodes` that holds row `row` of a tile level.
+pub(super) fn node_row(level: u8, row: u64) -> u64 {
+    // A level has at most 2^(63 - 8 level) hashes, so a row number stays below 2^52.
+    (u64::from(level) << 56) | row
+}
+
+/// A key of `dedup`. Keys of one prefix stand together, in the order of their indices.
+pub(super) fn dedup_key(prefix: u64, index: u64) -> u128 {
+    (u128::from(prefix) << 64) | u128::from(index)
+}
+
+/// Prefix and index of a key of `dedup`.
+pub(super) fn split_dedup_key(key: u128) -> (u64, u64) {
+    let [
+        p0,
+        p1,
+        p2,
+        p3,
+        p4,
+        p5,
+        p6,
+        p7,
+        i0,
+        i1,
+        i2,
+        i3,
+        i4,
+        i5,
+        i6,
+        i7,
+    ] = key.to_be_bytes();
+    let prefix = u64::from_be_bytes([p0, p1, p2, p3, p4, p5, p6, p7]);
+    (prefix, u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]))
+}
+
+/// Reads fixed-length fields off the front of a row.
+pub(super) struct Fields<'a> {
+    row: &'static str,
+    bytes: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(row: &'static str, bytes: &'a [u8]) -> Self {
+        Self {
+            row,
+            bytes: bytes.len(),
+            rest: bytes,
+        }
+    }
+
+    fn wrong(&self) -> StoreError {
+        Corruption::Row {
+            row: self.row,
+            bytes: self.bytes,
+        }
+        .into()
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let (field, rest) = self.rest.split_first_chunk().ok_or_else(|| self.wrong())?;
+        self.rest = rest;
+        Ok(*field)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64, StoreError> {
+        Ok(u64::from_be_bytes(self.take()?))
+    }
+
+    fn head(&mut self) -> Result<TreeHead, StoreError> {
+        let size = TreeSize::new(self.u64()?).ok_or_else(|| self.wrong())?;
+        Ok(TreeHead {
+            size,
+            root_hash: Hash::new(self.take()?),
+        })
+    }
+
+    fn time(&mut self) -> Result<UnixSeconds, StoreError> {
+        UnixSeconds::new(self.u64()?).ok_or_else(|| self.wrong())
+    }
+
+    /// An index, or none for the value that no index has.
+    fn index(&mut self) -> Result<Option<LeafIndex>, StoreError> {
+        match self.u64()? {
+            u64::MAX => Ok(None),
+            index => LeafIndex::new(index).map(Some).ok_or_else(|| self.wrong()),
+        }
+    }
+
+    pub(super) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(super) fn end(self) -> Result<(), StoreError> {
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(self.wrong())
+        }
+    }
+}
+
+fn index_bytes(index: Option<LeafIndex>) -> [u8; 8] {
+    index.map_or(u64::MAX, LeafIndex::get).to_be_bytes()
+}
+
+pub(super) fn head_bytes(head: &TreeHead) -> Vec<u8> {
+    let mut row = head.size.get().to_be_bytes().to_vec();
+    row.extend_from_slice(head.root_hash.as_bytes());
+    row
+}
+
+pub(super) fn parse_head(bytes: &[u8]) -> Result<TreeHead, StoreError> {
+    let mut fields = Fields::new("meta/tree", bytes);
+    let head = fields.head()?;
+    fields.end()?;
+    Ok(head)
+}
+
+pub(super) fn published_bytes(published: &Published) -> Vec<u8> {
+    let mut row = head_bytes(&published.head);
+    row.extend_from_slice(&published.note);
+    row
+}
+
+pub(super) fn parse_published(bytes: &[u8]) -> Result<Published, StoreError> {
+    let mut fields = Fields::new("meta/publish", bytes);
+    let head = fields.head()?;
+    Ok(Published {
+        head,
+        note: fields.rest().to_vec(),
+    })
+}
+
+pub(super) fn signed_bytes(signed: &SignedHead) -> Vec<u8> {
+    let mut row = head_bytes(&signed.head);
+    row.extend_from_slice(&signed.time.get().to_be_bytes());
+    row
+}
+
+pub(super) fn parse_signed(bytes: &[u8]) -> Result<SignedHead, StoreError> {
+    let mut fields = Fields::new("meta/signed", bytes);
+    let signed = SignedHead {
+        head: fields.head()?,
+        time: fields.time()?,
+    };
+    fields.end()?;
+    Ok(signed)
+}
+
+/// A row of `origins`: the head, and where its history begins.
+pub(super) struct OriginRow {
+    pub(super) head: OriginHead,
+    pub(super) newest: Option<LeafIndex>,
+}
+
+impl OriginRow {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut row = head_bytes(&self.head.head);
+        row.extend_from_slice(&self.head.time.get().to_be_bytes());
+        row.extend_from_slice(&index_bytes(self.head.log_index));
+        row.extend_from_slice(&index_bytes(self.newest));
+        row.extend_from_slice(&self.head.note);
+        row
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("origins", bytes);
+        let (head, time) = (fields.head()?, fields.time()?);
+        let (log_index, newest) = (fields.index()?, fields.index()?);
+        let note = fields.rest().to_vec();
+        Ok(Self {
+            head: OriginHead {
+                head,
+                time,
+                note,
+                log_index,
+            },
+            newest,
+        })
+    }
+}
+
+/// A row of `history`.
+pub(super) struct HistoryRow {
+    pub(super) previous: Option<LeafIndex>,
+    pub(super) size: TreeSize,
+    pub(super) time: UnixSeconds,
+}
+
+impl HistoryRow {
+    pub(super) fn to_bytes(&self) -> [u8; 24] {
+        let mut row = [0; 24];
+        let fields = [
+            index_bytes(self.previous),
+            self.size.get().to_be_bytes(),
+            self.time.get().to_be_bytes(),
+        ];
+        row.copy_from_slice(fields.as_flattened());
+        row
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("history", bytes);
+        let previous = fields.index()?;
+        let size = TreeSize::new(fields.u64()?).ok_or_else(|| fields.wrong())?;
+        let time = fields.time()?;
+        fields.end()?;
+        Ok(Self {
+            previous,
+            size,
+            time,
+        })
+    }
+}
