@@ -15,9 +15,7 @@ use core::fmt;
 use crate::base64::Base64Error;
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::hash::Hash;
-
-/// How many hashes a proof may have: more than the depth of the largest tree are never needed.
-pub const PROOF_LINES_MAX: usize = 63;
+use crate::proof::{ConsistencyProof, InclusionProof, PROOF_HASHES_MAX};
 
 /// A cursor over the lines of a text, which counts them from 1.
 pub(crate) struct Lines<'a> {
@@ -63,8 +61,22 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The proof lines and the empty line after them.
-    pub(crate) fn proof(&mut self) -> Result<Vec<Hash>, BodyError> {
+    /// The proof lines of a consistency proof and the empty line after them.
+    pub(crate) fn consistency_proof(&mut self) -> Result<ConsistencyProof, BodyError> {
+        let line = self.line;
+        let too_many = |_| BodyError::TooManyProofLines { line };
+        ConsistencyProof::new(self.hashes()?).map_err(too_many)
+    }
+
+    /// The proof lines of an inclusion proof and the empty line after them.
+    pub(crate) fn inclusion_proof(&mut self) -> Result<InclusionProof, BodyError> {
+        let line = self.line;
+        let too_many = |_| BodyError::TooManyProofLines { line };
+        InclusionProof::new(self.hashes()?).map_err(too_many)
+    }
+
+    /// At most as many hashes as a proof may have, so that none is decoded in vain.
+    fn hashes(&mut self) -> Result<Vec<Hash>, BodyError> {
         let mut hashes = Vec::new();
         loop {
             let line = self.line;
@@ -72,7 +84,7 @@ impl<'a> Lines<'a> {
             if text.is_empty() {
                 return Ok(hashes);
             }
-            if hashes.len() >= PROOF_LINES_MAX {
+            if hashes.len() >= PROOF_HASHES_MAX {
                 return Err(BodyError::TooManyProofLines { line });
             }
             let hash =
@@ -142,7 +154,7 @@ pub enum BodyError {
         /// Why it is no hash.
         reason: Base64Error,
     },
-    /// More than [`PROOF_LINES_MAX`] proof lines.
+    /// More than [`PROOF_HASHES_MAX`] proof lines.
     TooManyProofLines {
         /// The first line too many, from 1.
         line: usize,
@@ -179,7 +191,7 @@ impl fmt::Display for BodyError {
             Self::TooManyProofLines { line } => {
                 write!(
                     f,
-                    "line {line} is a proof line too many; at most {PROOF_LINES_MAX} may come"
+                    "line {line} is a proof line too many; at most {PROOF_HASHES_MAX} may come"
                 )
             }
             Self::Checkpoint { line, reason } => {

@@ -9,7 +9,7 @@
 //!
 //! Rules: `spec/witness.md`; C2SP tlog-witness, revision of 2026-07-22.
 
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -69,7 +69,8 @@ impl CosignatureLines {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut body = String::new();
         for line in &self.0 {
-            body.push_str(&alloc::format!("{line}\n"));
+            body.push_str(&line.to_string());
+            body.push('\n');
         }
         body.into_bytes()
     }
