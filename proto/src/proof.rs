@@ -1,1 +1,997 @@
-//! Inclusion, consistency and subtree proofs.
+//! Inclusion, consistency and subtree proofs: RFC 6962 sections 2.1.1 and 2.1.2, and section 4 of
+//! draft-ietf-plants-merkle-tree-certs-03.
+//!
+//! All four are one proof. It shows that the leaves `[start, end)` of a subtree are the same leaves
+//! in a larger tree; an inclusion proof is that of the subtree `[index, index + 1)`, and a
+//! consistency proof is that of the subtree `[0, old size)`. Both sides walk the same way down, from
+//! the root of the tree to the target, and note at each node where the target is:
+//!
+//! ```text
+//!      [lo ........ mid ..... hi)     mid - lo = largest power of two below hi - lo
+//! Left     [start, end)               the right child goes into the proof
+//! Right             [start, end)      the left child goes into the proof
+//! Both [start ........ end)           start = lo: the left child goes into the proof, and counts
+//!                                     for the subtree as well as for the tree; go right
+//! ```
+//!
+//! The walk ends at a node that is the (rest of the) target. When a `Both` was on the way, that node
+//! is not the whole subtree and the verifier does not know its hash, so it is the first of the
+//! proof; the other hashes follow from the bottom to the top. There is no other choice anywhere, so
+//! the number of hashes follows from `start`, `end` and the size, and any other number is an error.
+//!
+//! No recursion, no arithmetic that can overflow, and no allocation in verification.
+//!
+//! Out of scope: who signed the tree head, and which size to ask for.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::base64::Base64Error;
+use crate::decimal::DECIMAL_MAX;
+use crate::hash::{Hash, empty_root, node_hash};
+use crate::tree::{LeafIndex, NodeCoord, NodeReader, TreeHead, TreeSize};
+
+/// The most hashes that a proof may carry: the bound of C2SP tlog-witness and tlog-proof.
+///
+/// An inclusion proof never needs more. A consistency proof can need 64, but only into a tree of
+/// more than 2^62 leaves; it is refused when made, with [`ProveError::TooManyHashes`].
+// Spec: MRK-13
+pub const PROOF_HASHES_MAX: usize = 63;
+
+/// Verifies that the leaf hash stands at `index` in the tree of `head`.
+///
+/// # Errors
+///
+/// Says whether the numbers, the length of the proof or the hashes are wrong.
+pub fn verify_inclusion(
+    index: LeafIndex,
+    leaf: &Hash,
+    proof: &InclusionProof,
+    head: &TreeHead,
+) -> Result<(), ProofError> {
+    // Spec: MRK-05
+    check_empty_root(head)?;
+    let (leaf_span, tree) = spans_of_leaf(index, head.size)?;
+    let computed = evaluate(leaf_span, tree, leaf, proof.hashes())?.tree;
+    check_root(&head.root_hash, &computed)
+}
+
+/// Verifies that the tree of `to` begins with the leaves of the tree of `from`.
+///
+/// The empty tree is a beginning of every tree: from size 0, the proof must be empty and the root
+/// hash that of the empty tree, and nothing at all is shown about `to`.
+///
+/// # Errors
+///
+/// Says whether the sizes, the length of the proof or the hashes are wrong. When neither root
+/// matches, the old one is reported ([`ProofError::SubtreeMismatch`]).
+pub fn verify_consistency(
+    from: &TreeHead,
+    to: &TreeHead,
+    proof: &ConsistencyProof,
+) -> Result<(), ProofError> {
+    // Spec: MRK-06, MRK-07
+    check_empty_root(from)?;
+    check_empty_root(to)?;
+    let Some((old, tree)) = spans_of_sizes(from.size, to.size)? else {
+        return check_length(0, proof.hashes().len());
+    };
+    check_roots(&from.root_hash, &to.root_hash, old, tree, proof.hashes())
+}
+
+/// Verifies that the leaf hash stands at `index`, counted from the first leaf of the whole tree,
+/// within a subtree.
+///
+/// # Errors
+///
+/// Says whether the numbers, the length of the proof or the hashes are wrong.
+pub fn verify_subtree_inclusion(
+    index: LeafIndex,
+    leaf: &Hash,
+    proof: &InclusionProof,
+    subtree: &Subtree,
+    subtree_hash: &Hash,
+) -> Result<(), ProofError> {
+    // Spec: MRK-09
+    let leaf_span = span_in_subtree(index, subtree)?;
+    let computed = evaluate(leaf_span, subtree.0, leaf, proof.hashes())?.tree;
+    check_root(subtree_hash, &computed)
+}
+
+/// Verifies that the leaves of a subtree are those leaves of the tree of `head`.
+///
+/// # Errors
+///
+/// Says whether the numbers, the length of the proof or the hashes are wrong. When neither hash
+/// matches, the subtree's is reported ([`ProofError::SubtreeMismatch`]).
+pub fn verify_subtree_consistency(
+    subtree: &Subtree,
+    subtree_hash: &Hash,
+    proof: &ConsistencyProof,
+    head: &TreeHead,
+) -> Result<(), ProofError> {
+    // Spec: MRK-10
+    check_empty_root(head)?;
+    let tree = span_around_subtree(subtree, head.size)?;
+    check_roots(
+        subtree_hash,
+        &head.root_hash,
+        subtree.0,
+        tree,
+        proof.hashes(),
+    )
+}
+
+/// Makes the proof that the leaf at `index` is in the tree of `size` leaves.
+///
+/// # Errors
+///
+/// When there is no such leaf, or when the reader fails.
+pub fn prove_inclusion<R: NodeReader + ?Sized>(
+    index: LeafIndex,
+    size: TreeSize,
+    reader: &R,
+) -> Result<InclusionProof, ProveError<R::Error>> {
+    Ok(InclusionProof(
+        ProofPlan::inclusion(index, size)?.read(reader)?,
+    ))
+}
+
+/// Makes the proof that the tree of size `to` begins with the leaves of the tree of size `from`.
+///
+/// # Errors
+///
+/// When `from` is above `to`, when C2SP cannot carry the proof, or when the reader fails.
+pub fn prove_consistency<R: NodeReader + ?Sized>(
+    from: TreeSize,
+    to: TreeSize,
+    reader: &R,
+) -> Result<ConsistencyProof, ProveError<R::Error>> {
+    Ok(ConsistencyProof(
+        ProofPlan::consistency(from, to)?.read(reader)?,
+    ))
+}
+
+/// Makes the proof that the leaf at `index`, counted from the first leaf of the whole tree, is in a
+/// subtree.
+///
+/// # Errors
+///
+/// When the leaf is not in the subtree, or when the reader fails.
+pub fn prove_subtree_inclusion<R: NodeReader + ?Sized>(
+    index: LeafIndex,
+    subtree: &Subtree,
+    reader: &R,
+) -> Result<InclusionProof, ProveError<R::Error>> {
+    Ok(InclusionProof(
+        ProofPlan::subtree_inclusion(index, subtree)?.read(reader)?,
+    ))
+}
+
+/// Makes the proof that the leaves of a subtree are those leaves of the tree of `size` leaves.
+///
+/// # Errors
+///
+/// When the subtree is not in the tree, when C2SP cannot carry the proof, or when the reader fails.
+pub fn prove_subtree_consistency<R: NodeReader + ?Sized>(
+    subtree: &Subtree,
+    size: TreeSize,
+    reader: &R,
+) -> Result<ConsistencyProof, ProveError<R::Error>> {
+    Ok(ConsistencyProof(
+        ProofPlan::subtree_consistency(subtree, size)?.read(reader)?,
+    ))
+}
+
+/// Which leaves a subtree has: `[start, end)`, where `start` is a multiple of the smallest power of
+/// two that is not below `end - start`.
+///
+/// This alignment is what makes every subtree with `end - start` a power of two a node of each
+/// larger tree, and every other one a node with its right edge cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subtree(Span);
+
+impl Subtree {
+    /// Takes the leaves `[start, end)`.
+    ///
+    /// # Errors
+    ///
+    /// When there are no leaves in it, `end` is above 2^63 - 1, or `start` is not aligned.
+    pub const fn new(start: u64, end: u64) -> Result<Self, SubtreeError> {
+        // Spec: MRK-08
+        if end > DECIMAL_MAX {
+            return Err(SubtreeError::TooLarge { end });
+        }
+        if start >= end {
+            return Err(SubtreeError::Empty { start, end });
+        }
+        // At most 2^63, since end - start is below that.
+        let alignment = (end - start).next_power_of_two();
+        if start % alignment != 0 {
+            return Err(SubtreeError::Unaligned {
+                start,
+                end,
+                alignment,
+            });
+        }
+        Ok(Self(Span { lo: start, hi: end }))
+    }
+
+    /// The index of its first leaf.
+    pub const fn start(&self) -> u64 {
+        self.0.lo
+    }
+
+    /// The index after its last leaf.
+    pub const fn end(&self) -> u64 {
+        self.0.hi
+    }
+
+    /// Whether the number of leaves is a power of two, so that the subtree is a node of every tree
+    /// that has its leaves.
+    pub const fn is_full(&self) -> bool {
+        self.0.len().is_power_of_two()
+    }
+}
+
+impl fmt::Display for Subtree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}, {})", self.0.lo, self.0.hi)
+    }
+}
+
+/// Why two numbers do not name a subtree. The fault is the sender's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubtreeError {
+    /// There are no leaves in `[start, end)`.
+    Empty {
+        /// The first leaf.
+        start: u64,
+        /// The index after the last leaf.
+        end: u64,
+    },
+    /// No tree has that many leaves.
+    TooLarge {
+        /// The index after the last leaf.
+        end: u64,
+    },
+    /// The leaves do not begin where a node of that height begins.
+    Unaligned {
+        /// The first leaf.
+        start: u64,
+        /// The index after the last leaf.
+        end: u64,
+        /// What `start` would have to be a multiple of.
+        alignment: u64,
+    },
+}
+
+impl fmt::Display for SubtreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Empty { start, end } => write!(f, "there is no leaf in [{start}, {end})"),
+            Self::TooLarge { end } => {
+                write!(f, "a subtree cannot end at {end}, above {DECIMAL_MAX}")
+            }
+            Self::Unaligned {
+                start,
+                end,
+                alignment,
+            } => {
+                write!(
+                    f,
+                    "[{start}, {end}) is no subtree: {start} is no multiple of {alignment}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for SubtreeError {}
+
+/// The hashes that show a leaf to be in a tree or subtree, from the leaf's sibling upwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InclusionProof(Vec<Hash>);
+
+/// The hashes that show one tree, or a subtree, to be part of a tree, from the bottom upwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsistencyProof(Vec<Hash>);
+
+macro_rules! list_of_hashes {
+    ($proof:ident) => {
+        impl $proof {
+            /// Takes the hashes in the order in which they are sent.
+            ///
+            /// # Errors
+            ///
+            /// [`ProofError::TooManyHashes`] above [`PROOF_HASHES_MAX`].
+            pub fn new(hashes: Vec<Hash>) -> Result<Self, ProofError> {
+                // Spec: MRK-13
+                if hashes.len() > PROOF_HASHES_MAX {
+                    return Err(ProofError::TooManyHashes {
+                        found: hashes.len(),
+                    });
+                }
+                Ok(Self(hashes))
+            }
+
+            /// The hashes.
+            pub fn hashes(&self) -> &[Hash] {
+                &self.0
+            }
+
+            /// The hashes, moved out.
+            pub fn into_hashes(self) -> Vec<Hash> {
+                self.0
+            }
+
+            /// The text form: a line of base64 for each hash, each ended by a newline.
+            pub fn to_lines(&self) -> String {
+                to_lines(&self.0)
+            }
+
+            /// Parses what [`Self::to_lines`] prints, and nothing else.
+            ///
+            /// # Errors
+            ///
+            /// Says which line is wrong, and why.
+            pub fn parse_lines(text: &str) -> Result<Self, LinesError> {
+                parse_lines(text).map(Self)
+            }
+        }
+    };
+}
+list_of_hashes!(InclusionProof);
+list_of_hashes!(ConsistencyProof);
+
+fn to_lines(hashes: &[Hash]) -> String {
+    let mut text = String::with_capacity(hashes.len().saturating_mul(HASH_LINE_BYTES));
+    for hash in hashes {
+        text.push_str(&hash.to_base64());
+        text.push('\n');
+    }
+    text
+}
+
+/// Length of a line: 44 characters of base64 and the newline.
+const HASH_LINE_BYTES: usize = 45;
+
+fn parse_lines(text: &str) -> Result<Vec<Hash>, LinesError> {
+    // Spec: MRK-13, MRK-14
+    let mut hashes = Vec::new();
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if number > PROOF_HASHES_MAX {
+            return Err(LinesError::TooMany);
+        }
+        let line = line
+            .strip_suffix('\n')
+            .ok_or(LinesError::Unterminated { line: number })?;
+        let hash = Hash::from_base64(line).map_err(|reason| LinesError::Hash {
+            line: number,
+            reason,
+        })?;
+        hashes.push(hash);
+    }
+    Ok(hashes)
+}
+
+/// Why a text is not the lines of a proof. The fault is the sender's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinesError {
+    /// There are more than [`PROOF_HASHES_MAX`] lines.
+    TooMany,
+    /// The last line has no newline.
+    Unterminated {
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// A line is not a hash.
+    Hash {
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: Base64Error,
+    },
+}
+
+impl fmt::Display for LinesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany => write!(f, "there are more than {PROOF_HASHES_MAX} proof lines"),
+            Self::Unterminated { line } => write!(f, "proof line {line} has no newline"),
+            Self::Hash { line, reason } => write!(f, "proof line {line}: {reason}"),
+        }
+    }
+}
+
+impl core::error::Error for LinesError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Hash { reason, .. } => Some(reason),
+            Self::TooMany | Self::Unterminated { .. } => None,
+        }
+    }
+}
+
+/// Numbers that no proof can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeError {
+    /// The tree has no leaf at that index.
+    IndexOutsideTree {
+        /// The index asked for.
+        index: LeafIndex,
+        /// The size of the tree.
+        size: TreeSize,
+    },
+    /// The subtree has no leaf at that index.
+    IndexOutsideSubtree {
+        /// The index asked for.
+        index: LeafIndex,
+        /// The subtree.
+        subtree: Subtree,
+    },
+    /// The old tree is larger than the new one.
+    FromAboveTo {
+        /// The old size.
+        from: TreeSize,
+        /// The new size.
+        to: TreeSize,
+    },
+    /// The subtree ends after the tree.
+    SubtreeOutsideTree {
+        /// The subtree.
+        subtree: Subtree,
+        /// The size of the tree.
+        size: TreeSize,
+    },
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IndexOutsideTree { index, size } => {
+                write!(f, "there is no leaf {index} in a tree of size {size}")
+            }
+            Self::IndexOutsideSubtree { index, subtree } => {
+                write!(f, "there is no leaf {index} in the subtree {subtree}")
+            }
+            Self::FromAboveTo { from, to } => {
+                write!(f, "the old size {from} is above the new size {to}")
+            }
+            Self::SubtreeOutsideTree { subtree, size } => {
+                write!(f, "the subtree {subtree} is not in a tree of size {size}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RangeError {}
+
+/// Why a proof does not show what it should. Whoever made the proof is at fault, or the log has
+/// forked; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProofError {
+    /// More hashes than any proof may carry.
+    TooManyHashes {
+        /// How many there are.
+        found: usize,
+    },
+    /// No proof can be about these numbers.
+    Range(RangeError),
+    /// A tree head of size 0 whose root hash is not that of the empty tree.
+    EmptyTreeRoot {
+        /// The root hash in the tree head.
+        found: Hash,
+    },
+    /// The proof ends before the root is reached.
+    MissingHashes {
+        /// How many hashes the numbers ask for.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The proof goes on after the root is reached.
+    ExtraHashes {
+        /// How many hashes the numbers ask for.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// The hashes do not lead to the hash of the subtree or of the old tree.
+    SubtreeMismatch {
+        /// The hash that was to be shown.
+        expected: Hash,
+        /// The hash that the proof leads to.
+        computed: Hash,
+    },
+    /// The hashes do not lead to the root hash of the tree.
+    RootMismatch {
+        /// The root hash that was to be shown.
+        expected: Hash,
+        /// The root hash that the proof leads to.
+        computed: Hash,
+    },
+}
+
+impl fmt::Display for ProofError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyHashes { found } => {
+                write!(
+                    f,
+                    "the proof has {found} hashes, more than {PROOF_HASHES_MAX}"
+                )
+            }
+            Self::Range(reason) => reason.fmt(f),
+            Self::EmptyTreeRoot { found } => {
+                write!(f, "the root hash of an empty tree cannot be {found}")
+            }
+            Self::MissingHashes { expected, found } | Self::ExtraHashes { expected, found } => {
+                write!(
+                    f,
+                    "the proof has {found} hashes where {expected} are needed"
+                )
+            }
+            Self::SubtreeMismatch { expected, computed } => {
+                write!(
+                    f,
+                    "the proof leads to {computed}, not to the older hash {expected}"
+                )
+            }
+            Self::RootMismatch { expected, computed } => {
+                write!(
+                    f,
+                    "the proof leads to root hash {computed}, not to {expected}"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for ProofError {}
+
+impl From<RangeError> for ProofError {
+    fn from(reason: RangeError) -> Self {
+        Self::Range(reason)
+    }
+}
+
+/// Why a proof could not be made. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProveError<E> {
+    /// No proof can be about these numbers; the one who asked is at fault.
+    Range(RangeError),
+    /// The proof would have more than [`PROOF_HASHES_MAX`] hashes. Only some consistency proofs
+    /// into trees of more than 2^62 leaves do.
+    TooManyHashes {
+        /// How many it would have.
+        needed: usize,
+    },
+    /// The node reader failed.
+    Reader(E),
+    /// The node reader is broken: it answered with a wrong number of hashes.
+    NodeCount {
+        /// How many nodes were asked for.
+        asked: usize,
+        /// How many hashes came.
+        found: usize,
+    },
+}
+
+impl<E: fmt::Display> fmt::Display for ProveError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(reason) => reason.fmt(f),
+            Self::TooManyHashes { needed } => {
+                write!(
+                    f,
+                    "the proof needs {needed} hashes, more than {PROOF_HASHES_MAX}"
+                )
+            }
+            Self::Reader(error) => write!(f, "the nodes cannot be read: {error}"),
+            Self::NodeCount { asked, found } => {
+                write!(f, "{found} hashes came where {asked} nodes were asked for")
+            }
+        }
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for ProveError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Range(reason) => Some(reason),
+            Self::Reader(error) => Some(error),
+            Self::TooManyHashes { .. } | Self::NodeCount { .. } => None,
+        }
+    }
+}
+
+impl<E> From<RangeError> for ProveError<E> {
+    fn from(reason: RangeError) -> Self {
+        Self::Range(reason)
+    }
+}
+
+/// Which nodes a proof is made from, known before any is read.
+///
+/// The `prove_*` functions do both steps. Use the plan when the nodes come from somewhere that has
+/// no [`NodeReader`], such as tiles that are fetched in parallel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProofPlan {
+    coords: Vec<NodeCoord>,
+    /// For each hash of the proof, how many of `coords` it is made from; at least 1.
+    parts: Vec<usize>,
+}
+
+impl ProofPlan {
+    /// Plans [`prove_inclusion`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no such leaf.
+    pub fn inclusion(index: LeafIndex, size: TreeSize) -> Result<Self, RangeError> {
+        // Spec: MRK-05
+        spans_of_leaf(index, size).map(|(leaf, tree)| Self::between(leaf, tree))
+    }
+
+    /// Plans [`prove_consistency`].
+    ///
+    /// # Errors
+    ///
+    /// When `from` is above `to`.
+    pub fn consistency(from: TreeSize, to: TreeSize) -> Result<Self, RangeError> {
+        // Spec: MRK-06, MRK-07
+        Ok(match spans_of_sizes(from, to)? {
+            Some((old, tree)) => Self::between(old, tree),
+            None => Self {
+                coords: Vec::new(),
+                parts: Vec::new(),
+            },
+        })
+    }
+
+    /// Plans [`prove_subtree_inclusion`].
+    ///
+    /// # Errors
+    ///
+    /// When the leaf is not in the subtree.
+    pub fn subtree_inclusion(index: LeafIndex, subtree: &Subtree) -> Result<Self, RangeError> {
+        // Spec: MRK-09
+        span_in_subtree(index, subtree).map(|leaf| Self::between(leaf, subtree.0))
+    }
+
+    /// Plans [`prove_subtree_consistency`].
+    ///
+    /// # Errors
+    ///
+    /// When the subtree is not in the tree.
+    pub fn subtree_consistency(subtree: &Subtree, size: TreeSize) -> Result<Self, RangeError> {
+        // Spec: MRK-10
+        span_around_subtree(subtree, size).map(|tree| Self::between(subtree.0, tree))
+    }
+
+    fn between(target: Span, tree: Span) -> Self {
+        let mut descent = Descent {
+            node: tree,
+            target,
+            target_known: true,
+        };
+        let mut siblings: Vec<Span> = descent.by_ref().map(|(_, sibling)| sibling).collect();
+        if !descent.target_known {
+            siblings.push(descent.node);
+        }
+        siblings.reverse();
+
+        let mut coords = Vec::with_capacity(siblings.len());
+        let mut parts = Vec::with_capacity(siblings.len());
+        for span in siblings {
+            let before = coords.len();
+            span.push_nodes(&mut coords);
+            parts.push(coords.len().saturating_sub(before));
+        }
+        Self { coords, parts }
+    }
+
+    /// The nodes to read. All of them are complete in the tree that the proof is about.
+    pub fn coords(&self) -> &[NodeCoord] {
+        &self.coords
+    }
+
+    /// How many hashes the proof has.
+    pub fn proof_len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Makes the hashes of the proof from those of the nodes, given in the order of
+    /// [`Self::coords`]. `None` when their number differs.
+    pub fn assemble(&self, nodes: &[Hash]) -> Option<Vec<Hash>> {
+        if nodes.len() != self.coords.len() {
+            return None;
+        }
+        let mut rest = nodes;
+        self.parts
+            .iter()
+            .map(|&count| {
+                let (part, after) = rest.split_at_checked(count)?;
+                rest = after;
+                part.iter()
+                    .rev()
+                    .copied()
+                    .reduce(|right, left| node_hash(&left, &right))
+            })
+            .collect()
+    }
+
+    fn read<R: NodeReader + ?Sized>(&self, reader: &R) -> Result<Vec<Hash>, ProveError<R::Error>> {
+        // Spec: MRK-13
+        if self.proof_len() > PROOF_HASHES_MAX {
+            return Err(ProveError::TooManyHashes {
+                needed: self.proof_len(),
+            });
+        }
+        if self.coords.is_empty() {
+            return Ok(Vec::new());
+        }
+        let nodes = reader.nodes(&self.coords).map_err(ProveError::Reader)?;
+        self.assemble(&nodes).ok_or(ProveError::NodeCount {
+            asked: self.coords.len(),
+            found: nodes.len(),
+        })
+    }
+}
+
+/// Consecutive leaves `[lo, hi)`: never none, and `hi` at most 2^63 - 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Span {
+    lo: u64,
+    hi: u64,
+}
+
+impl Span {
+    const fn len(self) -> u64 {
+        self.hi - self.lo
+    }
+
+    /// Where a node with two or more leaves splits: after the largest power of two below their
+    /// number.
+    const fn middle(self) -> u64 {
+        // Spec: MRK-04
+        match (self.len() - 1).checked_ilog2() {
+            Some(log) => self.lo + (1 << log),
+            None => self.hi,
+        }
+    }
+
+    /// Appends the perfect subtrees that the node over these leaves is made of, from left to right.
+    fn push_nodes(self, coords: &mut Vec<NodeCoord>) {
+        let mut lo = self.lo;
+        // A span on the way down begins at a multiple of each power of two up to its length, so
+        // the shift below loses nothing.
+        for level in (0..63_u8).rev() {
+            if (self.len() >> level) & 1 == 1 {
+                coords.push(NodeCoord {
+                    level,
+                    index: lo >> level,
+                });
+                lo += 1 << level;
+            }
+        }
+    }
+}
+
+/// The way down from a tree to a target within it; see the drawing at the top of this file.
+///
+/// It yields, from the top, where the target is and which leaves the other child has. Afterwards,
+/// `node` is what was reached.
+struct Descent {
+    node: Span,
+    target: Span,
+    /// Whether `target` is still the whole of what is to be proven, whose hash the verifier has.
+    target_known: bool,
+}
+
+/// Where the target is, seen from a node above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Left,
+    Right,
+    Both,
+}
+
+impl Iterator for Descent {
+    type Item = (Turn, Span);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Spec: MRK-11
+        // A node of one leaf is always the target: the target is in it and is not empty.
+        if self.node == self.target || self.node.len() < 2 {
+            return None;
+        }
+        let middle = self.node.middle();
+        let left = Span {
+            lo: self.node.lo,
+            hi: middle,
+        };
+        let right = Span {
+            lo: middle,
+            hi: self.node.hi,
+        };
+        if self.target.hi <= middle {
+            self.node = left;
+            return Some((Turn::Left, right));
+        }
+        self.node = right;
+        if self.target.lo >= middle {
+            return Some((Turn::Right, left));
+        }
+        // The target is aligned, so it begins with the node, and the left child is a part of it.
+        self.target.lo = middle;
+        self.target_known = false;
+        Some((Turn::Both, left))
+    }
+}
+
+/// What the hashes of a proof lead to.
+struct Evaluated {
+    /// The hash of the target.
+    target: Hash,
+    /// The root hash of the tree around it.
+    tree: Hash,
+}
+
+/// Climbs from the target to the root of the tree.
+///
+/// The turns are kept as bits, the lowest one for the lowest node: a tree of less than 2^63 leaves
+/// has at most 63 nodes on the way.
+fn evaluate(
+    target: Span,
+    tree: Span,
+    target_hash: &Hash,
+    proof: &[Hash],
+) -> Result<Evaluated, ProofError> {
+    // Spec: MRK-12
+    let mut descent = Descent {
+        node: tree,
+        target,
+        target_known: true,
+    };
+    let (mut steps, mut not_left, mut both) = (0_usize, 0_u64, 0_u64);
+    for (turn, _) in descent.by_ref() {
+        steps += 1;
+        not_left = (not_left << 1) | u64::from(turn != Turn::Left);
+        both = (both << 1) | u64::from(turn == Turn::Both);
+    }
+    let first = usize::from(!descent.target_known);
+    check_length(steps + first, proof.len())?;
+
+    let (start, path) = match proof.split_first() {
+        Some((start, path)) if !descent.target_known => (start, path),
+        _ => (target_hash, proof),
+    };
+    let mut hashes = Evaluated {
+        target: *start,
+        tree: *start,
+    };
+    for sibling in path {
+        hashes.tree = if not_left & 1 == 1 {
+            node_hash(sibling, &hashes.tree)
+        } else {
+            node_hash(&hashes.tree, sibling)
+        };
+        if both & 1 == 1 {
+            hashes.target = node_hash(sibling, &hashes.target);
+        }
+        not_left >>= 1;
+        both >>= 1;
+    }
+    Ok(hashes)
+}
+
+fn spans_of_leaf(index: LeafIndex, size: TreeSize) -> Result<(Span, Span), RangeError> {
+    if !size.contains(index) {
+        return Err(RangeError::IndexOutsideTree { index, size });
+    }
+    Ok((
+        leaf_span(index),
+        Span {
+            lo: 0,
+            hi: size.get(),
+        },
+    ))
+}
+
+/// `None` from size 0, which has no leaves to prove anything about.
+fn spans_of_sizes(from: TreeSize, to: TreeSize) -> Result<Option<(Span, Span)>, RangeError> {
+    if from > to {
+        return Err(RangeError::FromAboveTo { from, to });
+    }
+    Ok((!from.is_zero()).then_some((
+        Span {
+            lo: 0,
+            hi: from.get(),
+        },
+        Span {
+            lo: 0,
+            hi: to.get(),
+        },
+    )))
+}
+
+fn span_in_subtree(index: LeafIndex, subtree: &Subtree) -> Result<Span, RangeError> {
+    if index.get() < subtree.start() || index.get() >= subtree.end() {
+        return Err(RangeError::IndexOutsideSubtree {
+            index,
+            subtree: *subtree,
+        });
+    }
+    Ok(leaf_span(index))
+}
+
+fn span_around_subtree(subtree: &Subtree, size: TreeSize) -> Result<Span, RangeError> {
+    if subtree.end() > size.get() {
+        return Err(RangeError::SubtreeOutsideTree {
+            subtree: *subtree,
+            size,
+        });
+    }
+    Ok(Span {
+        lo: 0,
+        hi: size.get(),
+    })
+}
+
+/// An index is below 2^63, so the next one is a `u64`.
+const fn leaf_span(index: LeafIndex) -> Span {
+    Span {
+        lo: index.get(),
+        hi: index.get() + 1,
+    }
+}
+
+fn check_empty_root(head: &TreeHead) -> Result<(), ProofError> {
+    // Spec: MRK-01
+    if head.size.is_zero() && head.root_hash != empty_root() {
+        return Err(ProofError::EmptyTreeRoot {
+            found: head.root_hash,
+        });
+    }
+    Ok(())
+}
+
+fn check_length(expected: usize, found: usize) -> Result<(), ProofError> {
+    // Spec: MRK-12
+    match found.cmp(&expected) {
+        core::cmp::Ordering::Less => Err(ProofError::MissingHashes { expected, found }),
+        core::cmp::Ordering::Equal => Ok(()),
+        core::cmp::Ordering::Greater => Err(ProofError::ExtraHashes { expected, found }),
+    }
+}
+
+fn check_roots(
+    target_hash: &Hash,
+    root_hash: &Hash,
+    target: Span,
+    tree: Span,
+    proof: &[Hash],
+) -> Result<(), ProofError> {
+    let computed = evaluate(target, tree, target_hash, proof)?;
+    if computed.target != *target_hash {
+        return Err(ProofError::SubtreeMismatch {
+            expected: *target_hash,
+            computed: computed.target,
+        });
+    }
+    check_root(root_hash, &computed.tree)
+}
+
+fn check_root(expected: &Hash, computed: &Hash) -> Result<(), ProofError> {
+    if computed == expected {
+        Ok(())
+    } else {
+        Err(ProofError::RootMismatch {
+            expected: *expected,
+            computed: *computed,
+        })
+    }
+}

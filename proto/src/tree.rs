@@ -71,6 +71,9 @@ impl fmt::Display for TreeSize {
 pub struct LeafIndex(u64);
 
 impl LeafIndex {
+    /// The first leaf.
+    pub const ZERO: Self = Self(0);
+
     /// Takes `index` as a position; `None` above 2^63 - 1.
     pub const fn new(index: u64) -> Option<Self> {
         if index <= DECIMAL_MAX {
