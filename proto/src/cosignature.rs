@@ -33,6 +33,7 @@ use crate::key::{
     SignerError, UnixSeconds, Verified, VerifierKey,
 };
 use crate::note::{self, LineError, NoteError, SignatureLine};
+use crate::proof::Subtree;
 
 /// Cosigns a checkpoint, with a key of type 0x04 or 0x06.
 ///
@@ -52,6 +53,22 @@ pub fn cosign(
     timestamped_line(signer, time, &message)
 }
 
+/// Cosigns a subtree with a key of type 0x06, and says nothing about time.
+///
+/// # Errors
+/// As [`cosign`].
+pub fn cosign_subtree(
+    origin: &Origin,
+    subtree: &Subtree,
+    hash: &Hash,
+    signer: &dyn Signer,
+) -> Result<SignatureLine, SignError> {
+    let time = UnixSeconds::ZERO;
+    let message = cosigned_subtree_message(signer.verifier_key(), origin, subtree, hash, time)
+        .map_err(SignError::Message)?;
+    timestamped_line(signer, time, &message)
+}
+
 /// Signs the text of a note with a key of type 0x01, as logs sign their checkpoints.
 ///
 /// # Errors
@@ -67,6 +84,29 @@ pub fn sign_note(text: &str, signer: &dyn Signer) -> Result<SignatureLine, SignE
     note::check_text(text).map_err(SignError::Text)?;
     // Spec: NOTE-16
     line(key, sign_exact(signer, text.as_bytes())?)
+}
+
+/// Verifies a cosigner's line for a subtree.
+///
+/// # Errors
+/// When the line is not by this key, or is not its cosignature of this subtree.
+pub fn verify_subtree_cosignature(
+    key: &VerifierKey,
+    line: &SignatureLine,
+    origin: &Origin,
+    subtree: &Subtree,
+    hash: &Hash,
+) -> Result<Verified, SignatureError> {
+    if !key.matches(line) {
+        return Err(SignatureError::WrongKey);
+    }
+    let (time, signature) = split_timestamp(line.signature())?;
+    let message = cosigned_subtree_message(key, origin, subtree, hash, time)
+        .map_err(SignatureError::Message)?;
+    key.verify_message(&message, signature)?;
+    Ok(Verified {
+        timestamp: stated_time(key, time),
+    })
 }
 
 /// Verifies the part of a line after the key id, for [`VerifierKey::verify_checkpoint`].
@@ -103,6 +143,26 @@ pub fn cosigned_message(
             let end = checkpoint.head.size.get();
             let hash = &checkpoint.head.root_hash;
             subtree_message(key, time, &checkpoint.origin, (0, end), hash)
+        }
+        signature_type => Err(MessageError::WrongType { signature_type }),
+    }
+}
+
+/// The bytes that a cosigner of type 0x06 signs for a subtree.
+///
+/// # Errors
+/// When the key has another type, the origin is too long, or `time` is not 0 while the start is
+/// not 0 either.
+pub fn cosigned_subtree_message(
+    key: &VerifierKey,
+    origin: &Origin,
+    subtree: &Subtree,
+    hash: &Hash,
+    time: UnixSeconds,
+) -> Result<Vec<u8>, MessageError> {
+    match key.signature_type() {
+        SignatureType::MlDsa44 => {
+            subtree_message(key, time, origin, (subtree.start(), subtree.end()), hash)
         }
         signature_type => Err(MessageError::WrongType { signature_type }),
     }
