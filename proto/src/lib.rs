@@ -23,6 +23,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod add_checkpoint;
 pub mod base64;
 pub mod body;
 pub mod checkpoint;
@@ -36,5 +37,8 @@ pub mod key;
 pub mod note;
 pub mod policy;
 pub mod proof;
+pub mod receipt;
+pub mod sign_subtree;
 pub mod tile;
+pub mod tlog_proof;
 pub mod tree;
