@@ -537,3 +537,380 @@ impl fmt::Display for TextLineError {
 }
 
 impl core::error::Error for TextLineError {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::borrow::ToOwned as _;
+    use alloc::format;
+    use alloc::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cosignature::{cosign, sign_note};
+    use crate::key::SignatureType;
+    use crate::test_signer::TestSigner;
+
+    const ROOT: &str = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=";
+
+    fn text() -> String {
+        format!("example.com/behind-the-sofa\n20852163\n{ROOT}\n")
+    }
+
+    // Spec: CKP-01, CKP-02, CKP-04, CKP-05, CKP-06
+    #[test]
+    fn a_checkpoint_is_origin_size_root_and_extension_lines() {
+        let checkpoint = Checkpoint::parse_text(&text()).unwrap();
+        assert_eq!(checkpoint.origin.as_str(), "example.com/behind-the-sofa");
+        assert_eq!(checkpoint.head.size.get(), 20_852_163);
+        assert_eq!(checkpoint.head.root_hash.to_base64(), ROOT);
+        assert!(checkpoint.extensions.is_empty());
+        assert_eq!(checkpoint.to_text(), text());
+
+        let text = format!("{}one line\n\u{2014} another\n", text());
+        let checkpoint = Checkpoint::parse_text(&text).unwrap();
+        let extensions: Vec<_> = checkpoint
+            .extensions
+            .iter()
+            .map(ExtensionLine::as_str)
+            .collect();
+        assert_eq!(extensions, ["one line", "\u{2014} another"]);
+        assert_eq!(checkpoint.to_text(), text);
+    }
+
+    // Spec: CKP-01, CKP-02, CKP-04, CKP-05, CKP-06
+    #[test]
+    fn what_is_no_checkpoint_is_refused_for_its_reason() {
+        let control = TextLineError::ControlCharacter {
+            byte: b'\t',
+            offset: 0,
+        };
+        for (text, why) in [
+            (String::new(), CheckpointError::NotTerminated),
+            (format!("a\n1\n{ROOT}"), CheckpointError::NotTerminated),
+            ("\n".to_owned(), CheckpointError::TooFewLines),
+            ("a\n1\n".to_owned(), CheckpointError::TooFewLines),
+            (
+                format!("\n1\n{ROOT}\n"),
+                CheckpointError::Origin(TextLineError::Empty),
+            ),
+            (
+                format!("\ta\n1\n{ROOT}\n"),
+                CheckpointError::Origin(control),
+            ),
+            (
+                format!("a\n\n{ROOT}\n"),
+                CheckpointError::Size(DecimalError::Empty),
+            ),
+            (
+                format!("a\n01\n{ROOT}\n"),
+                CheckpointError::Size(DecimalError::LeadingZero),
+            ),
+            (
+                format!("a\n00\n{ROOT}\n"),
+                CheckpointError::Size(DecimalError::LeadingZero),
+            ),
+            (
+                format!("a\n9223372036854775808\n{ROOT}\n"),
+                CheckpointError::Size(DecimalError::TooLarge),
+            ),
+            (
+                format!("a\n1\n{ROOT}\n\n"),
+                CheckpointError::Extension {
+                    index: 0,
+                    reason: TextLineError::Empty,
+                },
+            ),
+            (
+                format!("a\n1\n{ROOT}\nb\n\tc\n"),
+                CheckpointError::Extension {
+                    index: 1,
+                    reason: control,
+                },
+            ),
+        ] {
+            assert_eq!(Checkpoint::parse_text(&text), Err(why), "{text:?}");
+        }
+    }
+
+    // Spec: CKP-04, CKP-05
+    #[test]
+    fn sizes_and_roots_have_one_form() {
+        for size in ["+1", "-1", " 1", "1 ", "0x1", "1_0", "१"] {
+            let text = format!("a\n{size}\n{ROOT}\n");
+            let answer = Checkpoint::parse_text(&text);
+            assert!(
+                matches!(answer, Err(CheckpointError::Size(_))),
+                "{size}: {answer:?}"
+            );
+        }
+        for root in [
+            "",
+            "AAAA",
+            "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2J=",
+            &ROOT[..43],
+        ] {
+            let text = format!("a\n1\n{root}\n");
+            let answer = Checkpoint::parse_text(&text);
+            assert!(
+                matches!(answer, Err(CheckpointError::RootHash(_))),
+                "{root}: {answer:?}"
+            );
+        }
+        for size in ["0", "9223372036854775807"] {
+            let text = format!("a\n{size}\n{ROOT}\n");
+            assert_eq!(Checkpoint::parse_text(&text).unwrap().to_text(), text);
+        }
+        let long = format!("{}{}\n", text(), "x".repeat(NOTE_BYTES_MAX));
+        let bytes = long.len();
+        let why = CheckpointError::Note(NoteError::TooLarge { bytes });
+        assert_eq!(Checkpoint::parse_text(&long), Err(why));
+    }
+
+    // Spec: CKP-03
+    #[test]
+    fn an_origin_is_any_line_that_is_not_empty() {
+        for origin in [
+            "a",
+            "go.sum database tree",
+            "a+b",
+            " ",
+            "\u{a0}",
+            "日本",
+            "https://x.test/?",
+        ] {
+            assert_eq!(Origin::parse(origin).unwrap().as_str(), origin);
+            let text = format!("{origin}\n1\n{ROOT}\n");
+            assert_eq!(Checkpoint::parse_text(&text).unwrap().to_text(), text);
+        }
+        assert_eq!(Origin::parse(""), Err(TextLineError::Empty));
+        let newline = TextLineError::ControlCharacter {
+            byte: b'\n',
+            offset: 1,
+        };
+        assert_eq!(Origin::parse("a\nb"), Err(newline));
+        let bytes = NOTE_BYTES_MAX + 1;
+        assert_eq!(
+            Origin::parse(&"x".repeat(bytes)),
+            Err(TextLineError::TooLong { bytes })
+        );
+    }
+
+    #[test]
+    fn an_origin_is_hashed_without_its_newline() {
+        let origin = Origin::parse("abc").unwrap();
+        // FIPS 180-2, B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(origin.hash_hex(), abc);
+        assert_eq!(origin_hash(&origin), origin.hash());
+    }
+
+    fn signed(lines: Vec<SignatureLine>) -> SignedCheckpoint {
+        SignedCheckpoint::new(Checkpoint::parse_text(&text()).unwrap(), lines).unwrap()
+    }
+
+    fn time(seconds: u64) -> UnixSeconds {
+        UnixSeconds::new(seconds).unwrap()
+    }
+
+    // Spec: NOTE-11, CKP-07
+    #[test]
+    fn known_lines_are_verified_and_the_others_ignored() {
+        let checkpoint = Checkpoint::parse_text(&text()).unwrap();
+        let log = TestSigner::note("example.com/log", 1);
+        let witness = TestSigner::cosigner("w.example", 2);
+        let ml_dsa = TestSigner::ml_dsa("w.example", 3);
+        let stranger = TestSigner::note("stranger.example", 4);
+        let log_line = sign_note(&text(), &log).unwrap();
+        let lines = vec![
+            sign_note(&text(), &stranger).unwrap(),
+            log_line.clone(),
+            // The name of a known key with another id, and the id of a known key with another name.
+            SignatureLine::new(log.key.name().clone(), KeyId::new([9; 4]), vec![1]).unwrap(),
+            SignatureLine::new(stranger.key.name().clone(), log.key.key_id(), vec![1]).unwrap(),
+            cosign(&checkpoint, time(5), &witness).unwrap(),
+            cosign(&checkpoint, time(6), &ml_dsa).unwrap(),
+            cosign(&checkpoint, time(7), &witness).unwrap(),
+            cosign(&checkpoint, UnixSeconds::ZERO, &ml_dsa).unwrap(),
+        ];
+        let signed = signed(lines.clone());
+        let keys = [ml_dsa.key.clone(), log.key.clone(), witness.key.clone()];
+        let at = |key_index, line_index, timestamp| VerifiedSignature {
+            key_index,
+            line_index,
+            timestamp,
+        };
+        // Spec: COS-10
+        let wanted = vec![
+            at(1, 1, None),
+            at(2, 4, Some(time(5))),
+            at(0, 5, Some(time(6))),
+            at(2, 6, Some(time(7))),
+            at(0, 7, None),
+        ];
+        assert_eq!(verify_signatures(signed.note(), &keys), Ok(wanted.clone()));
+        assert_eq!(signed.verify_signatures(&keys), Ok(wanted.clone()));
+        assert_eq!(verify_lines(signed.checkpoint(), &lines, &keys), Ok(wanted));
+        // The same key twice is one key: the first.
+        let twice = [log.key.clone(), log.key.clone()];
+        assert_eq!(signed.verify_signatures(&twice), Ok(vec![at(0, 1, None)]));
+        // Spec: NOTE-14
+        let none = Err(SignaturesError::NoKnownSignature);
+        assert_eq!(signed.verify_signatures(&[]), none);
+        assert_eq!(
+            signed.verify_signatures(&[TestSigner::note("x", 7).key]),
+            none
+        );
+    }
+
+    // Spec: NOTE-12
+    #[test]
+    fn one_bad_line_of_a_known_key_poisons_the_note() {
+        let log = TestSigner::note("example.com/log", 1);
+        let witness = TestSigner::cosigner("w.example", 2);
+        let good = sign_note(&text(), &log).unwrap();
+        let keys = [log.key.clone(), witness.key.clone()];
+        let other = Checkpoint::parse_text(&format!("a\n1\n{ROOT}\n")).unwrap();
+        let cases = [
+            (
+                sign_note("another text\n", &log).unwrap(),
+                SignatureError::Invalid,
+            ),
+            (
+                cosign(&other, time(1), &witness).unwrap(),
+                SignatureError::Invalid,
+            ),
+            (
+                SignatureLine::new(log.key.name().clone(), log.key.key_id(), vec![1; 63]).unwrap(),
+                SignatureError::WrongLength {
+                    bytes: 63,
+                    expected: 64,
+                },
+            ),
+            (
+                SignatureLine::new(witness.key.name().clone(), witness.key.key_id(), vec![0; 7])
+                    .unwrap(),
+                SignatureError::NoTimestamp { bytes: 7 },
+            ),
+        ];
+        for (bad, reason) in cases {
+            // Before the good line, after it, and as a second line of the same key.
+            for (lines, line_index) in [
+                (vec![bad.clone(), good.clone()], 0),
+                (vec![good.clone(), bad.clone()], 1),
+            ] {
+                let wanted = SignaturesError::BadSignature {
+                    name: bad.name().clone(),
+                    key_id: bad.key_id(),
+                    line_index,
+                    reason: reason.clone(),
+                };
+                let signed = signed(lines);
+                assert_eq!(verify_signatures(signed.note(), &keys), Err(wanted.clone()));
+                assert_eq!(signed.verify_signatures(&keys), Err(wanted));
+            }
+        }
+    }
+
+    // Spec: NOTE-11
+    #[test]
+    fn two_keys_with_one_name_and_id_are_ambiguous() {
+        // Ids have four bytes, and any 1312 bytes are an ML-DSA-44 public key: a pair is soon found.
+        let [first, second] = [58461_u32, 96027].map(|number| {
+            let mut public_key = [0; 1312];
+            public_key[..4].copy_from_slice(&number.to_be_bytes());
+            let name = KeyName::parse("x").unwrap();
+            VerifierKey::from_parts(name, SignatureType::MlDsa44, &public_key).unwrap()
+        });
+        assert_eq!(first.key_id(), second.key_id());
+        let (name, key_id) = (first.name().clone(), first.key_id());
+        let line = SignatureLine::new(name.clone(), key_id, vec![1]).unwrap();
+        let wanted = SignaturesError::AmbiguousKey { name, key_id };
+        let signed = signed(vec![line]);
+        assert_eq!(
+            verify_signatures(signed.note(), &[first, second]),
+            Err(wanted)
+        );
+    }
+
+    // Spec: COS-01
+    #[test]
+    fn a_cosignature_under_what_is_no_checkpoint_is_bad() {
+        let witness = TestSigner::cosigner("w.example", 2);
+        let line = cosign(&Checkpoint::parse_text(&text()).unwrap(), time(1), &witness).unwrap();
+        let note = Note::new("not a checkpoint\n".into(), vec![line]).unwrap();
+        let answer = verify_signatures(&note, core::slice::from_ref(&witness.key));
+        assert!(
+            matches!(
+                answer,
+                Err(SignaturesError::BadSignature {
+                    reason: SignatureError::NotACheckpoint(CheckpointError::TooFewLines),
+                    ..
+                })
+            ),
+            "{answer:?}"
+        );
+    }
+
+    #[test]
+    fn a_signed_checkpoint_keeps_its_text_when_its_lines_change() {
+        let log = TestSigner::note("example.com/log", 1);
+        let witness = TestSigner::cosigner("w.example", 2);
+        let first = signed(vec![sign_note(&text(), &log).unwrap()]);
+        let line = cosign(first.checkpoint(), time(1), &witness).unwrap();
+        let both = first
+            .with_signatures(&[0], core::slice::from_ref(&line))
+            .unwrap();
+        assert_eq!(both.checkpoint(), first.checkpoint());
+        assert_eq!(both.signatures(), [first.signatures()[0].clone(), line]);
+        assert_eq!(SignedCheckpoint::parse(&both.to_bytes()), Ok(both.clone()));
+        assert_eq!(both.with_signatures(&[0], &[]), Ok(first));
+        assert_eq!(both.with_signatures(&[], &[]), Err(NoteError::NoSignatures));
+        assert_eq!(both.head(), both.checkpoint().head);
+        assert_eq!(both.origin(), &both.checkpoint().origin);
+    }
+
+    proptest! {
+        #[test]
+        fn every_checkpoint_survives_its_bytes(
+            origin in "[^\\x00-\\x1f]{1,40}",
+            size in 0..=(u64::MAX >> 1),
+            root_hash: [u8; 32],
+            extensions in prop::collection::vec("[^\\x00-\\x1f]{1,20}", 0..4),
+        ) {
+            let checkpoint = Checkpoint {
+                origin: Origin::parse(&origin).unwrap(),
+                head: TreeHead {
+                    size: TreeSize::new(size).unwrap(),
+                    root_hash: Hash::new(root_hash),
+                },
+                extensions: extensions.iter().map(|x| ExtensionLine::parse(x).unwrap()).collect(),
+            };
+            let text = checkpoint.to_text();
+            prop_assert_eq!(Checkpoint::parse_text(&text), Ok(checkpoint.clone()));
+            let line = SignatureLine::parse("\u{2014} x AQIDBAU=").unwrap();
+            let signed = SignedCheckpoint::new(checkpoint, vec![line]).unwrap();
+            prop_assert_eq!(SignedCheckpoint::parse(&signed.to_bytes()), Ok(signed));
+        }
+
+        #[test]
+        fn what_parses_has_one_form(
+            at in 0..80_usize,
+            cut in 0..3_usize,
+            put in "[\n0-9a-zA-Z+/= ]{0,3}",
+        ) {
+            let mut text = format!("a\n120\n{ROOT}\nextension\n");
+            let at = at.min(text.len());
+            let end = (at + cut).min(text.len());
+            text.replace_range(at..end, &put);
+            if let Ok(checkpoint) = Checkpoint::parse_text(&text) {
+                prop_assert_eq!(checkpoint.to_text(), text);
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered(text: String) {
+            let _ = Checkpoint::parse_text(&text);
+        }
+    }
+}

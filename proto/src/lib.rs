@@ -42,3 +42,6 @@ pub mod sign_subtree;
 pub mod tile;
 pub mod tlog_proof;
 pub mod tree;
+
+#[cfg(test)]
+mod test_signer;

@@ -567,3 +567,324 @@ impl fmt::Display for KeyNameError {
 }
 
 impl core::error::Error for KeyNameError {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::string::ToString as _;
+    use alloc::vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOTE: &str = "This is an example message.\n\n\u{2014} example.com/foo AQIDBA==\n";
+
+    fn line(name: &str, signature: &[u8]) -> SignatureLine {
+        let name = KeyName::parse(name).unwrap();
+        SignatureLine::new(name, KeyId::new([1, 2, 3, 4]), signature.to_vec()).unwrap()
+    }
+
+    // Spec: NOTE-01, NOTE-05, NOTE-07
+    #[test]
+    fn a_note_is_a_text_an_empty_line_and_signature_lines() {
+        let bytes = "a\nb\n\n\u{2014} example.com/foo AQIDBAU=\n\u{2014} x AQIDBAUG\n".as_bytes();
+        let note = Note::parse(bytes).unwrap();
+        assert_eq!(note.text(), "a\nb\n");
+        let signatures = [line("example.com/foo", &[5]), line("x", &[5, 6])];
+        assert_eq!(note.signatures(), signatures);
+        assert_eq!(note.to_bytes(), bytes);
+        assert_eq!(Note::new("a\nb\n".into(), signatures.to_vec()), Ok(note));
+        assert_eq!(
+            signatures[0].to_string(),
+            "\u{2014} example.com/foo AQIDBAU="
+        );
+        assert_eq!(signatures[0].key_id().to_string(), "01020304");
+    }
+
+    // Spec: NOTE-04
+    #[test]
+    fn the_last_empty_line_separates() {
+        for text in [
+            "\n",
+            "\n\n",
+            "a\n\n",
+            "a\n\nb\n",
+            "\u{2014} x AQIDBAU=\n\na\n",
+        ] {
+            let bytes = format!("{text}\n\u{2014} x AQIDBAU=\n").into_bytes();
+            let note = Note::parse(&bytes).unwrap();
+            assert_eq!(note.text(), text);
+            assert_eq!(note.to_bytes(), bytes);
+        }
+    }
+
+    // Spec: NOTE-01, NOTE-02, NOTE-03
+    #[test]
+    fn what_is_no_note_is_refused_for_its_reason() {
+        let control = |byte, offset| NoteError::ControlCharacter { byte, offset };
+        for (bytes, why) in [
+            (&b""[..], NoteError::NoSeparator),
+            (b"a\n", NoteError::NoSeparator),
+            (b"\n\xe2\x80\x94 x AQIDBAU=\n", NoteError::NoSeparator),
+            (b"a\n\xe2\x80\x94 x AQIDBAU=\n", NoteError::NoSeparator),
+            (b"a\n\n", NoteError::NoSignatures),
+            (b"a\n\n\xe2\x80\x94 x AQIDBAU=", NoteError::NotTerminated),
+            (b"a\n\n\xe2\x80\x94 x AQIDBAU=\n\n", NoteError::NoSignatures),
+            (b"a\r\n\n\xe2\x80\x94 x AQIDBAU=\n", control(b'\r', 1)),
+            (b"\ta\n\n\xe2\x80\x94 x AQIDBAU=\n", control(b'\t', 0)),
+            (b"a\0\n\n\xe2\x80\x94 x AQIDBAU=\n", control(0, 1)),
+            (b"a\x1f\n\n\xe2\x80\x94 x AQIDBAU=\n", control(0x1f, 1)),
+            (
+                b"a\xff\n\n\xe2\x80\x94 x AQIDBAU=\n",
+                NoteError::NotUtf8 { offset: 1 },
+            ),
+            // A surrogate, and an overlong slash.
+            (
+                b"\xed\xa0\x80\n\n\xe2\x80\x94 x AQIDBAU=\n",
+                NoteError::NotUtf8 { offset: 0 },
+            ),
+            (
+                b"a\xc0\xaf\n\n\xe2\x80\x94 x AQIDBAU=\n",
+                NoteError::NotUtf8 { offset: 1 },
+            ),
+        ] {
+            assert_eq!(Note::parse(bytes), Err(why), "{}", bytes.escape_ascii());
+        }
+        // DEL and the controls above it are not ASCII control characters below U+0020.
+        for text in ["a\u{7f}\n", "a\u{85}\n", "\u{feff}a\n"] {
+            let note = Note::new(text.into(), vec![line("x", &[5])]).unwrap();
+            assert_eq!(Note::parse(&note.to_bytes()), Ok(note));
+        }
+    }
+
+    // Spec: NOTE-05, NOTE-06, NOTE-07, NOTE-08
+    #[test]
+    fn what_is_no_signature_line_is_refused_for_its_reason() {
+        let character = |character| LineError::KeyName(KeyNameError::Character { character });
+        for (text, why) in [
+            ("", LineError::NoDash),
+            ("- x AQIDBAU=", LineError::NoDash),
+            ("\u{2013} x AQIDBAU=", LineError::NoDash),
+            ("\u{2014}x AQIDBAU=", LineError::NoDash),
+            (" \u{2014} x AQIDBAU=", LineError::NoDash),
+            ("\u{2014} xAQIDBAU=", LineError::NoSpace),
+            (
+                "\u{2014}  AQIDBAU=",
+                LineError::KeyName(KeyNameError::Empty),
+            ),
+            ("\u{2014} a+b AQIDBAU=", character('+')),
+            ("\u{2014} a\u{a0}b AQIDBAU=", character('\u{a0}')),
+            ("\u{2014} a\tb AQIDBAU=", character('\t')),
+            ("\u{2014} x ", LineError::TooShort { bytes: 0 }),
+            ("\u{2014} x AQID", LineError::TooShort { bytes: 3 }),
+            ("\u{2014} x AQIDBA==", LineError::TooShort { bytes: 4 }),
+        ] {
+            assert_eq!(SignatureLine::parse(text), Err(why), "{text:?}");
+        }
+        for text in [
+            "\u{2014} x AQIDBAV=",
+            "\u{2014} x AQIDBAU",
+            "\u{2014} x AQIDBAU= ",
+            "\u{2014} x  AQIDBAU=",
+        ] {
+            let answer = SignatureLine::parse(text);
+            assert!(
+                matches!(answer, Err(LineError::Base64(_))),
+                "{text:?}: {answer:?}"
+            );
+        }
+        let name = KeyName::parse("x").unwrap();
+        let empty = SignatureLine::new(name, KeyId::new([0; 4]), vec![]);
+        assert_eq!(empty, Err(LineError::TooShort { bytes: 4 }));
+        let reason = LineError::TooShort { bytes: 4 };
+        assert_eq!(
+            Note::parse(NOTE.as_bytes()),
+            Err(NoteError::Line { index: 0, reason })
+        );
+    }
+
+    // Spec: NOTE-06
+    #[test]
+    fn key_names_have_no_white_space_plus_or_control_character() {
+        let spaces = "\u{9}\u{a}\u{b}\u{c}\u{d}\u{20}\u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\
+                      \u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{2028}\
+                      \u{2029}\u{202f}\u{205f}\u{3000}";
+        for character in spaces.chars().chain(['+', '\0', '\u{1f}']) {
+            for name in [
+                format!("a{character}b"),
+                format!("{character}"),
+                format!("a{character}"),
+            ] {
+                let why = KeyNameError::Character { character };
+                assert_eq!(KeyName::parse(&name), Err(why), "{name:?}");
+            }
+        }
+        assert_eq!(KeyName::parse(""), Err(KeyNameError::Empty));
+        for name in [
+            "a",
+            "example.com/log42",
+            "oid/1.3.6.1.4.1.44363.47.1.99",
+            "\u{2014}",
+            "é/ß",
+        ] {
+            assert_eq!(KeyName::parse(name).unwrap().as_str(), name);
+        }
+    }
+
+    // Spec: NOTE-09, NOTE-10
+    #[test]
+    fn sixteen_of_the_largest_signatures_fit_and_there_is_a_limit() {
+        // "Post-quantum signatures can be up to nearly 5kB."
+        let large = line(
+            "witness.example.com/a-rather-long-name-for-a-cosigner",
+            &[7; 5000],
+        );
+        let note = Note::new("a\n".into(), vec![large; 16]).unwrap();
+        assert_eq!(Note::parse(&note.to_bytes()), Ok(note));
+
+        let small = line("x", &[5]);
+        let most = Note::new("a\n".into(), vec![small.clone(); SIGNATURES_MAX]).unwrap();
+        let bytes = most.to_bytes();
+        assert_eq!(Note::parse(&bytes), Ok(most));
+        let count = SIGNATURES_MAX + 1;
+        let too_many = Err(NoteError::TooManySignatures { count });
+        assert_eq!(
+            Note::new("a\n".into(), vec![small.clone(); count]),
+            too_many
+        );
+        let bytes = [&bytes[..], "\u{2014} x AQIDBAU=\n".as_bytes()].concat();
+        assert_eq!(Note::parse(&bytes), too_many);
+
+        let rest = "\n\n\u{2014} x AQIDBAU=\n";
+        let text = "a".repeat(NOTE_BYTES_MAX - rest.len());
+        let bytes = format!("{text}{rest}").into_bytes();
+        assert_eq!(Note::parse(&bytes).unwrap().to_bytes(), bytes);
+        let bytes = format!("a{text}{rest}").into_bytes();
+        let too_large = Err(NoteError::TooLarge {
+            bytes: NOTE_BYTES_MAX + 1,
+        });
+        assert_eq!(Note::parse(&bytes), too_large);
+        assert_eq!(Note::new(format!("a{text}\n"), vec![small]), too_large);
+    }
+
+    // Spec: NOTE-01, NOTE-03
+    #[test]
+    fn parts_that_make_no_note_are_refused() {
+        let lines = vec![line("x", &[5])];
+        for (text, why) in [
+            ("", NoteError::TextNotTerminated),
+            ("a", NoteError::TextNotTerminated),
+            (
+                "a\t\n",
+                NoteError::ControlCharacter {
+                    byte: b'\t',
+                    offset: 1,
+                },
+            ),
+        ] {
+            assert_eq!(Note::new(text.into(), lines.clone()), Err(why));
+        }
+        assert_eq!(
+            Note::new("a\n".into(), vec![]),
+            Err(NoteError::NoSignatures)
+        );
+    }
+
+    #[test]
+    fn lines_are_kept_in_the_notes_order_and_appended_once() {
+        let (a, b, c) = (line("a", &[1]), line("b", &[2]), line("c", &[3]));
+        let note = Note::new("t\n".into(), vec![a.clone(), b.clone()]).unwrap();
+        let lines = |keep: &[usize], append: &[SignatureLine]| {
+            note.with_signatures(keep, append)
+                .map(|note| note.signatures().to_vec())
+        };
+        assert_eq!(lines(&[1, 0, 1], &[]), Ok(vec![a.clone(), b.clone()]));
+        assert_eq!(
+            lines(&[1], &[c.clone(), a.clone()]),
+            Ok(vec![b.clone(), c.clone(), a.clone()])
+        );
+        assert_eq!(
+            lines(&[0], &[a.clone(), c.clone(), c.clone()]),
+            Ok(vec![a.clone(), c.clone()])
+        );
+        assert_eq!(lines(&[], &[]), Err(NoteError::NoSignatures));
+        assert_eq!(
+            lines(&[2], &[c]),
+            Err(NoteError::NoSuchLine { index: 2, count: 2 })
+        );
+        let many: Vec<_> = (0..=u8::MAX).map(|byte| line("x", &[byte])).collect();
+        let count = SIGNATURES_MAX + 1;
+        assert_eq!(
+            lines(&[0], &many),
+            Err(NoteError::TooManySignatures { count })
+        );
+    }
+
+    #[test]
+    fn signature_types_are_their_bytes() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(SignatureType::from_byte(byte).to_byte(), byte);
+        }
+        assert_eq!(SignatureType::from_byte(6), SignatureType::MlDsa44);
+        assert_eq!(SignatureType::from_byte(3), SignatureType::Other(3));
+        assert_eq!(
+            SignatureType::MlDsa44.to_string(),
+            "0x06 (ML-DSA-44 cosignature)"
+        );
+    }
+
+    fn any_line() -> impl Strategy<Value = SignatureLine> {
+        let signature = prop::collection::vec(any::<u8>(), 1..80);
+        (
+            "[^ +\\p{White_Space}\\p{Cc}]{1,12}",
+            any::<[u8; 4]>(),
+            signature,
+        )
+            .prop_map(|(name, id, signature)| {
+                let name = KeyName::parse(&name).unwrap();
+                SignatureLine::new(name, KeyId::new(id), signature).unwrap()
+            })
+    }
+
+    fn any_note() -> impl Strategy<Value = Note> {
+        let text = prop::collection::vec("[^\\x00-\\x1f]{0,20}\n", 1..6);
+        let lines = prop::collection::vec(any_line(), 1..5);
+        (text, lines).prop_map(|(text, lines)| Note::new(text.concat(), lines).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn every_note_survives_its_bytes(note in any_note()) {
+            prop_assert_eq!(Note::parse(&note.to_bytes()), Ok(note));
+        }
+
+        #[test]
+        fn what_parses_has_one_form(
+            note in any_note(),
+            at in any::<prop::sample::Index>(),
+            cut in 0_usize..3,
+            put in prop::collection::vec(any::<u8>(), 0..3),
+        ) {
+            let mut bytes = note.to_bytes();
+            let at = at.index(bytes.len());
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, put);
+            if let Ok(note) = Note::parse(&bytes) {
+                prop_assert_eq!(note.to_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes: Vec<u8>) {
+            let _ = Note::parse(&bytes);
+        }
+
+        #[test]
+        fn any_line_is_answered_canonically(text in "(\u{2014} )?[a-z+ ]{0,4} ?[A-Za-z0-9+/]{0,12}={0,2}") {
+            if let Ok(line) = SignatureLine::parse(&text) {
+                prop_assert_eq!(line.to_string(), text);
+            }
+        }
+    }
+}
