@@ -208,7 +208,7 @@ impl Subtree {
         }
         // At most 2^63, since end - start is below that.
         let alignment = (end - start).next_power_of_two();
-        if start % alignment != 0 {
+        if !start.is_multiple_of(alignment) {
             return Err(SubtreeError::Unaligned {
                 start,
                 end,
@@ -993,5 +993,453 @@ fn check_root(expected: &Hash, computed: &Hash) -> Result<(), ProofError> {
             expected: *expected,
             computed: *computed,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::leaf_hash;
+    use crate::tree::CompactRange;
+    use alloc::collections::BTreeMap;
+    use alloc::vec;
+    use core::convert::Infallible;
+
+    /// Nodes of the tree over the first leaves, and its head.
+    fn tree(leaves: u8) -> (BTreeMap<NodeCoord, Hash>, TreeHead) {
+        let mut nodes = BTreeMap::new();
+        let mut range = CompactRange::new();
+        for index in 0..leaves {
+            let leaf = leaf_hash(&[index]);
+            range
+                .append_with(leaf, &mut |coord, hash| drop(nodes.insert(coord, hash)))
+                .unwrap();
+        }
+        (nodes, range.head())
+    }
+
+    fn size(leaves: u64) -> TreeSize {
+        TreeSize::new(leaves).unwrap()
+    }
+
+    fn index(index: u64) -> LeafIndex {
+        LeafIndex::new(index).unwrap()
+    }
+
+    fn coords(plan: &ProofPlan) -> Vec<(u8, u64)> {
+        plan.coords()
+            .iter()
+            .map(|coord| (coord.level, coord.index))
+            .collect()
+    }
+
+    // Spec: MRK-05
+    #[test]
+    fn inclusion_proofs_of_the_rfc_example_have_its_nodes() {
+        // RFC 6962, section 2.1.3: the tree over d0 to d6.
+        for (leaf, expected) in [
+            (0, vec![(0, 1), (1, 1), (1, 2), (0, 6)]),
+            (3, vec![(0, 2), (1, 0), (1, 2), (0, 6)]),
+            (4, vec![(0, 5), (0, 6), (2, 0)]),
+            (6, vec![(1, 2), (2, 0)]),
+        ] {
+            let plan = ProofPlan::inclusion(index(leaf), size(7)).unwrap();
+            assert_eq!(coords(&plan), expected, "leaf {leaf}");
+        }
+        // The sibling [4, 7) is one hash made from two nodes.
+        assert_eq!(
+            ProofPlan::inclusion(index(0), size(7)).unwrap().proof_len(),
+            3
+        );
+    }
+
+    // Spec: MRK-06
+    #[test]
+    fn consistency_proofs_of_the_rfc_example_have_its_nodes() {
+        for (from, expected) in [
+            // PROOF(3, D[7]) = [c, d, g, l]
+            (3, vec![(0, 2), (0, 3), (1, 0), (1, 2), (0, 6)]),
+            // PROOF(4, D[7]) = [l]
+            (4, vec![(1, 2), (0, 6)]),
+            // PROOF(6, D[7]) = [i, j, k]
+            (6, vec![(1, 2), (0, 6), (2, 0)]),
+        ] {
+            let plan = ProofPlan::consistency(size(from), size(7)).unwrap();
+            assert_eq!(coords(&plan), expected, "from {from}");
+        }
+    }
+
+    // Spec: MRK-10
+    #[test]
+    fn subtree_proofs_of_the_draft_examples_have_their_nodes() {
+        for (start, end, expected) in [
+            (4, 8, vec![(2, 0), (2, 2), (1, 6)]),
+            (8, 13, vec![(0, 12), (0, 13), (2, 2), (3, 0)]),
+        ] {
+            let subtree = Subtree::new(start, end).unwrap();
+            let plan = ProofPlan::subtree_consistency(&subtree, size(14)).unwrap();
+            assert_eq!(coords(&plan), expected, "{subtree}");
+        }
+    }
+
+    // Spec: MRK-09
+    #[test]
+    fn the_subtree_inclusion_proof_of_the_draft_example_has_its_nodes() {
+        let subtree = Subtree::new(8, 13).unwrap();
+        let plan = ProofPlan::subtree_inclusion(index(10), &subtree).unwrap();
+        assert_eq!(coords(&plan), [(0, 11), (1, 4), (0, 12)]);
+        let outside = RangeError::IndexOutsideSubtree {
+            index: index(13),
+            subtree,
+        };
+        assert_eq!(
+            ProofPlan::subtree_inclusion(index(13), &subtree),
+            Err(outside)
+        );
+        assert!(ProofPlan::subtree_inclusion(index(7), &subtree).is_err());
+    }
+
+    // Spec: MRK-08
+    #[test]
+    fn only_aligned_ranges_with_leaves_are_subtrees() {
+        for (start, end) in [
+            (0, 1),
+            (0, DECIMAL_MAX),
+            (4, 8),
+            (8, 13),
+            (7, 8),
+            (1 << 62, 3 << 61),
+        ] {
+            let subtree = Subtree::new(start, end).unwrap();
+            assert_eq!((subtree.start(), subtree.end()), (start, end));
+        }
+        for (start, end, error) in [
+            (0, 0, SubtreeError::Empty { start: 0, end: 0 }),
+            (8, 4, SubtreeError::Empty { start: 8, end: 4 }),
+            (0, 1 << 63, SubtreeError::TooLarge { end: 1 << 63 }),
+            (u64::MAX, u64::MAX, SubtreeError::TooLarge { end: u64::MAX }),
+            (
+                1,
+                3,
+                SubtreeError::Unaligned {
+                    start: 1,
+                    end: 3,
+                    alignment: 2,
+                },
+            ),
+            (
+                4,
+                9,
+                SubtreeError::Unaligned {
+                    start: 4,
+                    end: 9,
+                    alignment: 8,
+                },
+            ),
+            (
+                1,
+                DECIMAL_MAX,
+                SubtreeError::Unaligned {
+                    start: 1,
+                    end: DECIMAL_MAX,
+                    alignment: 1 << 63,
+                },
+            ),
+        ] {
+            assert_eq!(Subtree::new(start, end), Err(error));
+        }
+        assert!(Subtree::new(4, 8).unwrap().is_full());
+        assert!(!Subtree::new(8, 13).unwrap().is_full());
+    }
+
+    // Spec: MRK-07
+    #[test]
+    fn from_the_empty_tree_only_the_empty_proof_is_accepted() {
+        let (_, head) = tree(5);
+        let none = ConsistencyProof::default();
+        let one = ConsistencyProof::new(vec![head.root_hash]).unwrap();
+        let extra = ProofError::ExtraHashes {
+            expected: 0,
+            found: 1,
+        };
+        for to in [TreeHead::empty(), head] {
+            assert_eq!(verify_consistency(&TreeHead::empty(), &to, &none), Ok(()));
+            assert_eq!(
+                verify_consistency(&TreeHead::empty(), &to, &one),
+                Err(extra)
+            );
+        }
+    }
+
+    // Spec: MRK-07
+    #[test]
+    fn equal_sizes_need_the_empty_proof_and_equal_roots() {
+        let (_, head) = tree(5);
+        let other = TreeHead {
+            root_hash: leaf_hash(b"other"),
+            ..head
+        };
+        let none = ConsistencyProof::default();
+        assert_eq!(verify_consistency(&head, &head, &none), Ok(()));
+        assert_eq!(
+            verify_consistency(&head, &other, &none),
+            Err(ProofError::RootMismatch {
+                expected: other.root_hash,
+                computed: head.root_hash
+            })
+        );
+        let one = ConsistencyProof::new(vec![head.root_hash]).unwrap();
+        let extra = ProofError::ExtraHashes {
+            expected: 0,
+            found: 1,
+        };
+        assert_eq!(verify_consistency(&head, &head, &one), Err(extra));
+    }
+
+    // Spec: MRK-01
+    #[test]
+    fn a_head_of_size_zero_has_no_other_root_than_the_empty_one() {
+        let (_, head) = tree(5);
+        let wrong = TreeHead {
+            size: TreeSize::ZERO,
+            root_hash: head.root_hash,
+        };
+        let error = Err(ProofError::EmptyTreeRoot {
+            found: head.root_hash,
+        });
+        let none = ConsistencyProof::default();
+        assert_eq!(verify_consistency(&wrong, &head, &none), error);
+        assert_eq!(verify_consistency(&TreeHead::empty(), &wrong, &none), error);
+        let path = InclusionProof::default();
+        assert_eq!(
+            verify_inclusion(index(0), &head.root_hash, &path, &wrong),
+            error
+        );
+        let one = Subtree::new(0, 1).unwrap();
+        assert_eq!(
+            verify_subtree_consistency(&one, &head.root_hash, &none, &wrong),
+            error
+        );
+    }
+
+    #[test]
+    fn numbers_that_no_proof_is_about_are_refused_on_both_sides() {
+        let (nodes, head) = tree(5);
+        let outside = RangeError::IndexOutsideTree {
+            index: index(5),
+            size: size(5),
+        };
+        assert_eq!(
+            prove_inclusion(index(5), size(5), &nodes),
+            Err(ProveError::Range(outside))
+        );
+        assert_eq!(
+            verify_inclusion(index(5), &head.root_hash, &InclusionProof::default(), &head),
+            Err(ProofError::Range(outside))
+        );
+        let above = RangeError::FromAboveTo {
+            from: size(6),
+            to: size(5),
+        };
+        assert_eq!(
+            prove_consistency(size(6), size(5), &nodes),
+            Err(ProveError::Range(above))
+        );
+        let later = TreeHead {
+            size: size(6),
+            ..head
+        };
+        assert_eq!(
+            verify_consistency(&later, &head, &ConsistencyProof::default()),
+            Err(ProofError::Range(above))
+        );
+        let subtree = Subtree::new(4, 6).unwrap();
+        let beyond = RangeError::SubtreeOutsideTree {
+            subtree,
+            size: size(5),
+        };
+        assert_eq!(
+            prove_subtree_consistency(&subtree, size(5), &nodes),
+            Err(ProveError::Range(beyond))
+        );
+        assert_eq!(
+            verify_subtree_consistency(
+                &subtree,
+                &head.root_hash,
+                &ConsistencyProof::default(),
+                &head
+            ),
+            Err(ProofError::Range(beyond))
+        );
+    }
+
+    // Spec: MRK-12
+    #[test]
+    fn missing_and_extra_hashes_are_told_apart() {
+        let (nodes, head) = tree(13);
+        let leaf = leaf_hash(&[4]);
+        let good = prove_inclusion(index(4), size(13), &nodes)
+            .unwrap()
+            .into_hashes();
+        for found in (0..10).filter(|&found| found != good.len()) {
+            let mut hashes = good.clone();
+            hashes.resize(found, leaf);
+            let proof = InclusionProof::new(hashes).unwrap();
+            let expected = good.len();
+            let error = if found < expected {
+                ProofError::MissingHashes { expected, found }
+            } else {
+                ProofError::ExtraHashes { expected, found }
+            };
+            assert_eq!(verify_inclusion(index(4), &leaf, &proof, &head), Err(error));
+        }
+    }
+
+    // Spec: MRK-12
+    #[test]
+    fn mismatches_say_which_hash_was_missed() {
+        let (nodes, head) = tree(13);
+        let (_, old) = tree(6);
+        let proof = prove_consistency(old.size, head.size, &nodes).unwrap();
+        assert_eq!(verify_consistency(&old, &head, &proof), Ok(()));
+        let wrong = leaf_hash(b"wrong");
+        let wrong_old = TreeHead {
+            root_hash: wrong,
+            ..old
+        };
+        let wrong_head = TreeHead {
+            root_hash: wrong,
+            ..head
+        };
+        assert_eq!(
+            verify_consistency(&wrong_old, &head, &proof),
+            Err(ProofError::SubtreeMismatch {
+                expected: wrong,
+                computed: old.root_hash
+            })
+        );
+        assert_eq!(
+            verify_consistency(&old, &wrong_head, &proof),
+            Err(ProofError::RootMismatch {
+                expected: wrong,
+                computed: head.root_hash
+            })
+        );
+    }
+
+    // Spec: MRK-13
+    #[test]
+    fn a_proof_carries_at_most_63_hashes() {
+        let hash = empty_root();
+        assert!(InclusionProof::new(vec![hash; 63]).is_ok());
+        let error = ProofError::TooManyHashes { found: 64 };
+        assert_eq!(InclusionProof::new(vec![hash; 64]), Err(error));
+        assert_eq!(ConsistencyProof::new(vec![hash; 64]), Err(error));
+
+        let lines = ConsistencyProof::new(vec![hash; 63]).unwrap().to_lines();
+        assert!(ConsistencyProof::parse_lines(&lines).is_ok());
+        let lines = lines + "\n";
+        assert_eq!(
+            ConsistencyProof::parse_lines(&lines),
+            Err(LinesError::TooMany)
+        );
+    }
+
+    /// Gives any number of hashes for whatever is asked.
+    struct Broken(usize);
+
+    impl NodeReader for Broken {
+        type Error = Infallible;
+
+        fn nodes(&self, _: &[NodeCoord]) -> Result<Vec<Hash>, Infallible> {
+            Ok(vec![empty_root(); self.0])
+        }
+    }
+
+    // Spec: MRK-13
+    #[test]
+    fn the_few_proofs_that_c2sp_cannot_carry_are_not_made() {
+        assert_eq!(
+            prove_consistency(size(3), TreeSize::MAX, &Broken(0)),
+            Err(ProveError::TooManyHashes { needed: 64 })
+        );
+        let plan = ProofPlan::consistency(size(3), size(1 << 62)).unwrap();
+        assert_eq!(plan.proof_len(), 63);
+        let plan = ProofPlan::inclusion(index(0), TreeSize::MAX).unwrap();
+        assert_eq!(plan.proof_len(), 63);
+    }
+
+    #[test]
+    fn a_reader_that_answers_with_a_wrong_number_is_caught() {
+        for found in [0, 2, 4] {
+            assert_eq!(
+                prove_inclusion(index(0), size(8), &Broken(found)),
+                Err(ProveError::NodeCount { asked: 3, found })
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_for_an_empty_proof() {
+        struct Untouched;
+        impl NodeReader for Untouched {
+            type Error = Infallible;
+
+            fn nodes(&self, coords: &[NodeCoord]) -> Result<Vec<Hash>, Infallible> {
+                panic!("asked for {coords:?}")
+            }
+        }
+        let empty = ConsistencyProof::default();
+        for (from, to) in [(0, 0), (0, 9), (9, 9)] {
+            assert_eq!(
+                prove_consistency(size(from), size(to), &Untouched),
+                Ok(empty.clone())
+            );
+        }
+        assert_eq!(
+            prove_inclusion(index(0), size(1), &Untouched),
+            Ok(InclusionProof::default())
+        );
+    }
+
+    // Spec: MRK-14
+    #[test]
+    fn proof_lines_are_canonical() {
+        let (nodes, head) = tree(9);
+        let proof = prove_consistency(size(6), head.size, &nodes).unwrap();
+        let text = proof.to_lines();
+        assert_eq!(ConsistencyProof::parse_lines(&text), Ok(proof));
+        assert_eq!(
+            ConsistencyProof::parse_lines(""),
+            Ok(ConsistencyProof::default())
+        );
+
+        let unterminated = text.strip_suffix('\n').unwrap();
+        assert_eq!(
+            ConsistencyProof::parse_lines(unterminated),
+            Err(LinesError::Unterminated { line: 4 })
+        );
+        let with_return = text.replacen('\n', "\r\n", 1);
+        assert_eq!(
+            ConsistencyProof::parse_lines(&with_return),
+            Err(LinesError::Hash {
+                line: 1,
+                reason: Base64Error::Symbol {
+                    offset: 44,
+                    byte: b'\r'
+                }
+            })
+        );
+        assert_eq!(
+            ConsistencyProof::parse_lines("AAAA\n"),
+            Err(LinesError::Hash {
+                line: 1,
+                reason: Base64Error::DecodedLength {
+                    expected: 32,
+                    found: 3
+                }
+            })
+        );
+        assert!(ConsistencyProof::parse_lines("\n").is_err());
     }
 }

@@ -373,3 +373,129 @@ impl fmt::Display for NodeCount {
 }
 
 impl core::error::Error for NodeCount {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::leaf_hash;
+    use alloc::vec;
+
+    fn leaf(index: u8) -> Hash {
+        leaf_hash(&[index])
+    }
+
+    fn range_of(leaves: u8) -> CompactRange {
+        let mut range = CompactRange::new();
+        for index in 0..leaves {
+            range.append(leaf(index)).unwrap();
+        }
+        range
+    }
+
+    #[test]
+    fn sizes_and_indices_end_at_2_to_the_63_minus_1() {
+        assert_eq!(TreeSize::new(u64::MAX / 2), Some(TreeSize::MAX));
+        assert_eq!(TreeSize::new(u64::MAX / 2 + 1), None);
+        assert_eq!(LeafIndex::new(u64::MAX / 2 + 1), None);
+        assert!(TreeSize::MAX.contains(LeafIndex(DECIMAL_MAX - 1)));
+        assert!(!TreeSize::MAX.contains(LeafIndex(DECIMAL_MAX)));
+        assert!(!TreeSize::ZERO.contains(LeafIndex::ZERO));
+    }
+
+    // Spec: MRK-01
+    #[test]
+    fn the_empty_range_has_the_empty_head() {
+        assert_eq!(CompactRange::new().head(), TreeHead::empty());
+        assert_eq!(CompactRange::new().nodes(), []);
+        assert_eq!(CompactRange::node_coords(TreeSize::ZERO), []);
+    }
+
+    // Spec: MRK-04
+    #[test]
+    fn the_root_of_seven_leaves_is_that_of_the_rfc_drawing() {
+        let [a, b, c, d, e, f, g] = [0, 1, 2, 3, 4, 5, 6].map(leaf);
+        let left = node_hash(&node_hash(&a, &b), &node_hash(&c, &d));
+        let right = node_hash(&node_hash(&e, &f), &g);
+        assert_eq!(range_of(7).root(), node_hash(&left, &right));
+        assert_eq!(range_of(7).nodes(), [left, node_hash(&e, &f), g]);
+    }
+
+    #[test]
+    fn each_completed_node_is_reported_once_leaf_first() {
+        let mut reported = Vec::new();
+        let mut range = CompactRange::new();
+        for index in 0..4 {
+            range
+                .append_with(leaf(index), &mut |coord, _| reported.push(coord))
+                .unwrap();
+        }
+        let expected = [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1), (2, 0)]
+            .map(|(level, index)| NodeCoord { level, index });
+        assert_eq!(reported, expected);
+    }
+
+    #[test]
+    fn a_range_comes_back_from_its_nodes() {
+        for leaves in 0..40 {
+            let range = range_of(leaves);
+            let nodes = range.nodes().to_vec();
+            assert_eq!(CompactRange::from_nodes(range.size(), nodes), Ok(range));
+        }
+    }
+
+    #[test]
+    fn a_range_from_a_wrong_number_of_nodes_is_refused() {
+        let size = TreeSize(7);
+        for found in [0, 2, 4] {
+            assert_eq!(
+                CompactRange::from_nodes(size, vec![leaf(0); found]),
+                Err(NodeCount {
+                    size,
+                    expected: 3,
+                    found
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_full_tree_takes_no_leaf_and_stays_as_it_is() {
+        let nodes = vec![leaf(0); 63];
+        let mut range = CompactRange::from_nodes(TreeSize::MAX, nodes).unwrap();
+        let before = range.clone();
+        let mut reports = 0;
+        assert_eq!(
+            range.append_with(leaf(1), &mut |_, _| reports += 1),
+            Err(TreeFull)
+        );
+        assert_eq!((range, reports), (before, 0));
+    }
+
+    #[test]
+    fn the_last_leaf_of_all_can_be_appended() {
+        let size = TreeSize(DECIMAL_MAX - 1);
+        let mut range = CompactRange::from_nodes(size, vec![leaf(0); 62]).unwrap();
+        assert_eq!(range.append(leaf(1)), Ok(LeafIndex(DECIMAL_MAX - 1)));
+        assert_eq!(range.size(), TreeSize::MAX);
+    }
+
+    #[test]
+    fn only_finished_nodes_are_complete() {
+        let node = |level, index| NodeCoord { level, index };
+        assert!(node(0, 6).is_complete_in(TreeSize(7)));
+        assert!(!node(0, 7).is_complete_in(TreeSize(7)));
+        assert!(node(1, 2).is_complete_in(TreeSize(7)));
+        assert!(!node(1, 3).is_complete_in(TreeSize(7)));
+        assert!(node(62, 0).is_complete_in(TreeSize::MAX));
+        for level in [63, 64, 255] {
+            assert!(!node(level, 0).is_complete_in(TreeSize::MAX));
+        }
+    }
+
+    #[test]
+    fn a_map_says_which_node_it_does_not_hold() {
+        let coord = NodeCoord { level: 1, index: 2 };
+        let nodes = BTreeMap::from([(NodeCoord { level: 0, index: 0 }, leaf(0))]);
+        assert_eq!(nodes.nodes(&[coord]), Err(MissingNode { coord }));
+    }
+}
