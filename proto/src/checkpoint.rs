@@ -335,7 +335,7 @@ fn verify_with(
 ) -> Result<Vec<VerifiedSignature>, SignaturesError> {
     let mut verified = Vec::new();
     for (line_index, line) in lines.iter().enumerate() {
-        // Spec: NOTE-11
+        // Spec: NOTE-11, COS-02, CKP-07
         let Some((key_index, key)) = known_key(line, keys)? else {
             continue;
         };
@@ -713,7 +713,7 @@ mod tests {
         UnixSeconds::new(seconds).unwrap()
     }
 
-    // Spec: NOTE-11, CKP-07
+    // Spec: NOTE-11, CKP-07, COS-02
     #[test]
     fn known_lines_are_verified_and_the_others_ignored() {
         let checkpoint = Checkpoint::parse_text(&text()).unwrap();

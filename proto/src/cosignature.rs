@@ -134,7 +134,7 @@ pub fn cosigned_message(
 ) -> Result<Vec<u8>, MessageError> {
     match key.signature_type() {
         SignatureType::CosignatureV1 => {
-            // Spec: COS-08, COS-09
+            // Spec: COS-08, COS-09, COS-15
             let text = checkpoint.to_text();
             Ok(format!("cosignature/v1\ntime {time}\n{text}").into_bytes())
         }

@@ -105,6 +105,7 @@ impl VerifierKey {
         signature_type: SignatureType,
         public_key: &[u8],
     ) -> Result<Self, KeyError> {
+        // Spec: COS-16
         let decoded = match signature_type {
             SignatureType::Ed25519 => Decoded::Ed25519(decode_ed25519(public_key)?),
             SignatureType::Ecdsa => Decoded::P256(decode_p256(public_key)?),
@@ -315,7 +316,7 @@ impl core::str::FromStr for VerifierKey {
     }
 }
 
-/// Spec: NOTE-13, NOTE-15, NOTE-17, COS-03, COS-04.
+/// Spec: NOTE-13, NOTE-15, NOTE-17, NOTE-23, COS-03, COS-04.
 fn key_id(name: &KeyName, signature_type: SignatureType, public_key: &[u8]) -> KeyId {
     let hash = if signature_type == SignatureType::Ecdsa {
         sha256(public_key)
