@@ -78,11 +78,13 @@ pub enum Corruption {
         /// The row's entry index.
         index: LeafIndex,
     },
-    /// The deduplication index says it covers more entries than the tree has.
-    #[error("the dedup index claims entries below {merged_through}, the tree has {}", .size.get())]
-    DedupAhead {
-        /// The index's claim.
+    /// The deduplication index claims what the tree does not have.
+    #[error("the dedup index is at {merged_through} and {frozen_through} in a tree of {}", .size.get())]
+    DedupMark {
+        /// Entries below it are claimed to have a row.
         merged_through: u64,
+        /// Entries below it are claimed to be getting one.
+        frozen_through: u64,
         /// Size of the committed tree.
         size: TreeSize,
     },

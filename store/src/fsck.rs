@@ -268,7 +268,7 @@ pub fn fsck<S: Inspect + ?Sized>(
 fn hash_bundle<S: LogStore + ?Sized>(store: &S, bundle: BundleCoord) -> Result<Vec<Hash>, String> {
     let bytes = store.bundle(bundle).map_err(|error| error.to_string())?;
     let bytes = bytes.ok_or("the store does not have it")?;
-    let entries = EntryBundle::parse(&bytes, bundle.width).map_err(|error| error.to_string())?;
+    let entries = EntryBundle::parse(&bytes, bundle.width()).map_err(|error| error.to_string())?;
     Ok(entries.into_iter().map(leaf_hash).collect())
 }
 
@@ -312,8 +312,8 @@ impl<'a, S: LogStore + ?Sized> Rederived<'a, S> {
                     }
                 }
             });
-            for (bundle, hashed) in receive {
-                self.add_bundle(bundle, hashed);
+            for (bundle, outcome) in receive {
+                self.add_bundle(bundle, outcome);
                 progress(Progress::Entries(self.range.size().get(), size));
             }
         });
@@ -322,19 +322,19 @@ impl<'a, S: LogStore + ?Sized> Rederived<'a, S> {
         }
     }
 
-    fn add_bundle(&mut self, bundle: BundleCoord, hashed: Result<Vec<Hash>, String>) {
-        let first = bundle.index * 256;
-        let hashes = match hashed {
+    fn add_bundle(&mut self, bundle: BundleCoord, outcome: Result<Vec<Hash>, String>) {
+        let first = bundle.first();
+        let hashes = match outcome {
             Ok(hashes) => hashes,
             Err(reason) => {
-                let width = bundle.width;
+                let width = bundle.width();
                 self.report.add(Finding::BundleUnreadable {
                     first,
                     width,
                     reason,
                 });
                 // Go on with the stored hashes, so that the rest is still compared.
-                let stored = stored_tile(self.store, 0, bundle.index, bundle.width);
+                let stored = stored_tile(self.store, 0, bundle.index(), bundle.width());
                 stored.unwrap_or_else(|_| vec![Hash::new([0; Hash::LEN]); usize::from(width)])
             }
         };
@@ -476,7 +476,7 @@ fn check_dedup<S: Inspect + ?Sized>(
             (None, _) => report.add(Finding::DedupBeyond { prefix, index }),
         }
         report.dedup_rows += 1;
-        if report.dedup_rows % 4096 == 0 {
+        if report.dedup_rows.is_multiple_of(4096) {
             progress(Progress::Dedup(report.dedup_rows, rows));
         }
     })?;
@@ -497,11 +497,11 @@ fn check_search<S: LogStore + ?Sized>(
 ) -> Result<(), StoreError> {
     let size = report.head.size.get();
     for bundle in bundles(size).skip(usize::try_from(from / 256).unwrap_or(usize::MAX)) {
-        let Ok(hashes) = stored_tile(store, 0, bundle.index, bundle.width) else {
+        let Ok(hashes) = stored_tile(store, 0, bundle.index(), bundle.width()) else {
             continue;
         };
         let found = store.find_leaves(&hashes)?;
-        for ((index, hash), found) in (bundle.index * 256..).zip(&hashes).zip(found) {
+        for ((index, hash), found) in (bundle.first()..).zip(&hashes).zip(found) {
             let first = found.filter(|found| found.get() <= index);
             let right = match first {
                 Some(first) => store.leaf_hash(first)? == Some(*hash),

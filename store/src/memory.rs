@@ -231,14 +231,14 @@ impl LogStore for MemoryStore {
         let state = self.read();
         let hashes = state
             .levels
-            .get(usize::from(tile.level))
-            .and_then(|hashes| window(hashes, tile.index, tile.width));
+            .get(usize::from(tile.level()))
+            .and_then(|hashes| window(hashes, tile.index(), tile.width()));
         Ok(hashes.map(|hashes| hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()))
     }
 
     fn bundle(&self, bundle: BundleCoord) -> Result<Option<Vec<u8>>, StoreError> {
         let state = self.read();
-        let Some(entries) = window(&state.entries, bundle.index, bundle.width) else {
+        let Some(entries) = window(&state.entries, bundle.index(), bundle.width()) else {
             return Ok(None);
         };
         let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
@@ -309,5 +309,30 @@ impl Inspect for MemoryStore {
 
     fn strays(&self) -> Result<Vec<Stray>, StoreError> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{self, Fixture};
+
+    struct Memory;
+
+    impl Fixture for Memory {
+        type Store = MemoryStore;
+
+        fn create(&self) -> MemoryStore {
+            MemoryStore::new()
+        }
+
+        fn reopen(&self, store: MemoryStore) -> MemoryStore {
+            store
+        }
+    }
+
+    #[test]
+    fn the_reference_model_conforms() {
+        conformance::all(&Memory);
     }
 }

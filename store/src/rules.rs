@@ -105,6 +105,7 @@ pub(crate) fn next_index(size: TreeSize) -> LeafIndex {
 
 /// The first 8 bytes of a leaf hash.
 pub(crate) fn prefix(leaf_hash: &Hash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *leaf_hash.as_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    // A hash has 32 bytes, so it has a first chunk of 8.
+    let first = leaf_hash.as_bytes().first_chunk();
+    first.map_or(0, |first| u64::from_be_bytes(*first))
 }

@@ -142,7 +142,7 @@ pub(super) fn append(
     let mut row_number = have / ROW;
     let mut row = Vec::with_capacity(hash_offset(ROW));
     let mut new = new.iter();
-    if have % ROW != 0 && !new.as_slice().is_empty() {
+    if !have.is_multiple_of(ROW) && !new.as_slice().is_empty() {
         let needed = hash_offset(have % ROW);
         let key = node_row(level, row_number);
         {

@@ -3,7 +3,7 @@
 //! ```text
 //! meta      name          format   "jurat-store/1"
 //!                         tree     size u64 | root hash 32
-//!                         dedup    merged through u64: entries below it are all in `dedup`
+//!                         dedup    merged through u64 | frozen through u64 | cursor 16, if any
 //!                         publish  size u64 | root hash 32 | note
 //!                         signed   size u64 | root hash 32 | time u64
 //! entries   index         the entry
@@ -39,7 +39,7 @@ pub(super) const HISTORY: TableDefinition<'_, u64, &[u8; 24]> = TableDefinition:
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const TREE: &str = "tree";
-pub(super) const DEDUP_THROUGH: &str = "dedup";
+pub(super) const DEDUP_MARK: &str = "dedup";
 pub(super) const PUBLISHED: &str = "publish";
 pub(super) const SIGNED: &str = "signed";
 
@@ -73,26 +73,62 @@ pub(super) fn dedup_key(prefix: u64, index: u64) -> u128 {
 
 /// Prefix and index of a key of `dedup`.
 pub(super) fn split_dedup_key(key: u128) -> (u64, u64) {
-    let [
-        p0,
-        p1,
-        p2,
-        p3,
-        p4,
-        p5,
-        p6,
-        p7,
-        i0,
-        i1,
-        i2,
-        i3,
-        i4,
-        i5,
-        i6,
-        i7,
-    ] = key.to_be_bytes();
-    let prefix = u64::from_be_bytes([p0, p1, p2, p3, p4, p5, p6, p7]);
-    (prefix, u64::from_be_bytes([i0, i1, i2, i3, i4, i5, i6, i7]))
+    let [high, low] = [key >> 64, key & u128::from(u64::MAX)];
+    // Both halves have 64 bits.
+    (
+        u64::try_from(high).unwrap_or(u64::MAX),
+        u64::try_from(low).unwrap_or(u64::MAX),
+    )
+}
+
+/// Where the sweep that fills `dedup` stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Entries below it have their row.
+    pub(super) merged_through: u64,
+    /// The entries from there to here are being merged, in the order of their keys.
+    pub(super) frozen_through: u64,
+    /// The last key of those that has its row; `None` when none has.
+    pub(super) cursor: Option<u128>,
+}
+
+impl Mark {
+    pub(super) const START: Self = Self {
+        merged_through: 0,
+        frozen_through: 0,
+        cursor: None,
+    };
+
+    pub(super) fn to_bytes(self) -> Vec<u8> {
+        let mut row = self.merged_through.to_be_bytes().to_vec();
+        row.extend_from_slice(&self.frozen_through.to_be_bytes());
+        row.extend(self.cursor.into_iter().flat_map(u128::to_be_bytes));
+        row
+    }
+
+    pub(super) fn parse(bytes: &[u8], size: TreeSize) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("meta/dedup", bytes);
+        let (merged_through, frozen_through) = (fields.u64()?, fields.u64()?);
+        let cursor = if fields.rest.is_empty() {
+            None
+        } else {
+            Some(u128::from_be_bytes(fields.take()?))
+        };
+        fields.end()?;
+        if merged_through > frozen_through || frozen_through > size.get() {
+            return Err(Corruption::DedupMark {
+                merged_through,
+                frozen_through,
+                size,
+            }
+            .into());
+        }
+        Ok(Self {
+            merged_through,
+            frozen_through,
+            cursor,
+        })
+    }
 }
 
 /// Reads fixed-length fields off the front of a row.

@@ -1,0 +1,176 @@
+//! [`CheckpointStore`]: origin heads, their swaps, and the history behind them.
+
+use std::ops::Bound;
+
+use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
+
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::tree::{LeafIndex, TreeSize};
+
+use super::RedbStore;
+use super::schema::{HISTORY, HistoryRow, ORIGINS, OriginRow, engine};
+use crate::rules::check_swap;
+use crate::{
+    CheckpointStore, Corruption, HeadSwap, HistoryItem, OriginHead, StoreError, SwapRefusal,
+    WriteError,
+};
+
+impl CheckpointStore for RedbStore {
+    fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        let table = self
+            .snapshot()?
+            .open_table(ORIGINS)
+            .map_err(engine("reading a head"))?;
+        let row = table
+            .get(origin.as_str())
+            .map_err(engine("reading a head"))?;
+        row.map(|row| Ok(OriginRow::parse(row.value())?.head))
+            .transpose()
+    }
+
+    // Spec: STO-06
+    fn compare_and_swap(&self, swaps: &[HeadSwap]) -> Result<Swapped, WriteError> {
+        let _writer = self.writer().map_err(WriteError::Failed)?;
+        let size = self.shared().map_err(WriteError::Failed)?.head.size;
+        let write = self.begin_write().map_err(WriteError::Failed)?;
+        let swapped = swap_all(&write, swaps, size).map_err(WriteError::Failed)?;
+        if swapped.iter().any(Result::is_ok) {
+            self.finish(write)?;
+        }
+        Ok(swapped)
+    }
+
+    fn origins(
+        &self,
+        after: Option<&Origin>,
+        limit: usize,
+    ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        let table = self
+            .snapshot()?
+            .open_table(ORIGINS)
+            .map_err(engine("listing heads"))?;
+        let from = after.map_or(Bound::Unbounded, |origin| Bound::Excluded(origin.as_str()));
+        let rows = table
+            .range::<&str>((from, Bound::Unbounded))
+            .map_err(engine("listing heads"))?;
+        rows.take(limit)
+            .map(|row| {
+                let (key, value) = row.map_err(engine("listing heads"))?;
+                let bytes = key.value().len();
+                let origin = Origin::parse(key.value()).map_err(|_| Corruption::Row {
+                    row: "origins",
+                    bytes,
+                })?;
+                Ok((origin, OriginRow::parse(value.value())?.head))
+            })
+            .collect()
+    }
+}
+
+/// What became of each swap.
+pub(super) type Swapped = Vec<Result<(), SwapRefusal>>;
+
+/// Applies swaps in order inside a transaction, in a store whose tree gets `size` entries.
+pub(super) fn swap_all(
+    write: &WriteTransaction,
+    swaps: &[HeadSwap],
+    size: TreeSize,
+) -> Result<Swapped, StoreError> {
+    if swaps.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut origins = write
+        .open_table(ORIGINS)
+        .map_err(engine("swapping heads"))?;
+    let mut history = write
+        .open_table(HISTORY)
+        .map_err(engine("swapping heads"))?;
+    swaps
+        .iter()
+        .map(|swap| swap_one(&mut origins, &mut history, swap, size))
+        .collect()
+}
+
+fn swap_one(
+    origins: &mut Table<'_, &'static str, &'static [u8]>,
+    history: &mut Table<'_, u64, &'static [u8; 24]>,
+    swap: &HeadSwap,
+    size: TreeSize,
+) -> Result<Result<(), SwapRefusal>, StoreError> {
+    const DOING: &str = "swapping heads";
+    let key = swap.origin.as_str();
+    let current = match origins.get(key).map_err(engine(DOING))? {
+        Some(row) => Some(OriginRow::parse(row.value())?),
+        None => None,
+    };
+    let head = current.as_ref().map(|row| (row.head.head, row.head.time));
+    if let Err(refusal) = check_swap(head, swap, size) {
+        return Ok(Err(refusal));
+    }
+    let mut newest = current.and_then(|row| row.newest);
+    if let Some(index) = swap.new.log_index
+        && newest.is_none_or(|newest| newest < index)
+    {
+        if history.get(index.get()).map_err(engine(DOING))?.is_some() {
+            return Ok(Err(SwapRefusal::EntryTaken { log_index: index }));
+        }
+        let (size, time) = (swap.new.head.size, swap.new.time);
+        let row = HistoryRow {
+            previous: newest,
+            size,
+            time,
+        };
+        history
+            .insert(index.get(), &row.to_bytes())
+            .map_err(engine(DOING))?;
+        newest = Some(index);
+    }
+    let row = OriginRow {
+        head: swap.new.clone(),
+        newest,
+    };
+    origins
+        .insert(key, row.to_bytes().as_slice())
+        .map_err(engine(DOING))?;
+    Ok(Ok(()))
+}
+
+pub(super) fn history(
+    read: &ReadTransaction,
+    origin: &Origin,
+    before: Option<LeafIndex>,
+    limit: usize,
+) -> Result<Vec<HistoryItem>, StoreError> {
+    const DOING: &str = "reading history";
+    let origins = read.open_table(ORIGINS).map_err(engine(DOING))?;
+    let history = read.open_table(HISTORY).map_err(engine(DOING))?;
+    let newest = match origins.get(origin.as_str()).map_err(engine(DOING))? {
+        Some(row) => OriginRow::parse(row.value())?.newest,
+        None => None,
+    };
+    let mut items = Vec::new();
+    let mut next = newest;
+    while let Some(log_index) = next
+        && items.len() < limit
+    {
+        let row = history.get(log_index.get()).map_err(engine(DOING))?;
+        let row = row.ok_or(Corruption::History { index: log_index })?;
+        let HistoryRow {
+            previous,
+            size,
+            time,
+        } = HistoryRow::parse(row.value())?;
+        if previous.is_some_and(|previous| previous >= log_index) {
+            return Err(Corruption::History { index: log_index }.into());
+        }
+        if before.is_none_or(|before| log_index < before) {
+            items.push(HistoryItem {
+                log_index,
+                size,
+                time,
+            });
+        }
+        next = previous;
+    }
+    Ok(items)
+}
