@@ -1,0 +1,214 @@
+//! `jurat init`: keys, configuration and empty state. The only command that creates state.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use jurat_keys::{Algorithm, SigningKey};
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::key::Signer;
+use jurat_proto::note::KeyName;
+use jurat_proto::policy::Policy;
+use jurat_store::RedbStore;
+use jurat_store::registry::Registry;
+
+use super::output;
+use crate::config;
+
+/// Arguments of `jurat init`.
+#[derive(Debug, Args)]
+pub(super) struct InitArgs {
+    /// Directory to create: it must not exist, or be empty
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// The log's origin: a schema-less URL such as example.com/log, which nobody else uses
+    #[arg(long)]
+    pub(super) origin: String,
+    /// The tlog-policy file that names the witnesses and the quorum; it is copied
+    #[arg(long, value_name = "FILE", conflicts_with = "without_witnesses")]
+    pub(super) policy: Option<PathBuf>,
+    /// Run without witnesses (`quorum none`): nobody then notices when this log is rewritten
+    #[arg(long)]
+    pub(super) without_witnesses: bool,
+    /// Where to listen; port 0 lets the system choose
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7380")]
+    pub(super) listen: std::net::SocketAddr,
+}
+
+/// The verifier keys of a new service.
+pub(super) struct Created {
+    /// The configuration file.
+    pub(super) config: PathBuf,
+    /// The log's keys.
+    pub(super) log: Vec<String>,
+    /// The keys that cosign other logs.
+    pub(super) cosigners: Vec<String>,
+}
+
+/// Creates the service and prints what its operator must do next.
+///
+/// # Errors
+/// When the directory holds something already, or cannot be written.
+pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    let created = create(args)?;
+    output::line(format_args!("created {}", args.dir.display()));
+    output::line("");
+    output::line("Verifier keys of the log (for witnesses and for whoever verifies receipts):");
+    for key in &created.log {
+        output::line(format_args!("  {key}"));
+    }
+    output::line("Verifier keys that cosign registered logs:");
+    for key in &created.cosigners {
+        output::line(format_args!("  {key}"));
+    }
+    output::line("");
+    let config = created.config.display();
+    if args.policy.is_none() && !args.without_witnesses {
+        let policy = args.dir.join("witnesses.policy");
+        output::line(format_args!(
+            "Next: name your witnesses in {},",
+            policy.display()
+        ));
+        output::line(format_args!("then: jurat check-config --config {config}"));
+    }
+    output::line(format_args!("      jurat logs add VKEY --config {config}"));
+    output::line(format_args!("      jurat serve --config {config}"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Creates the service's directory.
+///
+/// # Errors
+/// Those of [`run`].
+pub(super) fn create(args: &InitArgs) -> anyhow::Result<Created> {
+    let origin = Origin::parse(&args.origin).context("--origin")?;
+    let name = KeyName::parse(&args.origin)
+        .context("--origin must also serve as a key name: no spaces, no plus sign")?;
+    let policy = args.policy.as_deref().map(read_policy).transpose()?;
+    claim(&args.dir)?;
+    let keys = args.dir.join("keys");
+    private_dir(&keys)?;
+    let cosigner = KeyName::parse(&format!("{}/cosigner", args.origin))?;
+    let log = [
+        key(&keys.join("log.ed25519.key"), &name, Algorithm::Ed25519)?,
+        key(&keys.join("log.mldsa44.key"), &name, Algorithm::MlDsa44)?,
+    ];
+    let cosigners = [
+        key(
+            &keys.join("cosigner.ed25519.key"),
+            &cosigner,
+            Algorithm::CosignatureV1,
+        )?,
+        key(
+            &keys.join("cosigner.mldsa44.key"),
+            &cosigner,
+            Algorithm::MlDsa44,
+        )?,
+    ];
+    let policy = match policy {
+        Some(policy) => policy,
+        None => policy_template(&log, args.without_witnesses)?.into_bytes(),
+    };
+    write_new(&args.dir.join("witnesses.policy"), &policy)?;
+    Registry::create(&args.dir.join("logs.toml")).context("cannot create logs.toml")?;
+    let database = args.dir.join("jurat.redb");
+    drop(
+        RedbStore::create(&database, jurat_store::RedbOptions::default())
+            .with_context(|| format!("cannot create {}", database.display()))?,
+    );
+    let config = args.dir.join(config::FILE_NAME);
+    write_new(&config, config_text(&origin, args).as_bytes())?;
+    Ok(Created {
+        config,
+        log: log.to_vec(),
+        cosigners: cosigners.to_vec(),
+    })
+}
+
+fn read_policy(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    Policy::parse(&bytes).with_context(|| format!("{}", path.display()))?;
+    Ok(bytes)
+}
+
+fn claim(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let mut entries = std::fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
+    if entries.next().is_some() {
+        bail!(
+            "{} is not empty; init never overwrites anything",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot create {}", dir.display()))
+}
+
+fn key(path: &Path, name: &KeyName, algorithm: Algorithm) -> anyhow::Result<String> {
+    let key = SigningKey::generate(name.clone(), algorithm)?;
+    key.save_new(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(key.verifier_key().to_string())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn policy_template(log: &[String], without_witnesses: bool) -> Result<String, std::fmt::Error> {
+    let mut text = String::from(
+        "# A tlog-policy: which logs are believed, who witnesses them, and how many must.\n\
+         # Give this file to whoever verifies receipts.\n\n",
+    );
+    for key in log {
+        writeln!(text, "log {key}")?;
+    }
+    text.push_str(
+        "\n# witness NAME VKEY URL      one line a key; two keys of one witness share its URL\n\
+         # group NAME 2 A B C         at least 2 of A, B and C; any and all are numbers too\n\
+         # quorum NAME\n",
+    );
+    if without_witnesses {
+        text.push_str("\nquorum none\n");
+    }
+    Ok(text)
+}
+
+fn config_text(origin: &Origin, args: &InitArgs) -> String {
+    let origin = toml::Value::String(origin.as_str().to_owned());
+    let listen = args.listen;
+    format!(
+        "# Configuration of the service. Paths are relative to this file. `jurat check-config`\n\
+         # reports all problems at once; docs/config.md explains every field.\n\n\
+         origin = {origin}\n\
+         listen = \"{listen}\"\n\
+         database = \"jurat.redb\"\n\
+         logs = \"logs.toml\"\n\
+         policy = \"witnesses.policy\"\n\
+         log_keys = [\"keys/log.ed25519.key\", \"keys/log.mldsa44.key\"]\n\
+         cosigner_keys = [\"keys/cosigner.ed25519.key\", \"keys/cosigner.mldsa44.key\"]\n\n\
+         [tree_heads]\n\
+         interval_ms = 1000      # between two tree heads, when nobody waits for a receipt\n\
+         demand_delay_ms = 100   # from an entry to its tree head, when somebody does\n\
+         refresh_s = 30          # between two tree heads of a log that does not grow\n\n\
+         [witnesses]\n\
+         timeout_ms = 2000       # of one request to one witness\n\n\
+         [health]\n\
+         stale_after_s = 120     # /health says no when the cosigned tree head is older\n"
+    )
+}

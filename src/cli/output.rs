@@ -1,0 +1,70 @@
+//! What all commands print alike: results to standard output, problems to standard error, one exit
+//! code for each kind of end.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What was asked could not be done, or what was checked did not hold.
+pub(super) const EXIT_FAILURE: u8 = 1;
+/// The command line or the configuration is wrong (`EX_USAGE` of sysexits.h).
+pub(super) const EXIT_USAGE: u8 = 64;
+
+/// Prints one line to standard output. A reader that closed the pipe is not an error of ours.
+pub(super) fn line(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{text}"));
+    drop(out.flush());
+}
+
+/// Prints text to standard output as it is.
+pub(super) fn raw(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(bytes));
+    drop(out.flush());
+}
+
+/// Prints one line to standard error.
+pub(super) fn note(text: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+/// Prints an error with its causes, and gives the exit code of failure.
+pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
+    note(format_args!("jurat: {error:#}"));
+    if error.downcast_ref::<Usage>().is_some() {
+        ExitCode::from(EXIT_USAGE)
+    } else {
+        ExitCode::from(EXIT_FAILURE)
+    }
+}
+
+/// A mistake in how the program was called or configured: exit code 64.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(pub(super) String);
+
+/// A progress bar on standard error when that is a terminal, nothing otherwise.
+pub(super) fn progress(total: u64, what: &'static str) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    let template = "{msg} [{bar:40}] {human_pos}/{human_len} ({per_sec}, {eta} left)";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Turns a mistake of the caller's into the error that ends with exit code 64.
+pub(super) fn usage(error: impl Display) -> anyhow::Error {
+    anyhow::Error::new(Usage(error.to_string()))
+}

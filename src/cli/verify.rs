@@ -1,0 +1,239 @@
+//! `jurat verify`: offline; says what is proven, and what is not.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_proto::policy::{Policy, WitnessVerdict};
+use jurat_proto::receipt::{ProvenEntry, Receipt};
+use serde_json::{Value, json};
+
+use super::output;
+
+/// Files larger than this are not receipts or checkpoints.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Arguments of `jurat verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Receipts (.tlog-proof) and checkpoints
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The tlog-policy to verify under: which logs, which witnesses, how many
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// A verifier key of the anchored log: its own signature in the receipt is verified as well
+    #[arg(long = "log-key", value_name = "VKEY")]
+    log_keys: Vec<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one file proves.
+struct Proven {
+    what: String,
+    details: Vec<String>,
+    json: Value,
+}
+
+/// Verifies every file; exit code 1 when one of them fails.
+///
+/// # Errors
+/// When the policy or a key cannot be read. A file that proves nothing is a result, not an error.
+pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let bytes =
+        std::fs::read(&args.policy).with_context(|| format!("{}", args.policy.display()))?;
+    let policy = Policy::parse(&bytes)
+        .map_err(|error| output::usage(format_args!("{}: {error}", args.policy.display())))?;
+    let keys: Vec<VerifierKey> = args
+        .log_keys
+        .iter()
+        .map(|key| VerifierKey::parse(key).map_err(output::usage))
+        .collect::<Result<_, _>>()?;
+    let mut rows = Vec::new();
+    let mut all_good = true;
+    for file in &args.files {
+        let result = verify(file, &policy, &keys);
+        all_good &= result.is_ok();
+        match &result {
+            Ok(proven) if !args.json => {
+                output::line(format_args!("{}: good. {}", file.display(), proven.what));
+                for detail in &proven.details {
+                    output::line(format_args!("  {detail}"));
+                }
+            }
+            Err(error) if !args.json => {
+                output::line(format_args!("{}: NOT GOOD. {error:#}", file.display()));
+            }
+            _ => {}
+        }
+        rows.push(match result {
+            Ok(Proven { mut json, .. }) => {
+                json["file"] = json!(file.display().to_string());
+                json["good"] = json!(true);
+                json
+            }
+            Err(error) => json!({
+                "file": file.display().to_string(),
+                "good": false,
+                "error": format!("{error:#}"),
+            }),
+        });
+    }
+    if args.json {
+        output::line(json!({ "good": all_good, "files": rows }));
+    }
+    Ok(ExitCode::from(if all_good {
+        0
+    } else {
+        output::EXIT_FAILURE
+    }))
+}
+
+fn verify(file: &Path, policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
+    let size = std::fs::metadata(file)?.len();
+    anyhow::ensure!(
+        size <= FILE_BYTES_MAX,
+        "{size} bytes: neither a receipt nor a checkpoint"
+    );
+    let bytes = std::fs::read(file)?;
+    if bytes.starts_with(b"c2sp.org/tlog-proof@v1\n") {
+        receipt(&bytes, policy, keys)
+    } else {
+        let signed = SignedCheckpoint::parse(&bytes)
+            .context("neither a receipt (c2sp.org/tlog-proof@v1) nor a checkpoint")?;
+        checkpoint(&signed, policy)
+    }
+}
+
+fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
+    let receipt = Receipt::parse(bytes)?;
+    let verdict = receipt.verify(policy)?;
+    let signed_by_log = if keys.is_empty() {
+        false
+    } else {
+        receipt
+            .verify_anchored(keys)
+            .context("the anchored checkpoint")?;
+        true
+    };
+    let ProvenEntry::Checkpoint { origin, head } = &verdict.entry;
+    let mut details = vec![
+        format!(
+            "entry {} of log {} at size {}",
+            verdict.index.get(),
+            verdict.origin,
+            verdict.head.size.get()
+        ),
+        format!(
+            "anchored: {origin}, size {}, root {}",
+            head.size.get(),
+            head.root_hash
+        ),
+    ];
+    details.push(if signed_by_log {
+        "the anchored log's own signature verifies under the given key".to_owned()
+    } else {
+        "not verified here: the anchored log's own signature (give --log-key)".to_owned()
+    });
+    details.extend(witness_lines(policy, &verdict.witnesses));
+    let json = json!({
+        "kind": "receipt",
+        "log": verdict.origin.as_str(),
+        "index": verdict.index.get(),
+        "size": verdict.head.size.get(),
+        "root_hash": verdict.head.root_hash.to_base64(),
+        "entry": {
+            "kind": verdict.entry.kind(),
+            "origin": origin.as_str(),
+            "size": head.size.get(),
+            "root_hash": head.root_hash.to_base64(),
+            "signature_verified": signed_by_log,
+        },
+        "witnesses": witness_rows(policy, &verdict.witnesses),
+    });
+    let what = format!(
+        "Logged and witnessed by {}",
+        count(policy, &verdict.witnesses)
+    );
+    Ok(Proven {
+        what,
+        details,
+        json,
+    })
+}
+
+fn checkpoint(signed: &SignedCheckpoint, policy: &Policy) -> anyhow::Result<Proven> {
+    let verdict = policy.verify_checkpoint(signed)?;
+    let head = signed.head();
+    let mut details = vec![format!(
+        "{}, size {}, root {}",
+        signed.origin(),
+        head.size.get(),
+        head.root_hash
+    )];
+    details.extend(witness_lines(policy, &verdict.witnesses));
+    let json = json!({
+        "kind": "checkpoint",
+        "log": signed.origin().as_str(),
+        "size": head.size.get(),
+        "root_hash": head.root_hash.to_base64(),
+        "witnesses": witness_rows(policy, &verdict.witnesses),
+    });
+    let what = format!(
+        "A checkpoint, witnessed by {}",
+        count(policy, &verdict.witnesses)
+    );
+    Ok(Proven {
+        what,
+        details,
+        json,
+    })
+}
+
+fn count(policy: &Policy, witnesses: &[WitnessVerdict]) -> String {
+    format!(
+        "{} of {} keys of the policy",
+        witnesses.len(),
+        policy.witnesses().len()
+    )
+}
+
+fn name(policy: &Policy, witness: usize) -> String {
+    policy
+        .witnesses()
+        .get(witness)
+        .map(|witness| witness.name.to_string())
+        .unwrap_or_default()
+}
+
+fn witness_lines(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<String> {
+    let line = |verdict: &WitnessVerdict| {
+        let at = verdict
+            .time
+            .map_or_else(|| "without a time".to_owned(), when);
+        format!("witness {} cosigned {at}", name(policy, verdict.witness))
+    };
+    witnesses.iter().map(line).collect()
+}
+
+fn witness_rows(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<Value> {
+    let row = |verdict: &WitnessVerdict| {
+        json!({
+            "name": name(policy, verdict.witness),
+            "time": verdict.time.map(UnixSeconds::get),
+        })
+    };
+    witnesses.iter().map(row).collect()
+}
+
+fn when(time: UnixSeconds) -> String {
+    i64::try_from(time.get())
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .map_or_else(|| format!("at {time} s"), |time| format!("at {time}"))
+}

@@ -1,0 +1,418 @@
+//! The service's configuration: a TOML file, checked as a whole before any port opens.
+//!
+//! `RawConfig` is the file as it is written; [`Config`] is what the service runs on, with every
+//! path resolved, every file read and every number within its bounds. All problems are reported at
+//! once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jurat_daemon::config::{ConfigError, Problems, load};
+use jurat_daemon::http::Limits;
+use jurat_keys::SigningKey;
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::key::{SignatureType, Signer, VerifierKey};
+use jurat_proto::policy::Policy;
+use jurat_store::registry::Registry;
+use serde::Deserialize;
+
+use crate::cosigners::Settings;
+use crate::log::tree_heads::Pace;
+
+/// The name of the configuration file that `jurat init` writes.
+pub const FILE_NAME: &str = "jurat.toml";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    origin: String,
+    listen: SocketAddr,
+    database: PathBuf,
+    logs: PathBuf,
+    policy: PathBuf,
+    log_keys: Vec<PathBuf>,
+    cosigner_keys: Vec<PathBuf>,
+    #[serde(default)]
+    tree_heads: RawTreeHeads,
+    #[serde(default)]
+    witnesses: RawWitnesses,
+    #[serde(default)]
+    health: RawHealth,
+    #[serde(default)]
+    storage: RawStorage,
+    #[serde(default)]
+    limits: Limits,
+    tls: Option<RawTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawTreeHeads {
+    interval_ms: u64,
+    demand_delay_ms: u64,
+    refresh_s: u64,
+}
+
+impl Default for RawTreeHeads {
+    fn default() -> Self {
+        Self {
+            interval_ms: 1_000,
+            demand_delay_ms: 100,
+            refresh_s: 30,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawWitnesses {
+    timeout_ms: u64,
+    ignore_ahead: Vec<String>,
+    ca_file: Option<PathBuf>,
+}
+
+impl Default for RawWitnesses {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 2_000,
+            ignore_ahead: Vec::new(),
+            ca_file: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawHealth {
+    stale_after_s: u64,
+}
+
+impl Default for RawHealth {
+    fn default() -> Self {
+        Self { stale_after_s: 120 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawStorage {
+    cache_mib: usize,
+}
+
+impl Default for RawStorage {
+    fn default() -> Self {
+        Self { cache_mib: 64 }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTls {
+    certificate_file: PathBuf,
+    key_file: PathBuf,
+}
+
+/// Where the service's certificate and its key are.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// PEM, the service's certificate first.
+    pub certificate: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+}
+
+/// A checked configuration, with its keys and policy loaded.
+pub struct Config {
+    /// The log's origin.
+    pub origin: Origin,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The database file.
+    pub database: PathBuf,
+    /// The registry of logs that may anchor.
+    pub logs: PathBuf,
+    /// The witnesses and the quorum.
+    pub policy: Policy,
+    /// Keys that sign tree heads.
+    pub log_keys: Vec<Arc<dyn Signer>>,
+    /// Keys that cosign the checkpoints of registered logs.
+    pub cosigner_keys: Vec<Arc<dyn Signer>>,
+    /// How often tree heads are made.
+    pub pace: Pace,
+    /// How witnesses are asked.
+    pub settings: Settings,
+    /// More certificate authorities for witnesses at https URLs.
+    pub ca_file: Option<PathBuf>,
+    /// `/health` says no when the published checkpoint is older.
+    pub stale_after: Duration,
+    /// Memory that the store may use for pages, in bytes.
+    pub cache_bytes: usize,
+    /// Limits of the listener.
+    pub limits: Limits,
+    /// Whether the listener speaks TLS itself.
+    pub tls: Option<TlsFiles>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file and the files that it names.
+    ///
+    /// # Errors
+    /// All problems found; nothing was changed or opened for writing.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let loaded = load::<RawConfig>(path)?;
+        let mut problems = loaded.problems();
+        let at = |file: &Path| loaded.path(file);
+        let raw = &loaded.raw;
+        let origin = problems.take("origin", Origin::parse(&raw.origin), "a schema-less URL");
+        let log_keys = keys(
+            &mut problems,
+            "log_keys",
+            raw.log_keys.iter().map(|p| at(p)),
+        );
+        let cosigner_keys = keys(
+            &mut problems,
+            "cosigner_keys",
+            raw.cosigner_keys.iter().map(|p| at(p)),
+        );
+        if let Some(origin) = &origin {
+            check_log_keys(&mut problems, origin, &log_keys);
+        }
+        check_cosigner_keys(&mut problems, &log_keys, &cosigner_keys);
+        let policy = policy(&mut problems, &at(&raw.policy));
+        if let Some(policy) = &policy {
+            check_policy(&mut problems, policy, &raw.witnesses.ignore_ahead);
+        }
+        let pace = pace(&mut problems, &raw);
+        let stale_after = Duration::from_secs(raw.health.stale_after_s);
+        if raw.health.stale_after_s <= raw.tree_heads.refresh_s {
+            problems.add(
+                "health.stale_after_s",
+                "not above tree_heads.refresh_s: a log without traffic would never be healthy",
+                "more than tree_heads.refresh_s",
+            );
+        }
+        in_range(
+            &mut problems,
+            "storage.cache_mib",
+            raw.storage.cache_mib,
+            8..=65_536,
+        );
+        raw.limits.check("limits", &mut problems);
+        problems.take(
+            "logs",
+            Registry::load(at(&raw.logs)),
+            "a registry that `jurat init` made",
+        );
+        if !at(&raw.database).is_file() {
+            problems.add(
+                "database",
+                format!("{} does not exist", at(&raw.database).display()),
+                "the file that `jurat init` created; nothing else creates it",
+            );
+        }
+        let config = origin.zip(policy).map(|(origin, policy)| Self {
+            origin,
+            listen: raw.listen,
+            database: at(&raw.database),
+            logs: at(&raw.logs),
+            policy,
+            log_keys,
+            cosigner_keys,
+            pace,
+            settings: Settings {
+                timeout: Duration::from_millis(raw.witnesses.timeout_ms),
+                retry_min: Duration::from_millis(100),
+                retry_max: Duration::from_secs(10),
+                ignore_ahead: raw.witnesses.ignore_ahead.clone(),
+            },
+            ca_file: raw.witnesses.ca_file.as_deref().map(at),
+            stale_after,
+            cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
+            limits: raw.limits.clone(),
+            tls: raw.tls.as_ref().map(|tls| TlsFiles {
+                certificate: at(&tls.certificate_file),
+                key: at(&tls.key_file),
+            }),
+        });
+        problems.finish(config).map_err(ConfigError::Problems)
+    }
+
+    /// The log's verifier keys.
+    pub fn log_verifier_keys(&self) -> Vec<VerifierKey> {
+        self.log_keys
+            .iter()
+            .map(|key| key.verifier_key().clone())
+            .collect()
+    }
+}
+
+fn keys(
+    problems: &mut Problems,
+    field: &str,
+    paths: impl Iterator<Item = PathBuf>,
+) -> Vec<Arc<dyn Signer>> {
+    let mut keys: Vec<Arc<dyn Signer>> = Vec::new();
+    for (place, path) in paths.enumerate() {
+        let field = format!("{field}[{place}]");
+        if let Some(key) = problems.take(&field, SigningKey::load(&path), KEY_RIGHT) {
+            keys.push(Arc::new(key));
+        }
+    }
+    keys
+}
+
+/// Spec: TIL-21 "the checkpoint MUST carry at least one Ed25519 signature by the log".
+fn check_log_keys(problems: &mut Problems, origin: &Origin, keys: &[Arc<dyn Signer>]) {
+    for key in keys {
+        let key = key.verifier_key();
+        if key.name().as_str() != origin.as_str() {
+            problems.add(
+                "log_keys",
+                format!("the key is named {}", key.name()),
+                format!("keys with the origin as their name: {origin}"),
+            );
+        }
+    }
+    let ed25519 =
+        |key: &Arc<dyn Signer>| key.verifier_key().signature_type() == SignatureType::Ed25519;
+    if !keys.iter().any(ed25519) {
+        problems.add(
+            "log_keys",
+            "no Ed25519 note key",
+            "at least one key of signature type 0x01",
+        );
+    }
+}
+
+/// Spec: COS-22 "MUST use distinct public keys for each cosigner".
+fn check_cosigner_keys(
+    problems: &mut Problems,
+    log_keys: &[Arc<dyn Signer>],
+    cosigner_keys: &[Arc<dyn Signer>],
+) {
+    if cosigner_keys.is_empty() {
+        problems.add(
+            "cosigner_keys",
+            "no key",
+            "at least one key of type 0x04 or 0x06",
+        );
+    }
+    for key in cosigner_keys {
+        let key = key.verifier_key();
+        let kind = key.signature_type();
+        if !matches!(kind, SignatureType::CosignatureV1 | SignatureType::MlDsa44) {
+            problems.add(
+                "cosigner_keys",
+                format!("key {} is of type {kind}, which cannot cosign", key.name()),
+                "keys of type 0x04 or 0x06",
+            );
+        }
+        let same = |other: &&Arc<dyn Signer>| {
+            other.verifier_key().public_key_bytes() == key.public_key_bytes()
+        };
+        if log_keys.iter().any(|other| same(&other))
+            || cosigner_keys.iter().filter(same).count() > 1
+        {
+            problems.add(
+                "cosigner_keys",
+                format!("key {} is used twice", key.name()),
+                "another key for each purpose",
+            );
+        }
+    }
+}
+
+fn policy(problems: &mut Problems, path: &Path) -> Option<Policy> {
+    match std::fs::read(path) {
+        Ok(bytes) => problems.take(
+            "policy",
+            Policy::parse(&bytes),
+            "a tlog-policy with a quorum",
+        ),
+        Err(error) => {
+            let wrong = format!("cannot read {}: {error}", path.display());
+            problems.add("policy", wrong, "a tlog-policy file");
+            None
+        }
+    }
+}
+
+fn check_policy(problems: &mut Problems, policy: &Policy, ignore_ahead: &[String]) {
+    let reachable = |index: usize| {
+        policy
+            .witnesses()
+            .get(index)
+            .is_some_and(|w| w.url.is_some())
+    };
+    if !policy.quorum_met(reachable) {
+        problems.add(
+            "policy",
+            "the quorum cannot be reached: too few of its witnesses have a URL",
+            "a URL after the key of each witness that the service shall ask",
+        );
+    }
+    for name in ignore_ahead {
+        if !policy
+            .witnesses()
+            .iter()
+            .any(|w| w.name.to_string() == *name)
+        {
+            let wrong = format!("no witness is named {name}");
+            problems.add(
+                "witnesses.ignore_ahead",
+                wrong,
+                "names of witnesses in the policy",
+            );
+        }
+    }
+}
+
+fn pace(problems: &mut Problems, raw: &RawConfig) -> Pace {
+    let heads = &raw.tree_heads;
+    in_range(
+        problems,
+        "tree_heads.interval_ms",
+        heads.interval_ms,
+        10..=3_600_000,
+    );
+    let delays = 1..=heads.interval_ms.max(1);
+    in_range(
+        problems,
+        "tree_heads.demand_delay_ms",
+        heads.demand_delay_ms,
+        delays,
+    );
+    in_range(
+        problems,
+        "tree_heads.refresh_s",
+        heads.refresh_s,
+        1..=86_400,
+    );
+    in_range(
+        problems,
+        "witnesses.timeout_ms",
+        raw.witnesses.timeout_ms,
+        10..=60_000,
+    );
+    Pace {
+        interval: Duration::from_millis(heads.interval_ms),
+        demand_delay: Duration::from_millis(heads.demand_delay_ms),
+        refresh: Duration::from_secs(heads.refresh_s),
+        quorum_wait: Duration::from_millis(raw.witnesses.timeout_ms),
+    }
+}
+
+fn in_range<T: PartialOrd + std::fmt::Display>(
+    problems: &mut Problems,
+    key: &str,
+    value: T,
+    range: std::ops::RangeInclusive<T>,
+) {
+    let right = format!("{} to {}", range.start(), range.end());
+    problems.check(range.contains(&value), key, value, &right);
+}
+
+/// What is right for a key file.
+const KEY_RIGHT: &str = "a key file that only its owner can read";

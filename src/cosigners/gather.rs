@@ -1,0 +1,251 @@
+//! Gathering: counts verified cosignatures against the quorum, and publishes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use jurat_daemon::shutdown::Shutdown;
+use jurat_proto::key::UnixSeconds;
+use jurat_proto::note::SignatureLine;
+use jurat_proto::policy::Policy;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+
+use super::{Parts, Report, Standing, later};
+use crate::log::tree_heads::SignedHead;
+use crate::log::{Published, Sequencer};
+
+/// Signed heads that may still get their quorum. A witness that answers later than this many
+/// heads afterwards has helped itself to date, but nobody else.
+const HEADS_KEPT: usize = 4;
+
+/// A verified cosignature: the witness's index in the policy, its line, its time.
+pub type Line = (usize, SignatureLine, UnixSeconds);
+
+/// The gathering task.
+pub(crate) struct Gatherer {
+    policy: Policy,
+    sequencer: Sequencer,
+    compared: BTreeSet<usize>,
+    heads: VecDeque<Gathered>,
+    newest: Option<Published>,
+    published: watch::Sender<Option<Published>>,
+    standing: watch::Sender<Standing>,
+    metrics: Metrics,
+}
+
+struct Gathered {
+    head: Arc<SignedHead>,
+    lines: BTreeMap<usize, (SignatureLine, UnixSeconds)>,
+    /// How many of `lines` are in the published checkpoint.
+    shown: usize,
+}
+
+impl Gatherer {
+    pub(crate) fn new(
+        parts: &Parts,
+        published: watch::Sender<Option<Published>>,
+        standing: watch::Sender<Standing>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            policy: parts.policy.clone(),
+            sequencer: parts.sequencer.clone(),
+            compared: BTreeSet::new(),
+            heads: VecDeque::new(),
+            newest: parts.published.clone(),
+            published,
+            standing,
+            metrics,
+        }
+    }
+
+    /// Runs until `stop`. A head joins as soon as it is offered, so that `quorum none` needs no
+    /// witness at all; `_open` keeps the channel open when there is none.
+    pub(crate) async fn run(
+        mut self,
+        mut offered: watch::Receiver<Option<Arc<SignedHead>>>,
+        _open: mpsc::Sender<Report>,
+        mut reports: mpsc::Receiver<Report>,
+        stop: Shutdown,
+    ) {
+        self.compare(&[]);
+        loop {
+            tokio::select! {
+                report = reports.recv() => match report {
+                    Some(report) => self.take(report),
+                    None => return,
+                },
+                changed = offered.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if let Some(head) = offered.borrow_and_update().clone() {
+                        self.add(&head, Vec::new());
+                    }
+                }
+                () = stop.wait() => return,
+            }
+            // What has arrived meanwhile shares one publication.
+            while let Ok(more) = reports.try_recv() {
+                self.take(more);
+            }
+            if !self.publish().await {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Compared { witnesses } => self.compare(&witnesses),
+            Report::Ahead { why } => {
+                self.standing.send_replace(Standing::Refused(why));
+            }
+            Report::Cosigned { head, lines } => self.add(&head, lines),
+        }
+    }
+
+    fn compare(&mut self, witnesses: &[usize]) {
+        self.compared.extend(witnesses);
+        let enough = self
+            .policy
+            .quorum_met(|witness| self.compared.contains(&witness));
+        if enough {
+            self.standing.send_if_modified(|standing| {
+                let first = *standing == Standing::Comparing;
+                if first {
+                    *standing = Standing::Good;
+                }
+                first
+            });
+        }
+    }
+
+    fn add(&mut self, head: &Arc<SignedHead>, lines: Vec<Line>) {
+        self.metrics
+            .cosignatures
+            .inc_by(u64::try_from(lines.len()).unwrap_or(u64::MAX));
+        let known = self
+            .heads
+            .iter_mut()
+            .find(|gathered| Arc::ptr_eq(&gathered.head, head));
+        if let Some(gathered) = known {
+            gathered.add(lines);
+            return;
+        }
+        let mut gathered = Gathered {
+            head: Arc::clone(head),
+            lines: BTreeMap::new(),
+            shown: 0,
+        };
+        gathered.add(lines);
+        self.heads.push_back(gathered);
+        if self.heads.len() > HEADS_KEPT {
+            self.heads.pop_front();
+        }
+    }
+
+    /// Publishes the newest head that has its quorum and something new to show. `false` when the
+    /// store is closed.
+    async fn publish(&mut self) -> bool {
+        let newest = self
+            .newest
+            .as_ref()
+            .map(|published| (published.head(), published.time()));
+        let policy = &self.policy;
+        let best = self
+            .heads
+            .iter_mut()
+            .filter(|gathered| policy.quorum_met(|w| gathered.lines.contains_key(&w)))
+            .filter(|gathered| gathered.improves(newest))
+            .max_by_key(|gathered| (gathered.head.head().size, gathered.head.time.get()));
+        let Some(gathered) = best else { return true };
+        gathered.shown = gathered.lines.len();
+        let lines: Vec<SignatureLine> = gathered
+            .lines
+            .values()
+            .map(|(line, _)| line.clone())
+            .collect();
+        let size = gathered.head.head().size;
+        let signed = match gathered.head.with(&lines) {
+            Ok(signed) => signed,
+            Err(error) => {
+                tracing::error!(
+                    tree.size = size.get(),
+                    "cannot put the checkpoint together: {error}"
+                );
+                return true;
+            }
+        };
+        let published = Published::new(signed, gathered.head.time);
+        if let Err(error) = self
+            .sequencer
+            .publish(published.head(), published.bytes().to_vec())
+            .await
+        {
+            tracing::error!(tree.size = size.get(), "cannot publish: {error}");
+            return false;
+        }
+        self.metrics.published.inc();
+        self.metrics
+            .size
+            .set(i64::try_from(size.get()).unwrap_or(i64::MAX));
+        self.newest = Some(published.clone());
+        self.published.send_replace(Some(published));
+        true
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, lines: Vec<Line>) {
+        for (witness, line, time) in lines {
+            self.lines.insert(witness, (line, time));
+        }
+    }
+
+    /// Whether this head, with what is gathered, tells readers more than the published one: it is
+    /// larger, or newer at the same size, or the same with more cosignatures.
+    fn improves(&self, published: Option<(jurat_proto::tree::TreeHead, UnixSeconds)>) -> bool {
+        let Some((head, time)) = published else {
+            return true;
+        };
+        let own = self.head.head();
+        if own.size != head.size {
+            return own.size > head.size;
+        }
+        later(self.head.time, time) || (self.head.time == time && self.lines.len() > self.shown)
+    }
+}
+
+/// What gathering counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    cosignatures: Counter,
+    published: Counter,
+    size: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("jurat_cosigners");
+        registry.register(
+            "cosignatures",
+            "Verified cosignatures of own tree heads",
+            metrics.cosignatures.clone(),
+        );
+        registry.register(
+            "published",
+            "Checkpoints published (a head with its quorum, or with more cosignatures)",
+            metrics.published.clone(),
+        );
+        registry.register(
+            "published_size_leaves",
+            "Tree size of the published checkpoint",
+            metrics.size.clone(),
+        );
+        metrics
+    }
+}

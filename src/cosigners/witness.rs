@@ -1,0 +1,413 @@
+//! One witness: what it is sent, what its answers mean, and the task that keeps at it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jurat_daemon::client::ClientError;
+use jurat_daemon::shutdown::Shutdown;
+use jurat_proto::add_checkpoint::{AddCheckpoint, CONFLICT_CONTENT_TYPE, parse_conflict_body};
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::cosignature_lines::{CosignatureLines, CosignaturesError};
+use jurat_proto::key::VerifierKey;
+use jurat_proto::policy::Policy;
+use jurat_proto::proof::ConsistencyProof;
+use jurat_proto::tree::{TreeHead, TreeSize};
+use tokio::sync::{mpsc, watch};
+
+use super::gather::Line;
+use super::standing::{Judgement, judge, own_head};
+use super::{Parts, Report, Status, WitnessStatus, size_or_zero};
+use crate::log::tree::Tree;
+use crate::log::tree_heads::SignedHead;
+
+/// Conflicts in a row that a witness may answer to one head before it is left alone for a while.
+/// One is the rule after a restart of either side.
+const CONFLICTS_MAX: usize = 3;
+
+/// The witnesses of the policy that stand at one URL: one process, one or several keys.
+pub(crate) struct Group {
+    url: String,
+    members: Vec<(usize, VerifierKey)>,
+}
+
+/// Groups the policy's witnesses by URL. Witnesses without one cannot be asked.
+pub(crate) fn by_url(policy: &Policy) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, witness) in policy.witnesses().iter().enumerate() {
+        let Some(url) = witness.url.as_ref().and_then(|url| url.to_str()) else {
+            continue;
+        };
+        let url = url.trim_end_matches('/');
+        let member = (index, witness.key.clone());
+        match groups.iter_mut().find(|group| group.url == url) {
+            Some(group) => group.members.push(member),
+            None => groups.push(Group {
+                url: url.to_owned(),
+                members: vec![member],
+            }),
+        }
+    }
+    groups
+}
+
+impl Group {
+    fn indices(&self) -> Vec<usize> {
+        self.members.iter().map(|(index, _)| *index).collect()
+    }
+
+    fn names(&self, policy: &Policy) -> Vec<String> {
+        let name = |index: &usize| policy.witnesses().get(*index).map(|w| w.name.to_string());
+        self.indices().iter().filter_map(name).collect()
+    }
+
+    pub(crate) fn status(&self, policy: &Policy) -> WitnessStatus {
+        WitnessStatus {
+            names: self.names(policy),
+            url: self.url.clone(),
+            size: None,
+            last_cosigned: None,
+            error: None,
+        }
+    }
+}
+
+/// Why a witness gave no cosignature.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WitnessError {
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    #[error("answered {status}: {text}")]
+    Status { status: u16, text: String },
+    #[error("does not know this log (404): its operator must add the log's key")]
+    UnknownLog,
+    #[error("answered 409 without a tree size")]
+    BadConflict,
+    #[error("answered {CONFLICTS_MAX} conflicts in a row; last with size {0}")]
+    Conflicts(u64),
+    #[error("its answer is not a list of signature lines: {0}")]
+    BadAnswer(String),
+    #[error("its cosignatures are not good: {0}")]
+    BadCosignature(CosignaturesError),
+    #[error("says that it has cosigned size {theirs}, and we hold {ours}")]
+    ClaimsAhead { theirs: u64, ours: u64 },
+    #[error("cannot read the tree: {0}")]
+    Tree(String),
+    #[error("{0}")]
+    Ahead(String),
+}
+
+/// The task of one witness URL.
+pub(crate) struct Task {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) group: Group,
+    pub(crate) row: usize,
+    pub(crate) status: Arc<Status>,
+    pub(crate) offered: watch::Receiver<Option<Arc<SignedHead>>>,
+    pub(crate) report: mpsc::Sender<Report>,
+    /// The size that the witness last cosigned, as far as is known.
+    pub(crate) known: Option<TreeSize>,
+}
+
+enum Answer {
+    Cosigned(Vec<Line>),
+    Conflict(TreeSize),
+}
+
+impl Task {
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = self.work() => {}
+            () = shutdown.wait() => {}
+        }
+    }
+
+    async fn work(&mut self) {
+        self.until_compared().await;
+        if self
+            .report
+            .send(Report::Compared {
+                witnesses: self.group.indices(),
+            })
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let mut pause = self.parts.settings.retry_min;
+        loop {
+            let head = self.offered.borrow_and_update().clone();
+            let outcome = match &head {
+                Some(head) => self.cosign(head).await,
+                None => Ok(Vec::new()),
+            };
+            match outcome {
+                Ok(lines) => {
+                    pause = self.parts.settings.retry_min;
+                    if let Some(head) = head {
+                        self.succeeded(&head);
+                        if self
+                            .report
+                            .send(Report::Cosigned { head, lines })
+                            .await
+                            .is_err()
+                        {
+                            return;
+                        }
+                    }
+                    if self.offered.changed().await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    self.pause(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    /// Compares until the witness has said where it stands. A witness that is ahead ends here: it
+    /// is asked for nothing, and the service signs nothing.
+    async fn until_compared(&mut self) {
+        let mut pause = self.parts.settings.retry_min;
+        loop {
+            match self.compare().await {
+                Ok(()) => return,
+                Err(WitnessError::Ahead(why)) => {
+                    let names = self.group.names(&self.parts.policy).join(", ");
+                    if self.believed() {
+                        drop(self.report.send(Report::Ahead { why }).await);
+                    } else {
+                        tracing::warn!(witness = names, "ignored by configuration: {why}");
+                    }
+                    std::future::pending::<()>().await;
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    self.pause(&mut pause).await;
+                }
+            }
+        }
+    }
+
+    fn believed(&self) -> bool {
+        let ignored = &self.parts.settings.ignore_ahead;
+        !self
+            .group
+            .names(&self.parts.policy)
+            .iter()
+            .any(|name| ignored.contains(name))
+    }
+
+    /// Asks the witness for the newest head that it cosigned, and judges it. A witness without a
+    /// read API is sent the published checkpoint again, which needs no new signature: it answers
+    /// with a cosignature when it stands there, and with its size otherwise.
+    async fn compare(&mut self) -> Result<(), WitnessError> {
+        let hash = self.parts.origin.hash_hex();
+        let url = format!("{}/{hash}/checkpoint", self.group.url);
+        let answer = self.parts.client.get(&url).await?;
+        if answer.status.as_u16() == 200
+            && let Some((theirs, _)) =
+                own_head(&answer.body, &self.parts.origin, &self.parts.log_keys)
+        {
+            return self.judge_head(&theirs);
+        }
+        let Some(published) = &self.parts.published else {
+            return Ok(());
+        };
+        let request = AddCheckpoint {
+            old_size: published.size(),
+            proof: ConsistencyProof::default(),
+            checkpoint: published.signed().clone(),
+        };
+        match self.post(&request).await {
+            Ok(Answer::Cosigned(_)) => self.known = Some(published.size()),
+            Ok(Answer::Conflict(theirs)) => self.judge_size(theirs)?,
+            // It has never seen this log, or keeps none of it: nothing that we could contradict.
+            Err(WitnessError::UnknownLog) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn judge_head(&mut self, theirs: &TreeHead) -> Result<(), WitnessError> {
+        let own = *self.parts.sequencer.committed().borrow();
+        let tree = Tree::of(self.parts.store.as_ref());
+        let judgement = judge(&own, theirs, |size| {
+            tree.head_at(size).map(|head| head.root_hash)
+        })
+        .map_err(|error| WitnessError::Tree(error.to_string()))?;
+        let names = self.group.names(&self.parts.policy).join(", ");
+        match judgement {
+            Judgement::Behind(size) => {
+                self.known = Some(size);
+                Ok(())
+            }
+            Judgement::Ahead(size) => Err(WitnessError::Ahead(format!(
+                "witness {names} shows a tree head of {} leaves signed by this log, and this state \
+                 holds {}: it is older than what was signed (a restored backup, a wrong volume). \
+                 Nothing is signed. Bring back the newest state",
+                size.get(),
+                own.size.get()
+            ))),
+            Judgement::Forked { size, signed, held } => Err(WitnessError::Ahead(format!(
+                "witness {names} shows a tree head of {} leaves with root {signed} signed by this \
+                 log, and this state has root {held} there: it holds another history. \
+                 Nothing is signed",
+                size.get()
+            ))),
+        }
+    }
+
+    fn judge_size(&mut self, theirs: TreeSize) -> Result<(), WitnessError> {
+        let ours = self.parts.sequencer.committed().borrow().size;
+        if theirs <= ours {
+            self.known = Some(theirs);
+            return Ok(());
+        }
+        let names = self.group.names(&self.parts.policy).join(", ");
+        Err(WitnessError::Ahead(format!(
+            "witness {names} says that it has cosigned {} leaves of this log, and this state holds \
+             {}. Nothing is signed. Bring back the newest state, or, when the witness is wrong, \
+             name it in witnesses.ignore_ahead",
+            theirs.get(),
+            ours.get()
+        )))
+    }
+
+    /// Gets the witness's cosignatures on a head.
+    async fn cosign(&mut self, head: &Arc<SignedHead>) -> Result<Vec<Line>, WitnessError> {
+        let target = head.head();
+        let checkpoint = head.signed.clone();
+        for _ in 0..CONFLICTS_MAX {
+            let old_size = size_or_zero(self.known);
+            let proof = if old_size == TreeSize::ZERO || old_size == target.size {
+                ConsistencyProof::default()
+            } else {
+                Tree::of(self.parts.store.as_ref())
+                    .consistency(old_size, target.size)
+                    .map_err(|error| WitnessError::Tree(error.to_string()))?
+            };
+            let request = AddCheckpoint {
+                old_size,
+                proof,
+                checkpoint: checkpoint.clone(),
+            };
+            match self.post(&request).await? {
+                Answer::Cosigned(lines) => {
+                    self.known = Some(target.size);
+                    return Ok(lines);
+                }
+                Answer::Conflict(theirs) if theirs > target.size => {
+                    let ours = self.parts.sequencer.committed().borrow().size;
+                    if theirs > ours {
+                        return Err(WitnessError::ClaimsAhead {
+                            theirs: theirs.get(),
+                            ours: ours.get(),
+                        });
+                    }
+                    // It has seen a newer head of ours already; the next one will do.
+                    self.known = Some(theirs);
+                    return Err(WitnessError::Conflicts(theirs.get()));
+                }
+                Answer::Conflict(theirs) => self.known = Some(theirs),
+            }
+        }
+        Err(WitnessError::Conflicts(size_or_zero(self.known).get()))
+    }
+
+    async fn post(&self, request: &AddCheckpoint) -> Result<Answer, WitnessError> {
+        let url = format!("{}/add-checkpoint", self.group.url);
+        let answer = self.parts.client.post(&url, request.to_bytes()).await?;
+        let content_type = answer.headers.get("content-type");
+        let content_type = content_type
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let checkpoint = &request.checkpoint;
+        interpret(
+            answer.status.as_u16(),
+            content_type,
+            &answer.body,
+            checkpoint,
+            &self.group.members,
+        )
+    }
+
+    fn succeeded(&self, head: &SignedHead) {
+        let now = self.parts.clock.now().seconds();
+        self.status.update(self.row, |row| {
+            if row.error.take().is_some() {
+                tracing::info!(witness = row.names.join(", "), "cosigns again");
+            }
+            row.size = Some(head.head().size.get());
+            row.last_cosigned = Some(now);
+        });
+    }
+
+    fn failed(&self, error: &WitnessError) {
+        let text = error.to_string();
+        self.status.update(self.row, |row| {
+            if row.error.as_deref() != Some(text.as_str()) {
+                let names = row.names.join(", ");
+                tracing::warn!(witness = names, url = row.url, "no cosignature: {text}");
+            }
+            row.error = Some(text);
+        });
+    }
+
+    /// Waits before the next try, twice as long as the last time; a newer head does not shorten
+    /// the wait, or a failing witness would be asked at the pace of the heads.
+    async fn pause(&self, pause: &mut Duration) {
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(self.parts.settings.retry_max);
+    }
+}
+
+/// What a witness's answer to add-checkpoint means. Pure: every signature is verified here, and
+/// lines of unknown keys are dropped.
+fn interpret(
+    status: u16,
+    content_type: &str,
+    body: &[u8],
+    checkpoint: &SignedCheckpoint,
+    members: &[(usize, VerifierKey)],
+) -> Result<Answer, WitnessError> {
+    match status {
+        200 => cosignatures(body, checkpoint, members).map(Answer::Cosigned),
+        404 => Err(WitnessError::UnknownLog),
+        409 if content_type == CONFLICT_CONTENT_TYPE => parse_conflict_body(body)
+            .map(Answer::Conflict)
+            .map_err(|_| WitnessError::BadConflict),
+        409 => Err(WitnessError::BadConflict),
+        _ => {
+            let text = String::from_utf8_lossy(body);
+            let text = text.chars().filter(|c| !c.is_control()).take(200).collect();
+            Err(WitnessError::Status { status, text })
+        }
+    }
+}
+
+fn cosignatures(
+    body: &[u8],
+    checkpoint: &SignedCheckpoint,
+    members: &[(usize, VerifierKey)],
+) -> Result<Vec<Line>, WitnessError> {
+    let lines = CosignatureLines::parse(body)
+        .map_err(|error| WitnessError::BadAnswer(error.to_string()))?;
+    let keys: Vec<VerifierKey> = members.iter().map(|(_, key)| key.clone()).collect();
+    let verified = lines
+        .verify(checkpoint, &keys)
+        .map_err(WitnessError::BadCosignature)?;
+    let lines = lines.into_lines();
+    Ok(verified
+        .iter()
+        .filter_map(|signature| {
+            let (index, _) = members.get(signature.key_index)?;
+            Some((
+                *index,
+                lines.get(signature.line_index)?.clone(),
+                signature.timestamp?,
+            ))
+        })
+        .collect())
+}

@@ -1,0 +1,96 @@
+//! `GET /health`, `GET /metrics`, `GET /openapi.json`.
+
+use jurat_daemon::http::{self, Cache, Request, Response, StatusCode};
+use jurat_daemon::telemetry;
+use serde_json::json;
+
+use super::App;
+use super::respond::{bytes, with_etag};
+use crate::cosigners::Standing;
+
+/// The service's interface; a test compares its paths with the router's.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// How the service is, and why.
+pub struct Health {
+    /// Whether readers get a fresh checkpoint.
+    pub good: bool,
+    /// In one sentence.
+    pub summary: String,
+    /// Age of the published checkpoint.
+    pub age_s: Option<u64>,
+}
+
+impl App {
+    /// Healthy is: the witnesses agree with this state, and a checkpoint with its quorum exists
+    /// that is not older than the limit.
+    pub fn health_now(&self) -> Health {
+        let now = self.clock.now().seconds();
+        let time = self
+            .published
+            .borrow()
+            .as_ref()
+            .map(|published| published.time().get());
+        let age_s = time.map(|time| now.saturating_sub(time));
+        let limit = self.stale_after.as_secs();
+        let standing = self.standing.borrow().clone();
+        let (good, summary) = match (standing, age_s) {
+            (Standing::Refused(why), _) => (false, why),
+            (Standing::Comparing, _) => (
+                false,
+                "comparing this state with the witnesses'; too few have answered".to_owned(),
+            ),
+            (Standing::Good, None) => (
+                false,
+                "no tree head has had a quorum of cosignatures yet".to_owned(),
+            ),
+            (Standing::Good, Some(age)) if age > limit => (
+                false,
+                format!("the newest cosigned tree head is {age} s old, the limit is {limit} s"),
+            ),
+            (Standing::Good, Some(_)) => (true, "ok".to_owned()),
+        };
+        Health {
+            good,
+            summary,
+            age_s,
+        }
+    }
+}
+
+pub(super) fn health(app: &App) -> Response {
+    let health = app.health_now();
+    let published = app.published.borrow().clone();
+    let committed = app.receipts.sequencer.committed().borrow().size.get();
+    let document = json!({
+        "healthy": health.good,
+        "summary": health.summary,
+        "origin": app.origin.as_str(),
+        "committed_size": committed,
+        "published_size": published.as_ref().map(|published| published.size().get()),
+        "published_time": published.as_ref().map(|published| published.time().get()),
+        "published_age_s": health.age_s,
+        "witnesses": app.witnesses.rows(),
+    });
+    let status = if health.good {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    http::with_cache(http::json(status, &document), Cache::No)
+}
+
+pub(super) fn metrics(app: &App) -> Response {
+    bytes(
+        telemetry::METRICS_CONTENT_TYPE,
+        telemetry::encode(&app.registry),
+    )
+}
+
+pub(super) fn openapi(request: &Request) -> Response {
+    with_etag(
+        request,
+        OPENAPI.as_bytes(),
+        bytes("application/json", OPENAPI),
+    )
+}

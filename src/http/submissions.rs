@@ -1,0 +1,151 @@
+//! `POST /add-checkpoint`, `POST /anchor`, `GET /receipt/<index>`.
+
+use std::time::Duration;
+
+use jurat_daemon::http::{self, Request, Response, header};
+use jurat_proto::add_checkpoint::{
+    AddCheckpoint, BODY_BYTES_MAX, CONFLICT_CONTENT_TYPE, Refusal, conflict_body,
+};
+use jurat_proto::decimal::parse_decimal;
+use jurat_proto::tree::{LeafIndex, TreeSize};
+
+use super::respond::{error, text, with_header};
+use super::{App, query};
+use crate::log::AppendError;
+use crate::log::receipts::ReceiptError;
+use crate::submit::{Accepted, SubmitError};
+
+/// How long `POST /anchor` waits for the receipt when the client names no time: longer than a
+/// quorum takes unless witnesses are down.
+const ANCHOR_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest wait that a client may ask for: below the listener's time for a request.
+const WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// Spec: WIT-31 "The request MUST be an HTTP POST" (the router), body and answers byte for byte.
+pub(super) async fn add_checkpoint(app: &App, request: Request) -> Response {
+    match submit(app, request).await {
+        Ok(accepted) => {
+            let body: String = accepted
+                .cosignatures
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect();
+            let response = text(200, body);
+            with_header(response, header::LOCATION, &location(accepted.index))
+        }
+        Err(response) => response,
+    }
+}
+
+/// The same body; answers with the receipt, or 202 and its place when the wait ends first.
+pub(super) async fn anchor(app: &App, request: Request) -> Response {
+    let patience = prefer_wait(&request).unwrap_or(ANCHOR_WAIT).min(WAIT_MAX);
+    match submit(app, request).await {
+        Ok(accepted) => {
+            let response = receipt_response(app.receipts.wait(accepted.index, patience).await);
+            with_header(response, header::LOCATION, &location(accepted.index))
+        }
+        Err(response) => response,
+    }
+}
+
+/// A receipt, 202 while its quorum is pending, 404 when there is no such entry.
+pub(super) async fn receipt(app: &App, request: &Request, index: &str) -> Response {
+    let Some(index) = parse_decimal(index).ok().and_then(LeafIndex::new) else {
+        return error(
+            400,
+            "the index must be a decimal without leading zeros, below 2^63",
+        );
+    };
+    let wait = match query(request, "wait") {
+        Ok(None) => 0,
+        Ok(Some(wait)) => match parse_decimal(&wait) {
+            Ok(seconds) => seconds,
+            Err(_) => return error(400, "wait must be a number of seconds"),
+        },
+        Err(message) => return error(400, &message),
+    };
+    if wait == 0 {
+        return receipt_response(app.receipts.receipt(index));
+    }
+    let patience = Duration::from_secs(wait).min(WAIT_MAX);
+    receipt_response(app.receipts.wait(index, patience).await)
+}
+
+async fn submit(app: &App, request: Request) -> Result<Accepted, Response> {
+    let body = http::read_body(request, BODY_BYTES_MAX, app.limits.body_timeout)
+        .await
+        .map_err(|error| error.response())?;
+    let parsed =
+        AddCheckpoint::parse(&body).map_err(|why| error(why.status(), &why.to_string()))?;
+    app.submit
+        .add_checkpoint(&parsed)
+        .await
+        .map_err(|refused| refusal(&refused))
+}
+
+/// The one place where a refused submission becomes a status.
+fn refusal(refused: &SubmitError) -> Response {
+    let why = refused.to_string();
+    match refused {
+        SubmitError::Refused(Refusal::Conflict { current, .. }) => {
+            // Spec: WIT-33 the size in decimal and a newline, as `text/x.tlog.size`.
+            let body = conflict_body(*current);
+            with_header(text(409, body), header::CONTENT_TYPE, CONFLICT_CONTENT_TYPE)
+        }
+        SubmitError::Refused(refusal) => error(refusal.status(), &why),
+        SubmitError::Entry(_) | SubmitError::TooLong(_) => error(413, &why),
+        SubmitError::Append(AppendError::Conflict { current }) => {
+            let body = conflict_body(current.map_or(TreeSize::ZERO, |head| head.size));
+            with_header(text(409, body), header::CONTENT_TYPE, CONFLICT_CONTENT_TYPE)
+        }
+        SubmitError::Append(AppendError::Overloaded | AppendError::Stopped)
+        | SubmitError::ClockBehind { .. } => http::too_busy(format!("{why}\n"), 1),
+        SubmitError::Store(cause) => {
+            tracing::error!("a submission could not be decided: {cause}");
+            error(500, "the store cannot be read; nothing was changed")
+        }
+        SubmitError::Signer(cause) => {
+            tracing::error!("a submission could not be cosigned: {cause}");
+            error(
+                500,
+                "a key of this service could not sign; nothing was changed",
+            )
+        }
+    }
+}
+
+fn receipt_response(result: Result<Vec<u8>, ReceiptError>) -> Response {
+    match result {
+        Ok(receipt) => {
+            // A later receipt of the same entry stands under a newer checkpoint; both are good.
+            with_header(text(200, receipt), header::CACHE_CONTROL, "no-cache")
+        }
+        Err(why @ ReceiptError::NoEntry { .. }) => error(404, &why.to_string()),
+        Err(why @ ReceiptError::Pending { .. }) => {
+            with_header(error(202, &why.to_string()), header::RETRY_AFTER, "1")
+        }
+        Err(why @ (ReceiptError::Store(_) | ReceiptError::Tree(_) | ReceiptError::Encode(_))) => {
+            tracing::error!("a receipt could not be made: {why}");
+            error(500, "the store cannot be read")
+        }
+    }
+}
+
+fn location(index: LeafIndex) -> String {
+    format!("/receipt/{}", index.get())
+}
+
+/// `Prefer: wait=N` of RFC 7240, in seconds; other preferences are ignored, as it says.
+fn prefer_wait(request: &Request) -> Option<Duration> {
+    request
+        .headers()
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']))
+        .filter_map(|preference| preference.trim().strip_prefix("wait="))
+        .find_map(|seconds| seconds.trim_matches('"').parse().ok())
+        .map(Duration::from_secs)
+}

@@ -1,0 +1,127 @@
+//! Receipts: an entry, its inclusion proof, and the cosigned checkpoint that covers it.
+//!
+//! They fail closed: without a published checkpoint, which is one with its quorum, there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jurat_proto::tlog_proof::TlogProof;
+use jurat_proto::tree::{LeafIndex, TreeSize};
+use jurat_store::{LogStore, StoreError};
+use tokio::sync::watch;
+
+use super::tree::{Tree, TreeError};
+use super::tree_heads::Demand;
+use super::{Published, Sequencer};
+
+/// Makes receipts. Clones share everything.
+#[derive(Clone)]
+pub struct Receipts {
+    /// Entries and tiles.
+    pub store: Arc<dyn LogStore>,
+    /// The committed head, to tell an entry that is not covered yet from one that does not exist.
+    pub sequencer: Sequencer,
+    /// The newest checkpoint with its quorum.
+    pub published: watch::Receiver<Option<Published>>,
+    /// Where a waiting caller asks for a tree head.
+    pub demand: Demand,
+}
+
+/// Why there is no receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptError {
+    /// No such entry.
+    #[error("no entry has index {index}: the log holds {size}")]
+    NoEntry {
+        /// The index asked for.
+        index: u64,
+        /// Entries in the log.
+        size: u64,
+    },
+    /// The entry is durable, but no checkpoint with a quorum of cosignatures covers it yet.
+    #[error("entry {index} waits for a tree head with a quorum of cosignatures")]
+    Pending {
+        /// The index asked for.
+        index: u64,
+        /// The published tree size.
+        published: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The parts do not make a receipt; a bug.
+    #[error("the receipt cannot be put together: {0}")]
+    Encode(String),
+    /// The tree could not be read.
+    #[error("{0}")]
+    Tree(#[from] TreeError),
+}
+
+impl Receipts {
+    /// The receipt of an entry under the newest published checkpoint.
+    ///
+    /// # Errors
+    /// [`ReceiptError`]; nothing changes.
+    pub fn receipt(&self, index: LeafIndex) -> Result<Vec<u8>, ReceiptError> {
+        let size = self.sequencer.committed().borrow().size.get();
+        if index.get() >= size {
+            return Err(ReceiptError::NoEntry {
+                index: index.get(),
+                size,
+            });
+        }
+        let published = self.published.borrow().clone();
+        let covered = published
+            .as_ref()
+            .map_or(0, |published| published.size().get());
+        let Some(published) = published.filter(|_| index.get() < covered) else {
+            return Err(ReceiptError::Pending {
+                index: index.get(),
+                published: covered,
+            });
+        };
+        let entry = self.store.entry(index)?.ok_or(ReceiptError::NoEntry {
+            index: index.get(),
+            size,
+        })?;
+        let proof = Tree::of(self.store.as_ref()).inclusion(index, published.size())?;
+        let signed = published.signed().clone();
+        let receipt = TlogProof::new(Some(entry), index, proof, signed)
+            .map_err(|error| ReceiptError::Encode(error.to_string()))?;
+        Ok(receipt.to_bytes())
+    }
+
+    /// The receipt of an entry, waiting for its checkpoint when it has none yet. The wait asks for
+    /// a tree head, and ends after `patience` with [`ReceiptError::Pending`].
+    ///
+    /// # Errors
+    /// [`ReceiptError`].
+    pub async fn wait(
+        &self,
+        index: LeafIndex,
+        patience: Duration,
+    ) -> Result<Vec<u8>, ReceiptError> {
+        let mut published = self.published.clone();
+        let covered = async {
+            loop {
+                let size = published
+                    .borrow_and_update()
+                    .as_ref()
+                    .map_or(TreeSize::ZERO, Published::size);
+                if index.get() < size.get() {
+                    return;
+                }
+                self.demand.raise();
+                if published.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if let Err(error @ ReceiptError::NoEntry { .. }) = self.receipt(index) {
+            return Err(error);
+        }
+        // Whether the wait ended well is what the receipt itself then says.
+        drop(tokio::time::timeout(patience, covered).await);
+        self.receipt(index)
+    }
+}

@@ -1,0 +1,254 @@
+//! Who talks to whom: opens the store, starts the sequencer, the tree heads, the cosigners and the
+//! listener, and ends them in the right order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jurat_daemon::client::{Client, ClientOptions};
+use jurat_daemon::clock::{Clock, SystemClock};
+use jurat_daemon::http::{self, HttpMetrics, Tls};
+use jurat_daemon::shutdown::{Reloads, Shutdown};
+use jurat_daemon::telemetry;
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_store::{LogStore, RedbOptions, RedbStore};
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::cli::C2SP_REVISION;
+use crate::config::Config;
+use crate::cosigners::{Cosigners, Parts, Standing};
+use crate::http::App;
+use crate::log::receipts::Receipts;
+use crate::log::tree_heads::{self, Demand, TreeHeads};
+use crate::log::{Published, Sequencer};
+use crate::submit::logs::Logs;
+use crate::submit::{self, Submit};
+
+/// How often the registry of logs is looked at for changes.
+const LOGS_POLL: Duration = Duration::from_secs(1);
+
+/// Runs the service until `shutdown`, then drains it. `listening` is called once with the address.
+///
+/// # Errors
+/// When it cannot start, when the store fails under it, or when a witness shows that this state is
+/// older than what was signed.
+pub async fn run(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+    listening: impl FnOnce(std::net::SocketAddr),
+) -> anyhow::Result<()> {
+    let tls = match &config.tls {
+        Some(files) => Some(Tls::load(&files.certificate, &files.key)?),
+        None => None,
+    };
+    let options = RedbOptions {
+        cache_bytes: config.cache_bytes,
+        ..RedbOptions::default()
+    };
+    let store: Arc<dyn LogStore> = Arc::new(
+        RedbStore::open(&config.database, options)
+            .with_context(|| format!("cannot open {}", config.database.display()))?,
+    );
+    let listener =
+        http::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
+    let address = listener.local_addr()?;
+    let mut registry = Registry::default();
+    let sequencer = Sequencer::start(Arc::clone(&store), &mut registry)?;
+    let client = Client::new(ClientOptions {
+        request_timeout: config.settings.timeout,
+        connect_timeout: config.settings.timeout,
+        extra_roots: config.ca_file.clone(),
+        ..ClientOptions::default()
+    })?;
+    let published = restored(store.as_ref(), &config.log_verifier_keys())?;
+    let (offer, offered) = watch::channel(None);
+    let parts = Parts {
+        policy: config.policy.clone(),
+        origin: config.origin.clone(),
+        log_keys: config.log_verifier_keys(),
+        store: Arc::clone(&store),
+        sequencer: sequencer.clone(),
+        client,
+        clock: Arc::clone(&clock),
+        settings: config.settings.clone(),
+        published,
+    };
+    let cosigners = Cosigners::start(parts, &offered, &mut registry, &shutdown);
+    let demand = Demand::default();
+    let logs = watch_logs(&config, &shutdown)?;
+    let heads = TreeHeads {
+        origin: config.origin.clone(),
+        signers: config.log_keys.clone(),
+        pace: config.pace,
+        clock: Arc::clone(&clock),
+        sequencer: sequencer.clone(),
+        demand: demand.clone(),
+        offer,
+        published: cosigners.published.clone(),
+        last_signed: store
+            .last_signed()?
+            .map(|signed| (signed.head, signed.time)),
+        metrics: tree_heads::Metrics::new(&mut registry),
+    };
+    let receipts = Receipts {
+        store: Arc::clone(&store),
+        sequencer: sequencer.clone(),
+        published: cosigners.published.clone(),
+        demand,
+    };
+    let submit = Submit {
+        logs,
+        store: Arc::clone(&store),
+        sequencer: sequencer.clone(),
+        cosigners: config.cosigner_keys.clone(),
+        clock: Arc::clone(&clock),
+        metrics: submit::Metrics::new(&mut registry),
+    };
+    let server_metrics = HttpMetrics::register(&mut registry);
+    telemetry::register_process(&mut registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
+    let app = Arc::new(App {
+        origin: config.origin.clone(),
+        keys: App::key_lines(&config),
+        store,
+        submit,
+        receipts,
+        published: cosigners.published.clone(),
+        standing: cosigners.standing.clone(),
+        witnesses: Arc::clone(&cosigners.status),
+        clock,
+        stale_after: config.stale_after,
+        limits: config.limits.clone(),
+        registry,
+    });
+    listening(address);
+    tokio::spawn(sign_when_good(
+        heads,
+        cosigners.standing.clone(),
+        shutdown.clone(),
+    ));
+    let serve = http::serve(
+        listener,
+        tls,
+        config.limits.clone(),
+        app,
+        shutdown.clone(),
+        server_metrics,
+    );
+    let outcome = tokio::select! {
+        served = serve => served.context("the listener failed"),
+        fault = sequencer.failed() => Err(anyhow::anyhow!("the store failed: {fault}; stopping, since what is durable is known only after a restart")),
+        why = refused(cosigners.standing) => Err(anyhow::anyhow!(why)),
+    };
+    shutdown.trigger();
+    sequencer.stop().await;
+    outcome
+}
+
+/// The service with the machine's own clock.
+///
+/// # Errors
+/// Those of [`run`].
+pub async fn run_on_system_clock(
+    config: Config,
+    shutdown: Shutdown,
+    listening: impl FnOnce(std::net::SocketAddr),
+) -> anyhow::Result<()> {
+    run(config, Arc::new(SystemClock), shutdown, listening).await
+}
+
+/// Starts to sign when a quorum of witnesses has been compared with, and never when one of them is
+/// ahead.
+async fn sign_when_good(
+    heads: TreeHeads,
+    mut standing: watch::Receiver<Standing>,
+    shutdown: Shutdown,
+) {
+    let good = tokio::select! {
+        good = standing.wait_for(|standing| *standing != Standing::Comparing) => {
+            good.is_ok_and(|standing| *standing == Standing::Good)
+        }
+        () = shutdown.wait() => false,
+    };
+    if good {
+        heads.run(shutdown).await;
+    }
+}
+
+/// Resolves when a witness has shown that this state must not sign.
+async fn refused(mut standing: watch::Receiver<Standing>) -> String {
+    loop {
+        if let Standing::Refused(why) = &*standing.borrow_and_update() {
+            return why.clone();
+        }
+        if standing.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The checkpoint that was published before the restart, so that readers are served at once.
+fn restored(store: &dyn LogStore, log_keys: &[VerifierKey]) -> anyhow::Result<Option<Published>> {
+    let Some(stored) = store.published()? else {
+        return Ok(None);
+    };
+    let signed = SignedCheckpoint::parse(&stored.note)
+        .context("the published checkpoint in the store does not parse: run `jurat fsck`")?;
+    let verified = signed.verify_signatures(log_keys).context(
+        "the published checkpoint in the store is not signed by the configured log keys",
+    )?;
+    let time = verified
+        .iter()
+        .filter_map(|signature| signature.timestamp)
+        .max();
+    let fallback = store.last_signed()?.map(|signed| signed.time);
+    let time = time
+        .or(fallback)
+        .or(UnixSeconds::new(0))
+        .context("no time")?;
+    Ok(Some(Published::new(signed, time)))
+}
+
+/// Reads the registry of logs, and again whenever its file changes or SIGHUP arrives. A registry
+/// that does not parse leaves the one before it in force.
+fn watch_logs(config: &Config, shutdown: &Shutdown) -> anyhow::Result<watch::Receiver<Arc<Logs>>> {
+    let path = config.logs.clone();
+    let (tell, logs) = watch::channel(Arc::new(Logs::load(&path)?));
+    let shutdown = shutdown.clone();
+    let mut reloads = Reloads::new()?;
+    tokio::spawn(async move {
+        let mut seen = stamp(&path);
+        loop {
+            let forced = tokio::select! {
+                () = tokio::time::sleep(LOGS_POLL) => false,
+                () = reloads.next() => true,
+                () = shutdown.wait() => return,
+            };
+            let now = stamp(&path);
+            if now == seen && !forced {
+                continue;
+            }
+            seen = now;
+            match Logs::load(&path) {
+                Ok(logs) => {
+                    tracing::info!(
+                        logs.count = logs.all().len(),
+                        "the registry of logs was read again"
+                    );
+                    tell.send_replace(Arc::new(logs));
+                }
+                Err(error) => tracing::error!(
+                    "the registry of logs cannot be read; the one before stays in force: {error}"
+                ),
+            }
+        }
+    });
+    Ok(logs)
+}
+
+fn stamp(path: &std::path::Path) -> Option<(std::time::SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}

@@ -1,0 +1,245 @@
+//! Anchoring: a registered log's checkpoint is checked as a witness checks it, committed as an
+//! entry of this log, and answered with cosignatures.
+//!
+//! The order is that of every witness: check, commit durably, then let a signature leave. The
+//! signatures are made before the commit, so that what the log's page serves after a restart is
+//! what was answered; they leave after it.
+
+use std::sync::Arc;
+
+use jurat_daemon::clock::Clock;
+use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal, decide};
+use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+use jurat_proto::cosignature::cosign;
+use jurat_proto::entry::{CheckpointEntry, Entry, EntryError};
+use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
+use jurat_proto::note::SignatureLine;
+use jurat_proto::tree::{LeafIndex, TreeHead};
+use jurat_store::{EntryTooLong, HeadSwap, LogStore, NewEntry, OriginHead, StoreError};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+
+use crate::log::{Append, AppendError, Sequencer};
+
+pub mod logs;
+
+use self::logs::Logs;
+
+/// Times that a submission is decided anew because another one of its origin was faster. The
+/// second look nearly always ends in 409; a refresh that raced a refresh succeeds.
+const RACES_MAX: usize = 4;
+
+/// The door for checkpoints of registered logs.
+pub struct Submit {
+    /// Which logs may anchor; replaced when the registry file changes.
+    pub logs: watch::Receiver<Arc<Logs>>,
+    /// Latest heads.
+    pub store: Arc<dyn LogStore>,
+    /// Where entries go.
+    pub sequencer: Sequencer,
+    /// The keys that cosign other logs' checkpoints.
+    pub cosigners: Vec<Arc<dyn Signer>>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// What an accepted submission gets.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The entry's place in this log.
+    pub index: LeafIndex,
+    /// One cosignature for each cosigner key.
+    pub cosignatures: Vec<SignatureLine>,
+}
+
+/// Why a submission was not accepted. Nothing changed, except after [`SubmitError::Store`] and
+/// [`AppendError::Stopped`], where sending it again is safe.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// tlog-witness says no.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// The checkpoint with its verified signatures does not fit an entry.
+    #[error("{0}")]
+    Entry(#[from] EntryError),
+    /// The same, as the store sees it.
+    #[error("{0}")]
+    TooLong(#[from] EntryTooLong),
+    /// The log could not take it.
+    #[error("{0}")]
+    Append(#[from] AppendError),
+    /// The clock stands before the time of this origin's last cosignature.
+    #[error("the clock is behind this origin's last cosignature by {behind} s; nothing is signed")]
+    ClockBehind {
+        /// Seconds.
+        behind: u64,
+    },
+    /// The store failed.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// A cosigner key failed.
+    #[error("a key could not sign: {0}")]
+    Signer(String),
+}
+
+impl Submit {
+    /// Checks, commits and cosigns one checkpoint.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn add_checkpoint(&self, request: &AddCheckpoint) -> Result<Accepted, SubmitError> {
+        let result = self.add(request).await;
+        self.metrics.record(&result);
+        result
+    }
+
+    async fn add(&self, request: &AddCheckpoint) -> Result<Accepted, SubmitError> {
+        let origin = &request.checkpoint.checkpoint().origin;
+        let logs = Arc::clone(&self.logs.borrow());
+        let keys = logs.keys_for(origin);
+        let mut races = 0;
+        loop {
+            let latest = self.store.latest(origin)?;
+            match self.attempt(request, origin, keys, latest.as_ref()).await {
+                Err(SubmitError::Append(AppendError::Conflict { .. })) if races < RACES_MAX => {
+                    races += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        request: &AddCheckpoint,
+        origin: &Origin,
+        keys: Option<&[VerifierKey]>,
+        latest: Option<&OriginHead>,
+    ) -> Result<Accepted, SubmitError> {
+        let expected = latest.map(|latest| latest.head);
+        let accepted = decide(expected.as_ref(), keys, request)?;
+        let time = self.time(latest)?;
+        let entry = CheckpointEntry::new(&request.checkpoint, &accepted.signatures)?;
+        let cosignatures = self.cosign(entry.checkpoint().checkpoint(), time)?;
+        let note = served_note(entry.checkpoint(), &cosignatures)?;
+        let swap = head_swap(origin, expected, accepted.head, time, note);
+        let bytes = Entry::Checkpoint(entry).to_bytes();
+        let append = Append {
+            entry: NewEntry::new(bytes)?,
+            head: Some(swap),
+        };
+        let appended = self.sequencer.append(append).await?;
+        Ok(Accepted {
+            index: appended.index,
+            cosignatures,
+        })
+    }
+
+    /// Times of one origin never go back.
+    fn time(&self, latest: Option<&OriginHead>) -> Result<UnixSeconds, SubmitError> {
+        let now = self.clock.now().seconds();
+        let last = latest.map_or(0, |latest| latest.time.get());
+        match UnixSeconds::new(now) {
+            Some(time) if now >= last => Ok(time),
+            _ => Err(SubmitError::ClockBehind {
+                behind: last.saturating_sub(now),
+            }),
+        }
+    }
+
+    fn cosign(
+        &self,
+        checkpoint: &Checkpoint,
+        time: UnixSeconds,
+    ) -> Result<Vec<SignatureLine>, SubmitError> {
+        self.cosigners
+            .iter()
+            .map(|signer| cosign(checkpoint, time, signer.as_ref()))
+            .collect::<Result<_, _>>()
+            .map_err(|error| SubmitError::Signer(error.to_string()))
+    }
+}
+
+/// What `/logs/<origin hash>/checkpoint` serves: the verified lines and our own.
+fn served_note(
+    verified: &SignedCheckpoint,
+    cosignatures: &[SignatureLine],
+) -> Result<Vec<u8>, EntryError> {
+    let all: Vec<usize> = (0..verified.signatures().len()).collect();
+    let served = verified
+        .with_signatures(&all, cosignatures)
+        .map_err(EntryError::Note)?;
+    Ok(served.to_bytes())
+}
+
+fn head_swap(
+    origin: &Origin,
+    expected: Option<TreeHead>,
+    head: TreeHead,
+    time: UnixSeconds,
+    note: Vec<u8>,
+) -> HeadSwap {
+    let new = OriginHead {
+        head,
+        time,
+        note,
+        log_index: None,
+    };
+    HeadSwap {
+        origin: origin.clone(),
+        expected,
+        new,
+    }
+}
+
+/// Submissions by outcome; the outcomes are a closed set.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    submissions: Family<Outcome, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl Metrics {
+    /// Registers the metrics of submissions.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.sub_registry_with_prefix("jurat").register(
+            "submissions",
+            "Checkpoints submitted, by outcome",
+            metrics.submissions.clone(),
+        );
+        metrics
+    }
+
+    fn record(&self, result: &Result<Accepted, SubmitError>) {
+        let outcome = match result {
+            Ok(_) => "accepted",
+            Err(SubmitError::Refused(refusal)) => match refusal.status() {
+                404 => "unknown_origin",
+                403 => "bad_signature",
+                409 => "conflict",
+                422 => "inconsistent",
+                _ => "bad_request",
+            },
+            Err(SubmitError::Entry(_) | SubmitError::TooLong(_)) => "too_large",
+            Err(SubmitError::Append(AppendError::Conflict { .. })) => "conflict",
+            Err(SubmitError::Append(AppendError::Overloaded)) => "overloaded",
+            Err(SubmitError::ClockBehind { .. }) => "clock_behind",
+            Err(
+                SubmitError::Append(AppendError::Stopped)
+                | SubmitError::Store(_)
+                | SubmitError::Signer(_),
+            ) => "failed",
+        };
+        self.submissions.get_or_create(&Outcome { outcome }).inc();
+    }
+}
