@@ -205,14 +205,6 @@ impl Origin {
         check_line(origin).map(Self)
     }
 
-    /// As [`Origin::parse`].
-    ///
-    /// # Errors
-    /// As [`Origin::parse`].
-    pub fn new(origin: &str) -> Result<Self, TextLineError> {
-        Self::parse(origin)
-    }
-
     /// The line, without its newline.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -242,11 +234,6 @@ impl core::str::FromStr for Origin {
     fn from_str(origin: &str) -> Result<Self, TextLineError> {
         Self::parse(origin)
     }
-}
-
-/// SHA-256 of the origin line without its newline.
-pub fn origin_hash(origin: &Origin) -> Hash {
-    origin.hash()
 }
 
 /// A line of a checkpoint after the root hash: opaque, and not empty.
@@ -702,7 +689,6 @@ mod tests {
         // FIPS 180-2, B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(origin.hash_hex(), abc);
-        assert_eq!(origin_hash(&origin), origin.hash());
     }
 
     fn signed(lines: Vec<SignatureLine>) -> SignedCheckpoint {
@@ -815,7 +801,7 @@ mod tests {
     // Spec: NOTE-11
     #[test]
     fn two_keys_with_one_name_and_id_are_ambiguous() {
-        // Ids have four bytes, and any 1312 bytes are an ML-DSA-44 public key: a pair is soon found.
+        // Ids have four bytes, and any 1312 bytes are an ML-DSA-44 key: a pair is soon found.
         let [first, second] = [58461_u32, 96027].map(|number| {
             let mut public_key = [0; 1312];
             public_key[..4].copy_from_slice(&number.to_be_bytes());

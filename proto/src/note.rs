@@ -881,7 +881,9 @@ mod tests {
         }
 
         #[test]
-        fn any_line_is_answered_canonically(text in "(\u{2014} )?[a-z+ ]{0,4} ?[A-Za-z0-9+/]{0,12}={0,2}") {
+        fn any_line_is_answered_canonically(
+            text in "(\u{2014} )?[a-z+ ]{0,4} ?[A-Za-z0-9+/]{0,12}={0,2}",
+        ) {
             if let Ok(line) = SignatureLine::parse(&text) {
                 prop_assert_eq!(line.to_string(), text);
             }
