@@ -1,0 +1,287 @@
+//! The command line. It parses, calls, prints and exits; decisions are elsewhere.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use jurat_daemon::config::ConfigError;
+use jurat_daemon::exit;
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::cosignature::NAME_BYTES_MAX;
+use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
+use jurat_store::registry::{Change, LogState, Registry, RegistryError};
+
+use crate::config::{self, Config, LISTEN_DEFAULT};
+use crate::init::{self, InitError};
+use crate::serve;
+
+/// Runs the witness's command line; the first argument is the program's name. Blocks until the
+/// command ends.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output, mistakes to standard error.
+            let _ = error.print();
+            return ExitCode::from(match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::OK,
+                _ => exit::USAGE,
+            });
+        }
+    };
+    match execute(cli.command) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "jurat-witness: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "jurat-witness", version = VERSION, about, long_about = None)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (C2SP tlog-witness, revision 2026-07-22)"
+);
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new witness: keys, configuration, empty state. Never overwrites
+    Init {
+        /// Where; made if it is not there
+        dir: PathBuf,
+        /// The name of the witness, a URL without its scheme, as witness.example.com/w1
+        #[arg(long)]
+        name: KeyName,
+        /// The address that the configuration says
+        #[arg(long, default_value = LISTEN_DEFAULT)]
+        listen: SocketAddr,
+        /// The public URL, for the policy lines that are printed
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// Run the witness
+    Serve {
+        /// The configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration and everything it names; print all problems, exit with 64 if any
+    CheckConfig {
+        /// The configuration file
+        file: PathBuf,
+    },
+    /// Which logs are cosigned. A running witness takes changes over within a second or two
+    Logs {
+        /// The configuration file of the witness
+        #[arg(long, value_name = "FILE", default_value = "witness.toml")]
+        config: PathBuf,
+        #[command(subcommand)]
+        command: LogsCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum LogsCommand {
+    /// Cosign a log, or trust another key of one that is known
+    Add {
+        /// The log's verifier key
+        vkey: String,
+        /// The first line of its checkpoints, when it is not the key's name
+        #[arg(long)]
+        origin: Option<Origin>,
+    },
+    /// Print the logs: state, origin, keys
+    List,
+    /// Refuse a log from now on. Its state is kept
+    Disable {
+        /// The first line of its checkpoints
+        origin: Origin,
+    },
+    /// Cosign a log again, from where it stopped
+    Enable {
+        /// The first line of its checkpoints
+        origin: Origin,
+    },
+}
+
+/// What the user reads and what the caller tests.
+struct Failed {
+    code: u8,
+    message: String,
+}
+
+fn execute(command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Init {
+            dir,
+            name,
+            listen,
+            url,
+        } => {
+            let keys = init::init(&dir, &name, &listen.to_string())?;
+            print(&format!(
+                "Made a witness in {}. Its verifier keys:\n\n{}\n{}\n\
+                 Next: jurat-witness logs --config {1} add VKEY\n      \
+                 jurat-witness serve --config {1}\n\
+                 Keep the database with the keys: a witness that forgets can be made to sign a fork.\n",
+                dir.display(),
+                dir.join("witness.toml").display(),
+                format_keys(&keys, url.as_deref()),
+            ));
+            Ok(())
+        }
+        Command::Serve { config } => {
+            let config = Config::load(&config)?;
+            serve::run(config).map_err(|error| Failed {
+                code: error.exit_code(),
+                message: error.to_string(),
+            })
+        }
+        Command::CheckConfig { file } => {
+            let config = Config::load(&file)?;
+            let keys: Vec<_> = config
+                .keys
+                .iter()
+                .map(|key| key.verifier_key().clone())
+                .collect();
+            print(&format!(
+                "{}: ok\n\n{}",
+                file.display(),
+                format_keys(&keys, None)
+            ));
+            Ok(())
+        }
+        Command::Logs { config, command } => logs(&config, command),
+    }
+}
+
+fn logs(config: &std::path::Path, command: LogsCommand) -> Result<(), Failed> {
+    let path = config::logs_file(config)?;
+    let (origin, change) = match command {
+        LogsCommand::List => {
+            let mut text = String::new();
+            for log in Registry::load(&path)?.logs() {
+                let state = match log.state {
+                    LogState::Active => "active  ",
+                    LogState::Disabled => "disabled",
+                };
+                let _ = writeln!(text, "{state} {}", log.origin);
+                for key in &log.keys {
+                    let _ = writeln!(text, "         {key}");
+                }
+            }
+            print(&text);
+            return Ok(());
+        }
+        LogsCommand::Add { vkey, origin } => {
+            let usage = |message: String| Failed {
+                code: exit::USAGE,
+                message,
+            };
+            let key = VerifierKey::parse(&vkey)
+                .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))?;
+            let origin = match origin {
+                Some(origin) => origin,
+                None => Origin::parse(key.name().as_str())
+                    .map_err(|error| usage(format!("the key's name is no origin: {error}")))?,
+            };
+            if origin.as_str().len() > NAME_BYTES_MAX && config::names_ml_dsa_key(config)? {
+                return Err(usage(format!(
+                    "an ML-DSA-44 key cosigns origins of at most {NAME_BYTES_MAX} bytes"
+                )));
+            }
+            let change = Registry::add(&path, &origin, &[key])?;
+            (origin, change)
+        }
+        LogsCommand::Disable { origin } => {
+            let change = Registry::set_state(&path, &origin, LogState::Disabled)?;
+            (origin, change)
+        }
+        LogsCommand::Enable { origin } => {
+            let change = Registry::set_state(&path, &origin, LogState::Active)?;
+            (origin, change)
+        }
+    };
+    print(&format!(
+        "{origin}: {}\n",
+        match change {
+            Change::Added => "added".to_owned(),
+            Change::KeysAdded(count) =>
+                format!("{count} more key{}", if count == 1 { "" } else { "s" }),
+            Change::StateChanged => "changed".to_owned(),
+            Change::Nothing => "it was so already".to_owned(),
+        }
+    ));
+    Ok(())
+}
+
+fn format_keys(keys: &[VerifierKey], url: Option<&str>) -> String {
+    let mut text = String::new();
+    for key in keys {
+        text.push_str(&key.to_string());
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(&init::policy_snippet(keys, url));
+    text
+}
+
+/// A reader that went away is no failure of the command.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+impl From<ConfigError> for Failed {
+    fn from(error: ConfigError) -> Self {
+        Self {
+            code: error.exit_code(),
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<InitError> for Failed {
+    fn from(error: InitError) -> Self {
+        let code = match &error {
+            InitError::Exists { .. } | InitError::Generate(_) => exit::USAGE,
+            InitError::Io { .. }
+            | InitError::Key(_)
+            | InitError::Create(_)
+            | InitError::Registry(_) => exit::IO,
+        };
+        Self {
+            code,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl From<RegistryError> for Failed {
+    fn from(error: RegistryError) -> Self {
+        let code = match &error {
+            RegistryError::UnknownLog { .. }
+            | RegistryError::NoKeys { .. }
+            | RegistryError::TooLarge { .. }
+            | RegistryError::Missing { .. }
+            | RegistryError::Exists { .. } => exit::USAGE,
+            RegistryError::Parse { .. } => exit::DATA,
+            RegistryError::Io { .. } => exit::IO,
+        };
+        Self {
+            code,
+            message: error.to_string(),
+        }
+    }
+}

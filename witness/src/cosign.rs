@@ -1,0 +1,632 @@
+//! The order that keeps a witness honest, in one place and without a socket:
+//!
+//! ```text
+//! parse ─► keys of the origin ─► verify the log's signatures ─► latest head ─► decide ─► time
+//!   400        404                     403                                    400 409 422   503
+//!     ─► sign with every key ─► compare-and-swap, durable ─► head visible ─► answer
+//!              500                lost: decide again, 409     (heads.rs)      200
+//! ```
+//!
+//! - Nothing signed leaves, and nothing new can be read, before it is durable. The swap carries the
+//!   checkpoint with its verified signatures and our cosignatures: one transaction holds what the
+//!   read endpoint serves.
+//! - The swap expects the head that the decision saw. Who loses a race decides again on the new
+//!   head; the signatures made for the lost race are dropped, never sent.
+//! - Swaps of many requests become durable together ([`jurat_daemon::batch`]): one wait for the disk.
+//! - When it is not known whether a swap is durable, nothing is answered any more and
+//!   [`Witness::failed`] resolves: the process ends and starts again from what is on the disk.
+//! - Cosignature times of an origin never go back. When the clock is behind them, or stepped back,
+//!   or was never set, nothing is signed.
+//!
+//! Out of scope: HTTP ([`crate::http`]); whether a request deserves a cosignature
+//! ([`jurat_proto::add_checkpoint`] decides, as a pure function).
+//!
+//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal};
+use jurat_daemon::clock::{Clock, SteadyClock, SteppedBack, UnixTime};
+use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
+use jurat_proto::cosignature::{self, SignError};
+use jurat_proto::cosignature_lines::{CosignatureLines, CosignatureLinesError};
+use jurat_proto::hash::Hash;
+use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
+use jurat_proto::note::{NoteError, SignatureLine};
+use jurat_proto::sign_subtree::{self, SignSubtree};
+use jurat_proto::tree::{TreeHead, TreeSize};
+use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
+
+use crate::heads::{Heads, Latest};
+use crate::log_list::LogList;
+use crate::metrics::{Call, Metrics, Outcome};
+
+/// A witness: keys, state, clock and the logs that it serves.
+pub struct Witness {
+    signers: Vec<Box<dyn Signer>>,
+    /// The verifier keys of `signers`, in the same order.
+    own_keys: Vec<VerifierKey>,
+    logs: Arc<LogList>,
+    heads: Arc<Heads>,
+    clock: SteadyClock,
+    commits: Batcher<HeadSwap, Result<(), SwapFault>>,
+    metrics: Metrics,
+}
+
+/// What a witness is made of.
+pub struct Parts {
+    /// Its keys, each of type 0x04 or 0x06: answers have a line for each, in this order.
+    pub signers: Vec<Box<dyn Signer>>,
+    /// Where its state is.
+    pub store: Arc<dyn CheckpointStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The logs.
+    pub logs: Arc<LogList>,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// How many swaps wait for the disk at most; beyond it requests are refused as too many.
+    pub commits_waiting_max: NonZeroUsize,
+    /// How many become durable together at most.
+    pub commit_batch_max: NonZeroUsize,
+}
+
+impl Witness {
+    /// Loads the state and starts the commit thread.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(parts: Parts) -> Result<Self, StartError> {
+        let Parts {
+            signers,
+            store,
+            clock,
+            logs,
+            metrics,
+            ..
+        } = parts;
+        if signers.is_empty() {
+            return Err(StartError::NoKeys);
+        }
+        let own_keys = signers
+            .iter()
+            .map(|signer| signer.verifier_key().clone())
+            .collect();
+        let heads = Arc::new(Heads::load(&*store).map_err(StartError::Load)?);
+        metrics
+            .origins
+            .set(i64::try_from(heads.len()).unwrap_or(i64::MAX));
+        let commits = Batcher::spawn(
+            "commit",
+            parts.commits_waiting_max,
+            parts.commit_batch_max,
+            committer(
+                store,
+                Arc::clone(&heads),
+                Arc::clone(&clock),
+                metrics.clone(),
+            ),
+        )
+        .map_err(StartError::Thread)?;
+        let clock = SteadyClock::new(clock, CLOCK_TOLERANCE);
+        Ok(Self {
+            signers,
+            own_keys,
+            logs,
+            heads,
+            clock,
+            commits,
+            metrics,
+        })
+    }
+
+    /// The verifier keys, in the order of the lines in answers.
+    pub fn keys(&self) -> &[VerifierKey] {
+        &self.own_keys
+    }
+
+    /// The latest cosigned checkpoints; all of them durable.
+    pub fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
+    /// The logs that are served.
+    pub fn logs(&self) -> &LogList {
+        &self.logs
+    }
+
+    /// Whether a time could be signed now.
+    ///
+    /// # Errors
+    /// What is wrong with the clock.
+    pub fn check_clock(&self) -> Result<(), ClockFault> {
+        self.time().map(|_| ())
+    }
+
+    /// Resolves when a commit's outcome is not known, or the commit thread failed: the process must
+    /// end. Never resolves otherwise.
+    pub fn failed(&self) -> impl Future<Output = Failure> + Send + 'static {
+        self.commits.failed()
+    }
+
+    /// Accepts nothing more and returns when what waits is durable.
+    pub async fn stop(&self) {
+        self.commits.stop().await;
+    }
+
+    /// add-checkpoint: the lines of the answer, once the checkpoint is durable.
+    ///
+    /// When the future is dropped, the checkpoint may become durable all the same; its cosignature
+    /// then can be had again by asking with the new size.
+    ///
+    /// # Errors
+    /// [`AddError`]. No state changed, unless it is [`AddError::Stopped`].
+    pub async fn add_checkpoint(
+        self: &Arc<Self>,
+        body: Bytes,
+    ) -> Result<CosignatureLines, AddError> {
+        let result = self.add(&body).await;
+        let outcome = match &result {
+            Ok((_, Progress::Refreshed)) => Outcome::Refreshed,
+            Ok((_, Progress::Grown)) => Outcome::Grown,
+            Err(error) => error.outcome(),
+        };
+        self.metrics.outcome(Call::AddCheckpoint, outcome);
+        result.map(|(lines, _)| lines)
+    }
+
+    async fn add(self: &Arc<Self>, body: &[u8]) -> Result<(CosignatureLines, Progress), AddError> {
+        let request = AddCheckpoint::parse(body).map_err(AddError::Malformed)?;
+        // A flood for logs that nobody registered costs a parse and a look-up, no thread, no disk.
+        if self.logs.current().keys_for(request.origin()).is_none() {
+            let origin = request.origin().clone();
+            return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
+        }
+        let (this, request) = (Arc::clone(self), Arc::new(request));
+        let first = Arc::clone(&request);
+        let (verified, mut prepared) = blocking(move || {
+            let verified = this.verify(&first)?;
+            let prepared = this.prepare(&first, &verified)?;
+            Ok::<_, AddError>((Arc::new(verified), prepared))
+        })
+        .await??;
+        let mut attempts_left = ATTEMPTS;
+        loop {
+            attempts_left -= 1;
+            // Spec: WIT-43, WIT-44
+            match self.commits.submit(prepared.swap).await {
+                Ok(Ok(())) => return Ok((prepared.lines, prepared.progress)),
+                Ok(Err(SwapFault::Lost(_))) if attempts_left > 0 => {}
+                Ok(Err(SwapFault::Lost(refusal))) => return Err(AddError::Contended(refusal)),
+                Ok(Err(SwapFault::NotWritten)) => return Err(AddError::NotWritten),
+                Err(BatchError::Full { capacity }) => return Err(AddError::Busy { capacity }),
+                Err(BatchError::Stopped) => return Err(AddError::Stopped),
+            }
+            // The signatures that were just made are for a head or a time that somebody else was
+            // faster with. They are dropped here.
+            let (this, request) = (Arc::clone(self), Arc::clone(&request));
+            let verified = Arc::clone(&verified);
+            prepared = blocking(move || this.prepare(&request, &verified)).await??;
+        }
+    }
+
+    /// Which lines of the checkpoint to keep: one for each of the log's keys that signed it.
+    fn verify(&self, request: &AddCheckpoint) -> Result<Vec<usize>, AddError> {
+        let checkpoint = &request.checkpoint;
+        let registry = self.logs.current();
+        let keys = registry.keys_for(request.origin());
+        let verified = add_checkpoint::verify_log_signatures(keys, checkpoint)?;
+        // Spec: WIT-56. A key may have signed twice; and a line in our name is not the log's, even
+        // if somebody registered our key as one of a log's.
+        let lines = checkpoint.signatures();
+        let mut keep: Vec<usize> = Vec::new();
+        for index in verified {
+            let Some(line) = lines.get(index) else {
+                continue;
+            };
+            let ours = self.own_keys.iter().any(|key| key.matches(line));
+            let twice = keep
+                .iter()
+                .filter_map(|&kept| lines.get(kept))
+                .any(|kept| kept.name() == line.name() && kept.key_id() == line.key_id());
+            if !ours && !twice {
+                keep.push(index);
+            }
+        }
+        if keep.is_empty() {
+            let origin = request.origin().clone();
+            return Err(AddError::Refused(Refusal::NoTrustedSignature { origin }));
+        }
+        Ok(keep)
+    }
+
+    /// Decides on the latest head and signs; nothing of it has left yet.
+    fn prepare(&self, request: &AddCheckpoint, verified: &[usize]) -> Result<Prepared, AddError> {
+        let origin = request.origin();
+        let latest = self.heads.latest(&origin.hash());
+        let expected = latest.as_ref().map(|latest| latest.head);
+        // Spec: WIT-48
+        let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)?;
+        let time = self.time_after(latest.as_deref())?;
+        // Spec: WIT-46
+        let checkpoint = request.checkpoint.checkpoint();
+        let cosignatures = self
+            .signers
+            .iter()
+            .map(|signer| cosignature::cosign(checkpoint, time, &**signer))
+            .collect::<Result<Vec<SignatureLine>, SignError>>()
+            .map_err(AddError::Sign)?;
+        // Spec: WIT-45, WIT-52
+        let note = request
+            .checkpoint
+            .with_signatures(verified, &cosignatures)
+            .map_err(AddError::Note)?
+            .to_bytes();
+        let new = OriginHead {
+            head: decided.head,
+            time,
+            note,
+            log_index: None,
+        };
+        Ok(Prepared {
+            swap: HeadSwap {
+                origin: origin.clone(),
+                expected,
+                new,
+            },
+            lines: CosignatureLines::new(cosignatures).map_err(AddError::Lines)?,
+            progress: if decided.refresh {
+                Progress::Refreshed
+            } else {
+                Progress::Grown
+            },
+        })
+    }
+
+    /// sign-subtree: the lines of the answer. No state changes.
+    ///
+    /// # Errors
+    /// [`SubtreeError`].
+    pub async fn sign_subtree(
+        self: &Arc<Self>,
+        body: Bytes,
+    ) -> Result<CosignatureLines, SubtreeError> {
+        let this = Arc::clone(self);
+        let result = match blocking(move || this.subtree(&body)).await {
+            Ok(result) => result,
+            Err(Panicked) => Err(SubtreeError::Panicked),
+        };
+        let outcome = result
+            .as_ref()
+            .map_or_else(SubtreeError::outcome, |_| Outcome::Signed);
+        self.metrics.outcome(Call::SignSubtree, outcome);
+        result
+    }
+
+    fn subtree(&self, body: &[u8]) -> Result<CosignatureLines, SubtreeError> {
+        let request = SignSubtree::parse(body).map_err(SubtreeError::Malformed)?;
+        let origin = request.origin();
+        let known = self.logs.current().keys_for(origin).is_some();
+        let accepted =
+            sign_subtree::decide(known, &self.own_keys, &request).map_err(SubtreeError::Refused)?;
+        // We cosigned the reference checkpoint, and we cosign nothing before it is durable: if our
+        // state is behind it, the state is not the one that we had. A restored copy, the wrong
+        // volume, or a second witness with our key; none of them may go on signing.
+        let reference = request.reference().head();
+        let stored = self.heads.latest(&origin.hash()).map(|latest| latest.head);
+        if stored.is_none_or(|stored| stored.size < reference.size) {
+            return Err(SubtreeError::StateIsBehind { reference, stored });
+        }
+        // Spec: WIT-50
+        let signers = self.signers.iter().enumerate();
+        let lines = signers
+            .filter(|(place, _)| accepted.signers.contains(place))
+            .map(|(_, signer)| {
+                cosignature::cosign_subtree(origin, request.subtree(), request.hash(), &**signer)
+            })
+            .collect::<Result<Vec<SignatureLine>, SignError>>()
+            .map_err(SubtreeError::Sign)?;
+        CosignatureLines::new(lines).map_err(SubtreeError::Lines)
+    }
+
+    /// The checkpoint that is served for the origin with this SHA-256.
+    pub fn checkpoint(&self, origin_hash: &Hash) -> Option<Bytes> {
+        // Spec: WIT-54
+        self.heads
+            .latest(origin_hash)
+            .map(|latest| latest.note.clone())
+    }
+
+    fn time_after(&self, latest: Option<&Latest>) -> Result<UnixSeconds, ClockFault> {
+        let now = self.time()?;
+        match latest {
+            Some(latest) if latest.time > now => Err(ClockFault::BehindCosigned {
+                now,
+                cosigned: latest.time,
+            }),
+            _ => Ok(now),
+        }
+    }
+
+    fn time(&self) -> Result<UnixSeconds, ClockFault> {
+        let reading = self.clock.read().map_err(ClockFault::SteppedBack)?;
+        if let Some(leap) = reading.leap {
+            tracing::warn!(
+                clock.leap_ms = leap.as_millis(),
+                "the wall clock leapt forward: a suspended machine, or it was set"
+            );
+        }
+        let now = reading.time;
+        UnixSeconds::new(now.seconds())
+            .filter(|_| now >= CLOCK_FLOOR)
+            .ok_or(ClockFault::NotSet { now })
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness")
+            .field("keys", &self.own_keys)
+            .field("logs", &self.logs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The work of the commit thread.
+fn committer(
+    store: Arc<dyn CheckpointStore>,
+    heads: Arc<Heads>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+) -> impl FnMut(Vec<HeadSwap>) -> Result<Vec<Result<(), SwapFault>>, Fatal> + Send + 'static {
+    move |swaps| {
+        let began = clock.instant();
+        let results = match store.compare_and_swap(&swaps) {
+            Ok(results) => results,
+            Err(WriteError::Failed(error)) => {
+                tracing::error!(%error, swaps = swaps.len(), "nothing was written");
+                return Ok(swaps.iter().map(|_| Err(SwapFault::NotWritten)).collect());
+            }
+            // Spec: WIT-44. Whether these checkpoints are on the disk, only the disk knows.
+            Err(WriteError::Unknown(error)) => {
+                return Err(Fatal {
+                    reason: error.to_string(),
+                });
+            }
+        };
+        metrics.committed(
+            swaps.len(),
+            clock.instant().saturating_duration_since(began),
+        );
+        let durable = swaps
+            .into_iter()
+            .zip(&results)
+            .filter(|(_, result)| result.is_ok());
+        heads.committed(durable.map(|(swap, _)| swap));
+        metrics
+            .origins
+            .set(i64::try_from(heads.len()).unwrap_or(i64::MAX));
+        Ok(results
+            .into_iter()
+            .map(|result| result.map_err(SwapFault::Lost))
+            .collect())
+    }
+}
+
+struct Prepared {
+    swap: HeadSwap,
+    lines: CosignatureLines,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy)]
+enum Progress {
+    Grown,
+    Refreshed,
+}
+
+/// Why a swap did not happen.
+enum SwapFault {
+    Lost(SwapRefusal),
+    NotWritten,
+}
+
+/// Runs signatures and proofs where they do not hold up the sockets.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, Panicked> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Panicked)
+}
+
+/// A bug. The process ends with it where panics abort.
+struct Panicked;
+
+/// Why a witness did not start. The operator or the machine is at fault; nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no key to sign with.
+    #[error("a witness needs a key")]
+    NoKeys,
+    /// The state could not be read.
+    #[error("cannot load the state: {0}")]
+    Load(StoreError),
+    /// The system gave no thread.
+    #[error("cannot start the commit thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a checkpoint was not cosigned. Nothing changed, unless said otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The body is no request. The client is at fault.
+    #[error("{0}")]
+    Malformed(add_checkpoint::ParseError),
+    /// The checkpoint may not be cosigned. The client or its log is at fault.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// With our cosignatures the note would be larger than notes may be. The log is at fault: its
+    /// extension lines fill the note.
+    #[error("the checkpoint leaves no room for cosignatures: {0}")]
+    Note(NoteError),
+    /// Nothing can be signed at this time. The machine's clock is at fault.
+    #[error("{0}")]
+    Clock(#[from] ClockFault),
+    /// Too much waits for the disk. Nobody is at fault.
+    #[error("{capacity} checkpoints wait to become durable already")]
+    Busy {
+        /// The bound of the queue.
+        capacity: usize,
+    },
+    /// Others were faster again and again. Nobody is at fault.
+    #[error("other requests for this log were faster: {0}")]
+    Contended(SwapRefusal),
+    /// The disk did not take it. The machine is at fault.
+    #[error("the checkpoint could not be stored")]
+    NotWritten,
+    /// The process is ending. Whether the checkpoint is durable is not known.
+    #[error("the witness is stopping")]
+    Stopped,
+    /// A key did not sign. The operator is at fault.
+    #[error("{0}")]
+    Sign(SignError),
+    /// More keys than an answer may have lines. The operator is at fault.
+    #[error("{0}")]
+    Lines(CosignatureLinesError),
+    /// A bug of ours.
+    #[error("the request made the witness panic")]
+    Panicked,
+}
+
+impl AddError {
+    /// The size to answer with, for a conflict.
+    pub fn conflict(&self) -> Option<TreeSize> {
+        match self {
+            Self::Refused(Refusal::Conflict { current, .. }) => Some(*current),
+            _ => None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Malformed(_) | Self::Note(_) => Outcome::Malformed,
+            Self::Refused(refusal) => match refusal {
+                Refusal::UnknownOrigin { .. } => Outcome::UnknownLog,
+                Refusal::NoTrustedSignature { .. } | Refusal::BadSignature(_) => Outcome::Unsigned,
+                Refusal::OldSizeAboveCheckpoint { .. } => Outcome::Malformed,
+                Refusal::Conflict { .. } => Outcome::Conflict,
+                Refusal::WrongEmptyRoot { .. }
+                | Refusal::ProofNotEmpty { .. }
+                | Refusal::Inconsistent { .. } => Outcome::Inconsistent,
+                Refusal::RootMismatch { .. } => Outcome::Fork,
+            },
+            Self::Clock(_) => Outcome::Clock,
+            Self::Busy { .. } | Self::Contended(_) => Outcome::Busy,
+            Self::NotWritten | Self::Stopped | Self::Sign(_) | Self::Lines(_) | Self::Panicked => {
+                Outcome::Failed
+            }
+        }
+    }
+}
+
+impl From<Panicked> for AddError {
+    fn from(_: Panicked) -> Self {
+        Self::Panicked
+    }
+}
+
+/// Why a subtree was not cosigned. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SubtreeError {
+    /// The body is no request. The client is at fault.
+    #[error("{0}")]
+    Malformed(sign_subtree::ParseError),
+    /// The subtree may not be cosigned. The client is at fault.
+    #[error("{0}")]
+    Refused(sign_subtree::Refusal),
+    /// We cosigned a larger tree than we remember. The operator is at fault: the state is an old
+    /// copy, or two witnesses have one key.
+    #[error(
+        "this witness cosigned size {} but remembers size {}; its state was rolled back",
+        .reference.size.get(),
+        .stored.map_or(0, |stored| stored.size.get())
+    )]
+    StateIsBehind {
+        /// What we cosigned.
+        reference: TreeHead,
+        /// What we remember.
+        stored: Option<TreeHead>,
+    },
+    /// A key did not sign. The operator is at fault.
+    #[error("{0}")]
+    Sign(SignError),
+    /// There would be no line in the answer, or too many.
+    #[error("{0}")]
+    Lines(CosignatureLinesError),
+    /// A bug of ours.
+    #[error("the request made the witness panic")]
+    Panicked,
+}
+
+impl SubtreeError {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Malformed(_) => Outcome::Malformed,
+            Self::Refused(refusal) => match refusal {
+                sign_subtree::Refusal::Inconsistent(_) => Outcome::Inconsistent,
+                sign_subtree::Refusal::UnknownOrigin { .. }
+                | sign_subtree::Refusal::NoSubtreeKey => Outcome::UnknownLog,
+                sign_subtree::Refusal::NotCosigned | sign_subtree::Refusal::BadSignature(_) => {
+                    Outcome::Unsigned
+                }
+            },
+            Self::StateIsBehind { .. } | Self::Sign(_) | Self::Lines(_) | Self::Panicked => {
+                Outcome::Failed
+            }
+        }
+    }
+}
+
+/// Why no time can be signed. The machine's clock is at fault; nothing changed, and it passes when
+/// the clock is right again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClockFault {
+    /// Wall time went back while we ran.
+    #[error("the clock of this witness stepped back; it signs again in {} s", .0.behind().as_secs() + 1)]
+    SteppedBack(SteppedBack),
+    /// Wall time is before the time in a cosignature that we gave for the same origin.
+    #[error(
+        "the clock of this witness shows {now}, and it cosigned this log at {cosigned} already"
+    )]
+    BehindCosigned {
+        /// What the clock shows.
+        now: UnixSeconds,
+        /// What we signed.
+        cosigned: UnixSeconds,
+    },
+    /// Wall time is before this program existed.
+    #[error("the clock of this witness shows {now}; it is not set")]
+    NotSet {
+        /// What the clock shows.
+        now: UnixTime,
+    },
+}
+
+/// How far wall time may lag behind monotonic time before it counts as a step back. Cosignatures
+/// state whole seconds, so less than that cannot be seen in them.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
+/// 2026-07-22T00:00:00Z, the date of the protocol's text: before it nobody ran this program. It also
+/// keeps the time from being zero, which a cosignature must not say.
+const CLOCK_FLOOR: UnixTime = UnixTime::from_seconds(1_784_678_400);
+
+/// How often a request is decided. A race over the head needs two, and ends in a conflict; one over
+/// the second in which two refreshes were signed may need another.
+const ATTEMPTS: u32 = 3;

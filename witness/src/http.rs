@@ -1,0 +1,242 @@
+//! The witness over HTTP: routes, statuses, bodies. No decisions here.
+//!
+//! ```text
+//! POST /add-checkpoint              200 lines · 400 403 404 409 413 422 · 500 503
+//! POST /sign-subtree                200 lines · 400 403 404 413 422 · 500 503
+//! GET  /<origin hash>/checkpoint    200 note · 404
+//! GET  /health                      200 · 503
+//! GET  /metrics                     200, OpenMetrics text
+//! GET  /                            200, who this is, for people
+//! ```
+//!
+//! Errors are one line of text that says what is wrong. What concerns the operator goes to the log
+//! and not to the client.
+//!
+//! Out of scope: limits, time-outs, TLS ([`jurat_daemon::http`]).
+//!
+//! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jurat_daemon::http::{
+    self, BodyError, Cache, Handler, Method, Request, Response, Route, StatusCode, header,
+};
+use jurat_daemon::telemetry;
+use jurat_proto::add_checkpoint::{BODY_BYTES_MAX, CONFLICT_CONTENT_TYPE, conflict_body};
+use jurat_proto::cosignature_lines::CosignatureLines;
+use jurat_proto::hash::Hash;
+use jurat_proto::hex;
+use jurat_proto::tree::TreeSize;
+use prometheus_client::registry::Registry;
+
+use crate::C2SP_REVISION;
+use crate::cosign::{AddError, ClockFault, SubtreeError, Witness};
+
+/// Answers the requests of one listener.
+#[derive(Debug)]
+pub struct Api {
+    witness: Arc<Witness>,
+    registry: Arc<Registry>,
+    body_timeout: Duration,
+}
+
+impl Api {
+    /// An API over a witness. `registry` is what `/metrics` shows.
+    pub fn new(witness: Arc<Witness>, registry: Arc<Registry>, body_timeout: Duration) -> Self {
+        Self {
+            witness,
+            registry,
+            body_timeout,
+        }
+    }
+
+    async fn route(&self, request: Request) -> (Route, Response) {
+        let path = request.uri().path();
+        match path {
+            "/add-checkpoint" => (Route("add-checkpoint"), self.add_checkpoint(request).await),
+            "/sign-subtree" => (Route("sign-subtree"), self.sign_subtree(request).await),
+            "/health" => (Route("health"), self.get(&request, Self::health)),
+            "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
+            "/" => (Route("index"), self.get(&request, Self::index)),
+            _ => match origin_hash(path) {
+                // Spec: WIT-51
+                Some(hash) => (
+                    Route("checkpoint"),
+                    self.get(&request, |api| api.checkpoint(&hash)),
+                ),
+                None => (Route::OTHER, http::not_found()),
+            },
+        }
+    }
+
+    fn get(&self, request: &Request, answer: impl FnOnce(&Self) -> Response) -> Response {
+        http::only(request.method(), &[Method::GET]).unwrap_or_else(|| answer(self))
+    }
+
+    async fn add_checkpoint(&self, request: Request) -> Response {
+        // Spec: WIT-41
+        match self.post(request).await {
+            Err(response) => response,
+            Ok(body) => match self.witness.add_checkpoint(body).await {
+                Ok(lines) => cosigned(&lines),
+                Err(error) => add_refused(&error),
+            },
+        }
+    }
+
+    async fn sign_subtree(&self, request: Request) -> Response {
+        // Spec: WIT-49
+        match self.post(request).await {
+            Err(response) => response,
+            Ok(body) => match self.witness.sign_subtree(body).await {
+                Ok(lines) => cosigned(&lines),
+                Err(error) => subtree_refused(&error),
+            },
+        }
+    }
+
+    async fn post(&self, request: Request) -> Result<Bytes, Response> {
+        if let Some(refused) = http::only(request.method(), &[Method::POST]) {
+            return Err(refused);
+        }
+        // Spec: WIT-09
+        http::read_body(request, BODY_BYTES_MAX, self.body_timeout)
+            .await
+            .map_err(|error: BodyError| error.response())
+    }
+
+    fn checkpoint(&self, origin_hash: &Hash) -> Response {
+        match self.witness.checkpoint(origin_hash) {
+            Some(note) => {
+                let response = http::text(StatusCode::OK, note);
+                http::with_cache(response, Cache::Seconds(CHECKPOINT_CACHE_SECONDS))
+            }
+            // Spec: WIT-53
+            None => http::error(
+                StatusCode::NOT_FOUND,
+                "this witness never cosigned that log\n",
+            ),
+        }
+    }
+
+    fn health(&self) -> Response {
+        match self.witness.check_clock() {
+            Ok(()) => http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No),
+            Err(fault) => http::error(StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")),
+        }
+    }
+
+    fn metrics(&self) -> Response {
+        let mut response = http::text(StatusCode::OK, telemetry::encode(&self.registry));
+        let content_type = header::HeaderValue::from_static(telemetry::METRICS_CONTENT_TYPE);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
+        http::with_cache(response, Cache::No)
+    }
+
+    fn index(&self) -> Response {
+        let mut text = format!(
+            "A transparency-log witness (c2sp.org/tlog-witness, revision {C2SP_REVISION}).\n\
+             jurat-witness {}\n\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        for key in self.witness.keys() {
+            let _ = writeln!(text, "{key}");
+        }
+        http::text(StatusCode::OK, text)
+    }
+}
+
+impl Handler for Api {
+    async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
+        let (route, mut response) = self.route(request).await;
+        response.extensions_mut().insert(route);
+        response
+    }
+}
+
+/// The hash in `/<64 lower-case hex digits>/checkpoint`.
+fn origin_hash(path: &str) -> Option<Hash> {
+    let digits = path.strip_prefix('/')?.strip_suffix("/checkpoint")?;
+    Hash::from_slice(&hex::decode(digits).ok()?)
+}
+
+fn cosigned(lines: &CosignatureLines) -> Response {
+    // Spec: WIT-21
+    http::with_cache(http::text(StatusCode::OK, lines.to_bytes()), Cache::No)
+}
+
+fn conflict(current: TreeSize) -> Response {
+    // Spec: WIT-16, WIT-42
+    let mut response = http::error(StatusCode::CONFLICT, conflict_body(current));
+    let content_type = header::HeaderValue::from_static(CONFLICT_CONTENT_TYPE);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+fn add_refused(error: &AddError) -> Response {
+    let message = format!("{error}\n");
+    match error {
+        AddError::Malformed(malformed) => http::error(status(malformed.status()), message),
+        AddError::Refused(refusal) => {
+            if let Some(current) = error.conflict() {
+                return conflict(current);
+            }
+            http::error(status(refusal.status()), message)
+        }
+        AddError::Note(_) => http::error(StatusCode::PAYLOAD_TOO_LARGE, message),
+        AddError::Clock(fault) => clock(fault),
+        AddError::Busy { .. } | AddError::Contended(_) => http::too_busy(message, RETRY_SECONDS),
+        AddError::NotWritten => http::too_busy(message, RETRY_LATER_SECONDS),
+        AddError::Stopped => http::error(StatusCode::SERVICE_UNAVAILABLE, message),
+        AddError::Sign(_) | AddError::Lines(_) | AddError::Panicked => ours(error),
+    }
+}
+
+fn subtree_refused(error: &SubtreeError) -> Response {
+    let message = format!("{error}\n");
+    match error {
+        SubtreeError::Malformed(malformed) => http::error(status(malformed.status()), message),
+        SubtreeError::Refused(refusal) => http::error(status(refusal.status()), message),
+        SubtreeError::StateIsBehind { .. } => {
+            tracing::error!(%error, "stop this witness: its state is not the one that it had");
+            http::error(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+        SubtreeError::Sign(_) | SubtreeError::Lines(_) | SubtreeError::Panicked => ours(error),
+    }
+}
+
+fn clock(fault: &ClockFault) -> Response {
+    tracing::error!(%fault, "nothing is signed until the clock is right");
+    http::too_busy(format!("{fault}\n"), RETRY_LATER_SECONDS)
+}
+
+/// What the client can do nothing about and need not know.
+fn ours(error: &dyn std::fmt::Display) -> Response {
+    tracing::error!(%error, "a request failed through our fault");
+    http::error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal error; the operator was told\n",
+    )
+}
+
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Shorter than the second in which most logs make a new checkpoint: a cache in front absorbs a
+/// crowd of monitors and shows nothing that is old.
+const CHECKPOINT_CACHE_SECONDS: u32 = 1;
+
+/// When a burst is over.
+const RETRY_SECONDS: u32 = 1;
+
+/// When something has to be repaired first.
+const RETRY_LATER_SECONDS: u32 = 30;

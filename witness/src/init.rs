@@ -1,0 +1,173 @@
+//! `init`: the only command that makes state.
+//!
+//! ```text
+//! DIR/ed25519.key      0600   cosigner key, type 0x04, note signer format
+//! DIR/ml-dsa-44.key    0600   cosigner key, type 0x06
+//! DIR/witness.redb            the checkpoints cosigned: none
+//! DIR/logs.toml               the logs: none
+//! DIR/witness.toml            last, so that a directory that init did not finish cannot be served
+//! ```
+//!
+//! Nothing that exists is touched; when any of these files is there, nothing is made.
+
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use jurat_keys::{Algorithm, GenerateError, KeyFileError, SigningKey};
+use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
+use jurat_store::registry::{Registry, RegistryError};
+use jurat_store::{CreateError, RedbOptions, RedbStore};
+
+/// Makes a witness in `directory` and gives its verifier keys. All of it is durable on return.
+///
+/// # Errors
+/// [`InitError`]. When it is [`InitError::Exists`], nothing was made; otherwise what was made until
+/// then stays, because it is never safe to delete keys unasked.
+pub fn init(directory: &Path, name: &KeyName, listen: &str) -> Result<Vec<VerifierKey>, InitError> {
+    for file in FILES {
+        let path = directory.join(file);
+        if path.symlink_metadata().is_ok() {
+            return Err(InitError::Exists { path });
+        }
+    }
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| InitError::Io {
+            doing,
+            path,
+            source,
+        }
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(io("create", directory))?;
+    let mut keys = Vec::new();
+    for (file, algorithm) in KEY_FILES {
+        let key = SigningKey::generate(name.clone(), algorithm)?;
+        key.save_new(directory.join(file))?;
+        keys.push(key.verifier_key().clone());
+    }
+    drop(RedbStore::create(
+        directory.join(DATABASE_FILE),
+        RedbOptions::default(),
+    )?);
+    Registry::create(directory.join(LOGS_FILE))?;
+    let config = directory.join(CONFIG_FILE);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&config)
+        .and_then(|mut file| {
+            file.write_all(config_text(name, listen).as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(io("write", &config))?;
+    // The directory's own name, too: its parent may be as new as it is.
+    let parent = fs::canonicalize(directory)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned));
+    for directory in [Some(directory.to_owned()), parent].into_iter().flatten() {
+        let synced = File::open(&directory).and_then(|directory| directory.sync_all());
+        synced.map_err(io("make durable", &directory))?;
+    }
+    Ok(keys)
+}
+
+/// What those who rely on this witness put into their policy (c2sp.org/tlog-policy): a line for each
+/// key, and a group that either key satisfies.
+pub fn policy_snippet(keys: &[VerifierKey], url: Option<&str>) -> String {
+    let mut text = String::from("# This witness, for a tlog-policy file\n");
+    let mut members = Vec::new();
+    let mut group = None;
+    for key in keys {
+        let kind = match key.signature_type() {
+            SignatureType::MlDsa44 => "ml-dsa-44",
+            _ => "ed25519",
+        };
+        let member = format!("{}/{kind}", key.name());
+        let _ = write!(text, "witness {member} {key}");
+        let _ = writeln!(
+            text,
+            "{}",
+            url.map(|url| format!(" {url}")).unwrap_or_default()
+        );
+        members.push(member);
+        group = Some(key.name());
+    }
+    if let Some(group) = group.filter(|_| members.len() > 1) {
+        let _ = writeln!(text, "group {group} any {}", members.join(" "));
+    }
+    text
+}
+
+/// Why a witness was not made. The operator is at fault, or the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// There is a file already. Nothing was made.
+    #[error("{} exists already; a witness is never made over another", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// There is no key.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// A key was not saved.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The database was not made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The list of logs was not made.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+fn config_text(name: &KeyName, listen: &str) -> String {
+    // A TOML basic string: key names hold no control characters, so these two are all there is to
+    // escape.
+    let name = name.as_str().replace('\\', "\\\\").replace('"', "\\\"");
+    format!(
+        "# Configuration of a witness; docs/examples/witness.toml explains every field.\n\
+         name = \"{name}\"\n\
+         listen = \"{listen}\"\n\
+         keys = [\"{ED25519_FILE}\", \"{ML_DSA_FILE}\"]\n\
+         database = \"{DATABASE_FILE}\"\n\
+         logs = \"{LOGS_FILE}\"\n"
+    )
+}
+
+const ED25519_FILE: &str = "ed25519.key";
+const ML_DSA_FILE: &str = "ml-dsa-44.key";
+const DATABASE_FILE: &str = "witness.redb";
+const LOGS_FILE: &str = "logs.toml";
+const CONFIG_FILE: &str = "witness.toml";
+
+const FILES: [&str; 5] = [
+    ED25519_FILE,
+    ML_DSA_FILE,
+    DATABASE_FILE,
+    LOGS_FILE,
+    CONFIG_FILE,
+];
+
+// Spec: WIT-47
+const KEY_FILES: [(&str, Algorithm); 2] = [
+    (ED25519_FILE, Algorithm::CosignatureV1),
+    (ML_DSA_FILE, Algorithm::MlDsa44),
+];

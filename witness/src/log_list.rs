@@ -1,0 +1,165 @@
+//! Which logs are served, now: the list file of `jurat_store::registry`, followed while we run.
+//!
+//! The file is read again when its identity, length or time changes, or when it is asked for. A list
+//! that cannot be read, or that lost a log, changes nothing: what was loaded before stays in use and
+//! the error is the operator's to see.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::cosignature::NAME_BYTES_MAX;
+use jurat_store::registry::{Registry, RegistryError};
+
+/// The list of logs that this process serves.
+#[derive(Debug)]
+pub struct LogList {
+    path: PathBuf,
+    current: RwLock<Arc<Registry>>,
+    /// What the file was when it was last tried, good or not: a bad file is reported once.
+    seen: Mutex<Option<FileMark>>,
+    origin_bytes_max: Option<usize>,
+}
+
+impl LogList {
+    /// Loads the list. `ml_dsa` says that a key of ours is ML-DSA-44, whose message holds origins of
+    /// at most [`NAME_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// [`LogListError`]; there is no list then.
+    pub fn load(path: impl Into<PathBuf>, ml_dsa: bool) -> Result<Self, LogListError> {
+        let path = path.into();
+        let origin_bytes_max = ml_dsa.then_some(NAME_BYTES_MAX);
+        let seen = FileMark::of(&path).ok();
+        let registry = read(&path, origin_bytes_max)?;
+        Ok(Self {
+            path,
+            current: RwLock::new(Arc::new(registry)),
+            seen: Mutex::new(seen),
+            origin_bytes_max,
+        })
+    }
+
+    /// The list as it is now; holding it keeps it as it is.
+    pub fn current(&self) -> Arc<Registry> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the file again when it changed since the last try. `Ok(true)` when it did.
+    ///
+    /// # Errors
+    /// [`LogListError`]; the list in use stays.
+    pub fn reload_if_changed(&self) -> Result<bool, LogListError> {
+        let mark = FileMark::of(&self.path).map_err(|source| LogListError::Look {
+            path: self.path.clone(),
+            source,
+        });
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match mark {
+            Ok(mark) if *seen == Some(mark) => Ok(false),
+            Ok(mark) => {
+                // Before reading: a change in between is then seen by the next look.
+                *seen = Some(mark);
+                self.replace().map(|()| true)
+            }
+            Err(_) if seen.is_none() => Ok(false),
+            Err(error) => {
+                *seen = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the file again, changed or not.
+    ///
+    /// # Errors
+    /// [`LogListError`]; the list in use stays.
+    pub fn reload(&self) -> Result<(), LogListError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = FileMark::of(&self.path).ok();
+        self.replace()
+    }
+
+    fn replace(&self) -> Result<(), LogListError> {
+        let new = read(&self.path, self.origin_bytes_max)?;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lost) = current.logs().find(|log| new.log(&log.origin).is_none()) {
+            return Err(LogListError::Forgotten {
+                path: self.path.clone(),
+                origin: lost.origin.clone(),
+            });
+        }
+        *current = Arc::new(new);
+        Ok(())
+    }
+}
+
+fn read(path: &Path, origin_bytes_max: Option<usize>) -> Result<Registry, LogListError> {
+    let registry = Registry::load(path)?;
+    let too_long = |bytes: usize| origin_bytes_max.is_some_and(|max| bytes > max);
+    if let Some(log) = registry
+        .logs()
+        .find(|log| too_long(log.origin.as_str().len()))
+    {
+        return Err(LogListError::OriginTooLong {
+            origin: log.origin.clone(),
+        });
+    }
+    Ok(registry)
+}
+
+/// Why a list of logs is not taken. The operator is at fault; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogListError {
+    /// The file cannot be looked at.
+    #[error("cannot look at {}: {source}", path.display())]
+    Look {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file cannot be read, or is not a list of logs.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A log that was in the list is not there any more. Logs are disabled, never removed: its
+    /// state would look like that of a log which was never seen.
+    #[error("{}: the log {origin} is gone; disable it instead", path.display())]
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+        /// The log.
+        origin: Origin,
+    },
+    /// The origin does not fit into what an ML-DSA-44 key signs.
+    #[error("an ML-DSA-44 key cosigns origins of at most {NAME_BYTES_MAX} bytes, not {origin}")]
+    OriginTooLong {
+        /// The origin.
+        origin: Origin,
+    },
+}
+
+/// What tells one content of the file from another. Changers replace the file, so its inode alone
+/// changes when time and length do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileMark {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl FileMark {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! What the witness counts. Every label has a bounded set of values: no origin is one.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The witness's own metrics. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    outcomes: Family<OutcomeLabel, Counter>,
+    commit_seconds: Histogram,
+    commit_swaps: Histogram,
+    /// Origins that were ever cosigned.
+    pub(crate) origins: Gauge,
+    /// Logs that are served.
+    pub(crate) logs_active: Gauge,
+    /// Logs that are known and disabled.
+    pub(crate) logs_disabled: Gauge,
+    log_list_errors: Counter,
+}
+
+impl Metrics {
+    /// Metrics that `registry` shows.
+    pub fn register(registry: &mut Registry) -> Self {
+        let this = Self::unregistered();
+        registry.register(
+            "witness_outcomes",
+            "What became of the requests, by call and outcome",
+            this.outcomes.clone(),
+        );
+        registry.register_with_unit(
+            "witness_commit",
+            "From handing a batch of swaps to the store to their being durable",
+            Unit::Seconds,
+            this.commit_seconds.clone(),
+        );
+        registry.register(
+            "witness_commit_swaps",
+            "Swaps that became durable together",
+            this.commit_swaps.clone(),
+        );
+        registry.register(
+            "witness_origins",
+            "Origins that were ever cosigned",
+            this.origins.clone(),
+        );
+        registry.register(
+            "witness_logs_active",
+            "Logs served",
+            this.logs_active.clone(),
+        );
+        registry.register(
+            "witness_logs_disabled",
+            "Logs known and not served",
+            this.logs_disabled.clone(),
+        );
+        registry.register(
+            "witness_log_list_errors",
+            "Changes of the list of logs that could not be taken over",
+            this.log_list_errors.clone(),
+        );
+        this
+    }
+
+    /// Metrics that nobody scrapes.
+    pub fn unregistered() -> Self {
+        Self {
+            outcomes: Family::default(),
+            commit_seconds: Histogram::new(COMMIT_SECONDS),
+            commit_swaps: Histogram::new(COMMIT_SWAPS),
+            origins: Gauge::default(),
+            logs_active: Gauge::default(),
+            logs_disabled: Gauge::default(),
+            log_list_errors: Counter::default(),
+        }
+    }
+
+    /// Counts a request's outcome.
+    pub fn outcome(&self, call: Call, outcome: Outcome) {
+        self.outcomes
+            .get_or_create(&OutcomeLabel { call, outcome })
+            .inc();
+    }
+
+    /// How often this outcome was counted.
+    pub fn outcome_count(&self, call: Call, outcome: Outcome) -> u64 {
+        self.outcomes
+            .get(&OutcomeLabel { call, outcome })
+            .map_or(0, |counter| counter.get())
+    }
+
+    pub(crate) fn committed(&self, swaps: usize, took: Duration) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        self.commit_swaps
+            .observe(f64::from(u32::try_from(swaps).unwrap_or(u32::MAX)));
+    }
+
+    pub(crate) fn log_list_failed(&self) {
+        self.log_list_errors.inc();
+    }
+}
+
+/// A call of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Call {
+    /// add-checkpoint.
+    AddCheckpoint,
+    /// sign-subtree.
+    SignSubtree,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// Cosigned; the log grew, or is new.
+    Grown,
+    /// Cosigned; the same tree head at a new time.
+    Refreshed,
+    /// Cosigned: a subtree.
+    Signed,
+    /// The body is malformed, or one of its numbers is.
+    Malformed,
+    /// The log is unknown or disabled.
+    UnknownLog,
+    /// The signatures do not suffice.
+    Unsigned,
+    /// The old size is not the stored one.
+    Conflict,
+    /// The proof does not verify.
+    Inconsistent,
+    /// Two roots for one size, both signed by the log.
+    Fork,
+    /// The clock is not fit to sign with.
+    Clock,
+    /// Too much waits already.
+    Busy,
+    /// We failed: a key, the disk.
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    call: Call,
+    outcome: Outcome,
+}
+
+/// From a fast disk's cache to one that is in trouble.
+const COMMIT_SECONDS: [f64; 12] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
+];
+
+const COMMIT_SWAPS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];

@@ -1,0 +1,251 @@
+//! The witness as a process: open, listen, follow the list of logs, end in order.
+//!
+//! ```text
+//! open the store ─► load heads ─► bind ─► "listening on …" ─► serve ┬─ SIGTERM: drain, commit what
+//!                                                                  │  waits, close          exit 0
+//!                                                                  └─ a commit's outcome is
+//!                                                                     unknown: end at once  exit 74
+//! ```
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use jurat_daemon::batch::Failure;
+use jurat_daemon::clock::SystemClock;
+use jurat_daemon::exit;
+use jurat_daemon::http::{self, HttpMetrics, Tls};
+use jurat_daemon::limits::OpenFiles;
+use jurat_daemon::shutdown::{Reloads, Shutdown};
+use jurat_daemon::telemetry::{self, TelemetryError};
+use jurat_proto::key::Signer;
+use jurat_store::registry::LogState;
+use jurat_store::{OpenError, RedbOptions, RedbStore};
+use prometheus_client::registry::Registry;
+
+use crate::C2SP_REVISION;
+use crate::config::Config;
+use crate::cosign::{Parts, StartError, Witness};
+use crate::http::Api;
+use crate::log_list::LogListError;
+use crate::metrics::Metrics;
+
+/// Runs a witness until a signal ends it. When it listens, one line on standard output says where:
+/// `jurat-witness listening on http://127.0.0.1:8419`.
+///
+/// # Errors
+/// [`ServeError`], which knows its exit code.
+pub fn run(config: Config) -> Result<(), ServeError> {
+    telemetry::init_logs(config.log_format, &config.log_filter).map_err(ServeError::Logs)?;
+    match OpenFiles::raise() {
+        Ok(files) if files.connections_max() < config.limits.connections_max => tracing::warn!(
+            descriptors = files.soft,
+            connections_max = config.limits.connections_max,
+            "fewer file descriptors than connections; raise LimitNOFILE"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
+    }
+    let store = RedbStore::open(&config.database, RedbOptions::default())?;
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Signatures and proofs never wait for anything: more threads than cores only queue.
+        .max_blocking_threads(cores.saturating_mul(2).max(4))
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let result = runtime.block_on(serve(config, store));
+    // After a failure nothing that still runs may change anything, and nothing is waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
+    let shutdown = Shutdown::on_signals().map_err(ServeError::Signals)?;
+    let reloads = Reloads::new().map_err(ServeError::Signals)?;
+    let mut registry = Registry::with_prefix("jurat");
+    telemetry::register_process(&mut registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
+    let http_metrics = HttpMetrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry);
+    let logs = Arc::new(config.logs);
+    let signers = config
+        .keys
+        .into_iter()
+        .map(|key| -> Box<dyn Signer> { Box::new(key) });
+    let witness = Arc::new(Witness::start(Parts {
+        signers: signers.collect(),
+        store: Arc::new(store),
+        clock: Arc::new(SystemClock),
+        logs: Arc::clone(&logs),
+        metrics: metrics.clone(),
+        commits_waiting_max: config.commits_waiting_max,
+        commit_batch_max: config.commit_batch_max,
+    })?);
+    count_logs(&witness, &metrics);
+    let listen = |source| ServeError::Listen {
+        address: config.listen,
+        source,
+    };
+    let listener = http::bind(config.listen).map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    announce(address, config.tls.is_some());
+
+    let follow = follow(Arc::clone(&witness), metrics, config.tls.clone(), reloads);
+    let follow = tokio::spawn(follow);
+    let api = Api::new(
+        Arc::clone(&witness),
+        Arc::new(registry),
+        config.limits.body_timeout,
+    );
+    let served = http::serve(
+        listener,
+        config.tls,
+        config.limits,
+        Arc::new(api),
+        shutdown,
+        http_metrics,
+    );
+    tokio::select! {
+        // The failure first: an orderly end must not hide it.
+        biased;
+        failure = witness.failed() => {
+            tracing::error!(%failure, "ending at once: what is durable has to be read again");
+            Err(ServeError::Failed(failure))
+        }
+        result = served => {
+            follow.abort();
+            witness.stop().await;
+            tracing::info!("stopped");
+            result.map_err(ServeError::Accept)
+        }
+    }
+}
+
+fn announce(address: SocketAddr, tls: bool) {
+    let scheme = if tls { "https" } else { "http" };
+    tracing::info!(%address, "listening");
+    // Whoever started us may have closed the pipe; that is no reason not to serve.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "jurat-witness listening on {scheme}://{address}");
+    let _ = out.flush();
+}
+
+/// Takes over changes of the list of logs: when its file changes, and on SIGHUP, which also loads
+/// the certificate again.
+async fn follow(witness: Arc<Witness>, metrics: Metrics, tls: Option<Tls>, mut reloads: Reloads) {
+    loop {
+        let asked = tokio::select! {
+            () = reloads.next() => true,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        let follower = Arc::clone(&witness);
+        let looked = tokio::task::spawn_blocking(move || {
+            if asked {
+                follower.logs().reload().map(|()| true)
+            } else {
+                follower.logs().reload_if_changed()
+            }
+        });
+        if let Ok(result) = looked.await {
+            looked_at(&result, &witness, &metrics);
+        }
+        if asked && let Some(Err(error)) = tls.as_ref().map(Tls::reload) {
+            tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
+        }
+    }
+}
+
+fn looked_at(result: &Result<bool, LogListError>, witness: &Witness, metrics: &Metrics) {
+    match result {
+        Ok(false) => {}
+        Ok(true) => {
+            count_logs(witness, metrics);
+            tracing::info!(
+                logs = witness.logs().current().logs().len(),
+                "the list of logs was read"
+            );
+        }
+        Err(error) => {
+            metrics.log_list_failed();
+            tracing::error!(%error, "the list of logs was not taken over; the old one stays in use");
+        }
+    }
+}
+
+fn count_logs(witness: &Witness, metrics: &Metrics) {
+    let current = witness.logs().current();
+    let active = current
+        .logs()
+        .filter(|log| log.state == LogState::Active)
+        .count();
+    let count = |logs: usize| i64::try_from(logs).unwrap_or(i64::MAX);
+    metrics.logs_active.set(count(active));
+    metrics
+        .logs_disabled
+        .set(count(current.logs().len() - active));
+}
+
+/// How soon a change of the list of logs is noticed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the witness ended, or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Log lines could not be set up. The operator's filter is at fault.
+    #[error("{0}")]
+    Logs(TelemetryError),
+    /// The database was not opened.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// The witness did not start.
+    #[error("{0}")]
+    Start(#[from] StartError),
+    /// The system gave no threads.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    /// The system gave no signal handlers.
+    #[error("cannot handle signals: {0}")]
+    Signals(io::Error),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The listener broke.
+    #[error("the listener failed: {0}")]
+    Accept(io::Error),
+    /// A commit's outcome is not known, or the commit thread broke. A new start reads what is
+    /// durable and goes on from there.
+    #[error("{0}")]
+    Failed(Failure),
+}
+
+impl ServeError {
+    /// The exit code for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Logs(_)
+            | Self::Open(OpenError::Missing { .. })
+            | Self::Start(StartError::NoKeys) => exit::USAGE,
+            Self::Open(OpenError::InUse { .. }) => exit::UNAVAILABLE,
+            Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. }) => exit::DATA,
+            Self::Open(OpenError::Store { .. })
+            | Self::Start(StartError::Load(_))
+            | Self::Failed(Failure::Fatal(_)) => exit::IO,
+            Self::Start(StartError::Thread(_))
+            | Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::Listen { .. }
+            | Self::Accept(_) => exit::OS,
+            Self::Failed(Failure::Panicked { .. } | Failure::WrongAnswerCount { .. }) => {
+                exit::SOFTWARE
+            }
+        }
+    }
+}
