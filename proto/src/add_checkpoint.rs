@@ -29,7 +29,7 @@ use crate::tree::{TreeHead, TreeSize};
 
 /// The most that a body may have: a note of the largest size that we read never needs all of it,
 /// and 16 signatures of 5 kB, which a witness must accept, fit well.
-// Spec: WIT-09
+// Spec: WIT-06, WIT-09
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 
 /// The content type of a 409 answer.
@@ -54,7 +54,7 @@ impl AddCheckpoint {
     /// # Errors
     /// [`ParseError`]: the first thing that is wrong, with its line. The client is at fault; the
     /// status is 400 ([`ParseError::status`]).
-    // Spec: WIT-01, WIT-02
+    // Spec: WIT-01, WIT-02, WIT-07
     pub fn parse(body: &[u8]) -> Result<Self, ParseError> {
         let mut lines = Lines::new(body, BODY_BYTES_MAX)?;
         let line = lines.next_line()?;
@@ -120,6 +120,7 @@ pub enum ParseError {
 
 impl ParseError {
     /// The HTTP status: 413 for a body that is too long, else 400.
+    // Spec: WIT-08, WIT-09
     pub fn status(&self) -> u16 {
         match self {
             Self::Body(BodyError::TooLong { .. }) => 413,
@@ -183,6 +184,7 @@ pub fn decide(
     keys: Option<&[VerifierKey]>,
     request: &AddCheckpoint,
 ) -> Result<Accepted, Refusal> {
+    // Spec: WIT-33
     let signatures = verify_log_signatures(keys, &request.checkpoint)?;
     let progress = decide_consistency(latest, request)?;
     Ok(Accepted {
@@ -287,6 +289,7 @@ pub fn decide_consistency(
             }
         })?;
     }
+    // Spec: WIT-34
     Ok(Progress {
         head,
         refresh: latest == Some(&head),

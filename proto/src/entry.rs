@@ -23,10 +23,8 @@ use crate::body::shown;
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
 use crate::hash::{Hash, leaf_hash};
 use crate::note::{NoteError, SignatureLine};
+use crate::tile::ENTRY_BYTES_MAX;
 
-/// The most bytes that an entry may have: what a C2SP tlog-tiles entry bundle can hold.
-// Spec: ENT-02
-pub const ENTRY_BYTES_MAX: usize = 65_535;
 /// The most characters that a kind may have.
 const KIND_CHARS_MAX: usize = 32;
 /// What the first line starts with: the format and its version.

@@ -3,7 +3,7 @@
 //! Notes, keys, checkpoints, cosignatures, the Merkle tree, its proofs and its tiles: bytes in,
 //! a typed value or an exact reason out. There is no I/O here, no clock, no randomness and no
 //! task; time is an argument. Nothing in this crate panics on input, and every parser accepts
-//! only the one canonical form of a value.
+//! only the one canonical form of a value, save that of policies, which people write by hand.
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -15,6 +15,12 @@
 //! | [`key`] | verifier keys (vkeys), and the one rule by which each signature type is verified |
 //! | [`checkpoint`] | checkpoints, and which signatures on them are by known keys and good |
 //! | [`cosignature`] | what signers sign, byte for byte, and the lines they make |
+//! | [`add_checkpoint`], [`sign_subtree`] | requests to a witness, and what it decides about them |
+//! | [`cosignature_lines`] | what a witness answers, and what a client keeps of it |
+//! | [`policy`] | which logs and witnesses a verifier accepts, and how many of the latter |
+//! | [`tlog_proof`] | one file that shows an entry in a log, with no network |
+//! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
+//! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |
 //! | [`base64`], [`hex`], [`decimal`] | the three text encodings of the formats, canonical only |
 
 #![no_std]

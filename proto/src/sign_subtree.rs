@@ -174,6 +174,7 @@ pub enum ParseError {
 
 impl ParseError {
     /// The HTTP status: 413 for a body that is too long, else 400.
+    // Spec: WIT-09, WIT-28
     pub fn status(&self) -> u16 {
         match self {
             Self::Body(BodyError::TooLong { .. }) => 413,
@@ -257,7 +258,7 @@ pub fn decide(
 ) -> Result<Accepted, Refusal> {
     let reference = &request.reference;
     let head = reference.head();
-    // Spec: WIT-29
+    // Spec: WIT-29, WIT-33
     verify_subtree_consistency(&request.subtree, &request.hash, &request.proof, &head)
         .map_err(Refusal::Inconsistent)?;
     // Spec: WIT-30

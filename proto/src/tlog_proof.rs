@@ -124,6 +124,7 @@ impl TlogProof {
     }
 
     /// The extra data. Nothing authenticates it.
+    // Spec: PRF-10
     pub fn extra(&self) -> Option<&[u8]> {
         self.extra.as_deref()
     }

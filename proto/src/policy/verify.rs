@@ -92,6 +92,7 @@ impl Policy {
             Err(error) => return Err(PolicyError::BadSignature(error)),
         };
         let mut signed: BTreeMap<usize, Option<UnixSeconds>> = BTreeMap::new();
+        // Spec: POL-28
         for signature in verified {
             let time = signature.timestamp.filter(|time| time.get() > 0);
             signed

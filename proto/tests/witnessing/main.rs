@@ -1,0 +1,24 @@
+//! Witnesses' requests and answers, policies, proofs, entries and receipts, through the public API:
+//! each row of their specifications is a test here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what panics here is a test that fails"
+)]
+#![allow(clippy::too_many_lines, reason = "a table has a line for each case")]
+#![allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "texts are put together so that they look like what they are"
+)]
+
+mod add_checkpoint;
+mod answers;
+mod entries;
+mod policy;
+mod proofs;
+mod receipts;
+mod sign_subtree;
+mod signing;
