@@ -545,18 +545,14 @@ impl Policy {
         let place = match quorum {
             Member::Group(place) => place,
             Member::Witness(_) => {
-                let names: Vec<PolicyWord> =
-                    self.member_name(quorum).into_iter().cloned().collect();
-                return names
-                    .into_iter()
-                    .map(|name| UnmetGroup {
-                        name: name.clone(),
-                        needed: 1,
-                        members: 1,
-                        present: 0,
-                        missing: vec![name],
-                    })
-                    .collect();
+                let group = |name: &PolicyWord| UnmetGroup {
+                    name: name.clone(),
+                    needed: 1,
+                    members: 1,
+                    present: 0,
+                    missing: vec![name.clone()],
+                };
+                return self.member_name(quorum).map(group).into_iter().collect();
             }
         };
         let tallies = self.evaluate(&cosigned);
