@@ -2,10 +2,16 @@
 
 use std::cell::Cell;
 
+use redb::ReadableTable;
 use tempfile::TempDir;
 
 use super::*;
 use crate::conformance::{self, Fixture};
+use crate::fsck::{Finding, Stray, fsck};
+use crate::{Batch, LogStore, NewEntry};
+
+mod disk;
+mod model;
 
 /// A pool so small that sweeps begin, end and are interrupted all the time.
 const SMALL: RedbOptions = RedbOptions {
@@ -56,4 +62,218 @@ fn redb_conforms_while_sweeps_run() {
 #[test]
 fn redb_conforms_with_all_dedup_keys_in_the_pool() {
     conformance::all(&OnDisk::new(RedbOptions::default()));
+}
+
+/// Spec: STO-12.
+#[test]
+fn a_store_is_created_once_and_opened_only_when_it_exists() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.redb");
+    assert!(matches!(
+        RedbStore::open(&path, SMALL),
+        Err(OpenError::Missing { .. })
+    ));
+    assert!(!path.exists());
+    drop(RedbStore::create(&path, SMALL).unwrap());
+    assert!(matches!(
+        RedbStore::create(&path, SMALL),
+        Err(CreateError::Exists { .. })
+    ));
+    let dangling = directory.path().join("dangling");
+    std::os::unix::fs::symlink(directory.path().join("nowhere"), &dangling).unwrap();
+    assert!(matches!(
+        RedbStore::create(&dangling, SMALL),
+        Err(CreateError::Exists { .. })
+    ));
+    let nowhere = directory.path().join("none/log.redb");
+    assert!(RedbStore::create(&nowhere, SMALL).is_err());
+    let mut left: Vec<_> = directory
+        .path()
+        .read_dir()
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["dangling", "log.redb"], "no draft is left behind");
+}
+
+/// Spec: STO-13. The lock is the kernel's, so a second opening in this process is refused like one
+/// in another; `tests/process.rs` has the other process.
+#[test]
+fn a_store_in_use_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.redb");
+    let first = RedbStore::create(&path, SMALL).unwrap();
+    let second = RedbStore::open(&path, SMALL);
+    let message = second.unwrap_err().to_string();
+    assert_eq!(
+        message,
+        format!("{} is in use by another process", path.display())
+    );
+    drop(first);
+    RedbStore::open(&path, SMALL).unwrap();
+}
+
+/// Spec: STO-13.
+#[test]
+fn foreign_files_and_formats_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(
+        path("text"),
+        "not a database, and long enough to be read as one",
+    )
+    .unwrap();
+    std::fs::write(path("empty"), "").unwrap();
+    drop(Database::create(path("other")).unwrap());
+    for name in ["text", "empty", "other"] {
+        match RedbStore::open(path(name), SMALL) {
+            Err(OpenError::NotAStore { .. }) => {}
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    drop(RedbStore::create(path("newer"), SMALL).unwrap());
+    rewrite(&path("newer"), |write| {
+        put_meta(write, schema::FORMAT, b"jurat-store/2").unwrap();
+    });
+    match RedbStore::open(path("newer"), SMALL) {
+        Err(OpenError::UnknownFormat { found, known, .. }) => {
+            assert_eq!((found.as_str(), known), ("jurat-store/2", "jurat-store/1"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Changes the file behind the store's back.
+fn rewrite(path: &Path, change: impl FnOnce(&WriteTransaction)) {
+    let database = Database::open(path).unwrap();
+    let write = database.begin_write().unwrap();
+    change(&write);
+    write.commit().unwrap();
+}
+
+fn filled(path: &Path, entries: u64) -> RedbStore {
+    let store = RedbStore::create(path, SMALL).unwrap();
+    for first in (0..entries).step_by(50) {
+        let entries = (first..entries.min(first + 50))
+            .map(|i| NewEntry::new(format!("entry {i}").into_bytes()).unwrap())
+            .collect();
+        let expected = store.head().unwrap();
+        store
+            .commit(Batch {
+                expected,
+                entries,
+                heads: Vec::new(),
+            })
+            .unwrap();
+    }
+    store
+}
+
+/// Spec: STO-11.
+#[test]
+fn a_file_whose_newest_hashes_do_not_give_its_head_is_not_opened() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.redb");
+    drop(filled(&path, 300));
+    rewrite(&path, |write| {
+        let mut leaves = write.open_table(LEAVES).unwrap();
+        let mut row = leaves.get(36).unwrap().unwrap().value().to_vec();
+        row[3] ^= 1;
+        leaves.insert(36, row.as_slice()).unwrap();
+    });
+    let error = RedbStore::open(&path, SMALL).unwrap_err();
+    let corrupt = matches!(
+        error,
+        OpenError::Store {
+            source: StoreError::Corrupt(Corruption::Root { .. }),
+            ..
+        }
+    );
+    assert!(corrupt, "{error}");
+}
+
+/// Spec: STO-14. Each damage is found, and named exactly.
+#[test]
+fn fsck_names_each_damage() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.redb");
+    drop(filled(&path, 600));
+    let leaf = |i: u64| jurat_proto::hash::leaf_hash(format!("entry {i}").as_bytes());
+    rewrite(&path, |write| {
+        let mut entries = write.open_table(schema::ENTRIES).unwrap();
+        entries.insert(7, b"forged".as_slice()).unwrap();
+        entries.remove(300).unwrap();
+        entries.insert(900, b"stray".as_slice()).unwrap();
+        let mut nodes = write.open_table(NODES).unwrap();
+        nodes
+            .insert(schema::node_row(1, 1), [1; 32].as_slice())
+            .unwrap();
+        let mut dedup = write.open_table(schema::DEDUP).unwrap();
+        dedup.remove(dedup_key(prefix(&leaf(5)), 5)).unwrap();
+        dedup.insert(dedup_key(prefix(&leaf(6)), 4), ()).unwrap();
+        dedup.insert(dedup_key(1, 5_000), ()).unwrap();
+    });
+    let store = RedbStore::open(&path, SMALL).unwrap();
+    let found = fsck(&store, &mut |_| {}).unwrap().findings;
+    let (derived, stored) = (jurat_proto::hash::leaf_hash(b"forged"), leaf(7));
+    let expected = [
+        Finding::LeafHash {
+            index: 7,
+            derived,
+            stored,
+        },
+        Finding::DedupMissing { index: 5 },
+        Finding::DedupWrong {
+            prefix: prefix(&leaf(6)),
+            index: 4,
+            actual: prefix(&leaf(4)),
+        },
+        Finding::DedupBeyond {
+            prefix: 1,
+            index: 5_000,
+        },
+        Finding::DedupWrong {
+            prefix: prefix(&leaf(7)),
+            index: 7,
+            actual: prefix(&derived),
+        },
+        Finding::DedupMissing { index: 7 },
+        Finding::Stray(Stray::Entry { index: 900 }),
+        Finding::Stray(Stray::HashRow {
+            level: 1,
+            row: 1,
+            bytes: 32,
+        }),
+    ];
+    for finding in &expected {
+        assert!(found.contains(finding), "{finding} is not in {found:#?}");
+    }
+    let kinds: [fn(&Finding) -> bool; 3] = [
+        |finding| {
+            matches!(
+                finding,
+                Finding::BundleUnreadable {
+                    first: 256,
+                    width: 256,
+                    ..
+                }
+            )
+        },
+        |finding| {
+            matches!(
+                finding,
+                Finding::NodeHash {
+                    level: 1,
+                    index: 0,
+                    ..
+                }
+            )
+        },
+        |finding| matches!(finding, Finding::TreeHead { .. }),
+    ];
+    assert!(
+        kinds.iter().all(|kind| found.iter().any(kind)),
+        "{found:#?}"
+    );
 }
