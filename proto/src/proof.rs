@@ -1012,7 +1012,9 @@ mod tests {
         for index in 0..leaves {
             let leaf = leaf_hash(&[index]);
             range
-                .append_with(leaf, &mut |coord, hash| drop(nodes.insert(coord, hash)))
+                .append_with(leaf, &mut |coord, hash| {
+                    let _ = nodes.insert(coord, hash);
+                })
                 .unwrap();
         }
         (nodes, range.head())

@@ -1104,8 +1104,9 @@ mod tests {
     fn entries_that_no_bundle_can_hold_are_refused() {
         let longest = vec![0; ENTRY_BYTES_MAX];
         assert!(EntryBundle::encode(&[&longest]).is_ok());
+        let too_long = vec![0; ENTRY_BYTES_MAX + 1];
         assert_eq!(
-            EntryBundle::encode(&[&b""[..], &[0; ENTRY_BYTES_MAX + 1]]),
+            EntryBundle::encode(&[&b""[..], &too_long]),
             Err(BundleError::EntryTooLong {
                 position: 1,
                 found: ENTRY_BYTES_MAX + 1

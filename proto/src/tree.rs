@@ -413,11 +413,12 @@ mod tests {
     // Spec: MRK-04
     #[test]
     fn the_root_of_seven_leaves_is_that_of_the_rfc_drawing() {
-        let [a, b, c, d, e, f, g] = [0, 1, 2, 3, 4, 5, 6].map(leaf);
-        let left = node_hash(&node_hash(&a, &b), &node_hash(&c, &d));
-        let right = node_hash(&node_hash(&e, &f), &g);
+        let leaves: Vec<Hash> = (0..7).map(leaf).collect();
+        let pair = |at: usize| node_hash(&leaves[at], &leaves[at + 1]);
+        let left = node_hash(&pair(0), &pair(2));
+        let right = node_hash(&pair(4), &leaves[6]);
         assert_eq!(range_of(7).root(), node_hash(&left, &right));
-        assert_eq!(range_of(7).nodes(), [left, node_hash(&e, &f), g]);
+        assert_eq!(range_of(7).nodes(), [left, pair(4), leaves[6]]);
     }
 
     #[test]

@@ -8,7 +8,6 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
-    clippy::panic,
     reason = "a test may fail by panicking"
 )]
 

@@ -92,7 +92,7 @@ fn subtree_subproof(start: usize, end: usize, leaves: &[Hash], known: bool) -> V
 /// Whether `[start, end)` is a subtree, section 4.1 of the draft.
 pub(crate) fn is_subtree(start: u64, end: u64) -> bool {
     let bit_ceil = |n: u64| (0..64).map(|log| 1_u64 << log).find(|&power| power >= n);
-    start < end && bit_ceil(end - start).is_some_and(|ceil| start % ceil == 0)
+    start < end && bit_ceil(end - start).is_some_and(|ceil| start.is_multiple_of(ceil))
 }
 
 /// The procedure of section 4.4.3 of the draft, which climbs by shifting three indices.
