@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jurat_daemon::config::{ConfigError, Problems, load};
+use jurat_daemon::config::{ConfigError, Loaded, Problems, load};
 use jurat_daemon::http::Limits;
 use jurat_keys::SigningKey;
 use jurat_proto::checkpoint::Origin;
@@ -163,61 +163,37 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let loaded = load::<RawConfig>(path)?;
         let mut problems = loaded.problems();
-        let at = |file: &Path| loaded.path(file);
+        let config = Self::resolve(&loaded, &mut problems);
+        problems.finish(config).map_err(ConfigError::Problems)
+    }
+
+    fn resolve(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> Option<Self> {
         let raw = &loaded.raw;
+        let at = |file: &Path| loaded.path(file);
         let origin = problems.take("origin", Origin::parse(&raw.origin), "a schema-less URL");
         let log_keys = keys(
-            &mut problems,
+            problems,
             "log_keys",
-            raw.log_keys.iter().map(|p| at(p)),
+            raw.log_keys.iter().map(|file| at(file)),
         );
-        let cosigner_keys = keys(
-            &mut problems,
-            "cosigner_keys",
-            raw.cosigner_keys.iter().map(|p| at(p)),
-        );
+        let cosigner_files = raw.cosigner_keys.iter().map(|file| at(file));
+        let cosigner_keys = keys(problems, "cosigner_keys", cosigner_files);
         if let Some(origin) = &origin {
-            check_log_keys(&mut problems, origin, &log_keys);
+            check_log_keys(problems, origin, &log_keys);
         }
-        check_cosigner_keys(&mut problems, &log_keys, &cosigner_keys);
-        let policy = policy(&mut problems, &at(&raw.policy));
+        check_cosigner_keys(problems, &log_keys, &cosigner_keys);
+        let policy = policy(problems, &at(&raw.policy));
         if let Some(policy) = &policy {
-            check_policy(&mut problems, policy, &raw.witnesses.ignore_ahead);
+            check_policy(problems, policy, &raw.witnesses.ignore_ahead);
         }
-        let pace = pace(&mut problems, &raw);
-        let stale_after = Duration::from_secs(raw.health.stale_after_s);
-        if raw.health.stale_after_s <= raw.tree_heads.refresh_s {
-            problems.add(
-                "health.stale_after_s",
-                "not above tree_heads.refresh_s: a log without traffic would never be healthy",
-                "more than tree_heads.refresh_s",
-            );
-        }
-        in_range(
-            &mut problems,
-            "storage.cache_mib",
-            raw.storage.cache_mib,
-            8..=65_536,
-        );
-        raw.limits.check("limits", &mut problems);
-        problems.take(
-            "logs",
-            Registry::load(at(&raw.logs)),
-            "a registry that `jurat init` made",
-        );
-        if !at(&raw.database).is_file() {
-            problems.add(
-                "database",
-                format!("{} does not exist", at(&raw.database).display()),
-                "the file that `jurat init` created; nothing else creates it",
-            );
-        }
-        let config = origin.zip(policy).map(|(origin, policy)| Self {
-            origin,
+        let pace = pace(problems, raw);
+        check_rest(problems, raw, &at(&raw.logs), &at(&raw.database));
+        Some(Self {
+            origin: origin?,
             listen: raw.listen,
             database: at(&raw.database),
             logs: at(&raw.logs),
-            policy,
+            policy: policy?,
             log_keys,
             cosigner_keys,
             pace,
@@ -228,15 +204,14 @@ impl Config {
                 ignore_ahead: raw.witnesses.ignore_ahead.clone(),
             },
             ca_file: raw.witnesses.ca_file.as_deref().map(at),
-            stale_after,
+            stale_after: Duration::from_secs(raw.health.stale_after_s),
             cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
             limits: raw.limits.clone(),
             tls: raw.tls.as_ref().map(|tls| TlsFiles {
                 certificate: at(&tls.certificate_file),
                 key: at(&tls.key_file),
             }),
-        });
-        problems.finish(config).map_err(ConfigError::Problems)
+        })
     }
 
     /// The log's verifier keys.
@@ -246,6 +221,33 @@ impl Config {
             .map(|key| key.verifier_key().clone())
             .collect()
     }
+}
+
+fn check_rest(problems: &mut Problems, raw: &RawConfig, logs: &Path, database: &Path) {
+    problems.check(
+        raw.health.stale_after_s > raw.tree_heads.refresh_s,
+        "health.stale_after_s",
+        "not above tree_heads.refresh_s: a log without traffic would never be healthy",
+        "more than tree_heads.refresh_s",
+    );
+    in_range(
+        problems,
+        "storage.cache_mib",
+        raw.storage.cache_mib,
+        8..=65_536,
+    );
+    raw.limits.check("limits", problems);
+    problems.take(
+        "logs",
+        Registry::load(logs),
+        "a registry that `jurat init` made",
+    );
+    problems.check(
+        database.is_file(),
+        "database",
+        format!("{} does not exist", database.display()),
+        "the file that `jurat init` created; nothing else creates it",
+    );
 }
 
 fn keys(

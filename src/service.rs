@@ -1,6 +1,7 @@
 //! Who talks to whom: opens the store, starts the sequencer, the tree heads, the cosigners and the
 //! listener, and ends them in the right order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::config::Config;
 use crate::cosigners::{Cosigners, Parts, Standing};
 use crate::http::App;
 use crate::log::receipts::Receipts;
-use crate::log::tree_heads::{self, Demand, TreeHeads};
+use crate::log::tree_heads::{self, Demand, SignedHead, TreeHeads};
 use crate::log::{Published, Sequencer};
 use crate::submit::logs::Logs;
 use crate::submit::{self, Submit};
@@ -38,113 +39,155 @@ pub async fn run(
     config: Config,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
-    listening: impl FnOnce(std::net::SocketAddr),
+    listening: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
     let tls = match &config.tls {
         Some(files) => Some(Tls::load(&files.certificate, &files.key)?),
         None => None,
     };
-    let options = RedbOptions {
-        cache_bytes: config.cache_bytes,
-        ..RedbOptions::default()
-    };
-    let store: Arc<dyn LogStore> = Arc::new(
-        RedbStore::open(&config.database, options)
-            .with_context(|| format!("cannot open {}", config.database.display()))?,
-    );
+    let mut registry = Registry::default();
+    let base = Base::open(&config, clock, &mut registry)?;
     let listener =
         http::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
-    let mut registry = Registry::default();
-    let sequencer = Sequencer::start(Arc::clone(&store), &mut registry)?;
-    let client = Client::new(ClientOptions {
-        request_timeout: config.settings.timeout,
-        connect_timeout: config.settings.timeout,
-        extra_roots: config.ca_file.clone(),
-        ..ClientOptions::default()
-    })?;
-    let published = restored(store.as_ref(), &config.log_verifier_keys())?;
     let (offer, offered) = watch::channel(None);
-    let parts = Parts {
-        policy: config.policy.clone(),
-        origin: config.origin.clone(),
-        log_keys: config.log_verifier_keys(),
-        store: Arc::clone(&store),
-        sequencer: sequencer.clone(),
-        client,
-        clock: Arc::clone(&clock),
-        settings: config.settings.clone(),
-        published,
-    };
+    let parts = base.cosigner_parts(&config)?;
     let cosigners = Cosigners::start(parts, &offered, &mut registry, &shutdown);
     let demand = Demand::default();
-    let logs = watch_logs(&config, &shutdown)?;
-    let heads = TreeHeads {
-        origin: config.origin.clone(),
-        signers: config.log_keys.clone(),
-        pace: config.pace,
-        clock: Arc::clone(&clock),
-        sequencer: sequencer.clone(),
-        demand: demand.clone(),
-        offer,
-        published: cosigners.published.clone(),
-        last_signed: store
-            .last_signed()?
-            .map(|signed| (signed.head, signed.time)),
-        metrics: tree_heads::Metrics::new(&mut registry),
-    };
-    let receipts = Receipts {
-        store: Arc::clone(&store),
-        sequencer: sequencer.clone(),
-        published: cosigners.published.clone(),
-        demand,
-    };
-    let submit = Submit {
-        logs,
-        store: Arc::clone(&store),
-        sequencer: sequencer.clone(),
-        cosigners: config.cosigner_keys.clone(),
-        clock: Arc::clone(&clock),
-        metrics: submit::Metrics::new(&mut registry),
-    };
-    let server_metrics = HttpMetrics::register(&mut registry);
-    telemetry::register_process(&mut registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
-    let app = Arc::new(App {
-        origin: config.origin.clone(),
-        keys: App::key_lines(&config),
-        store,
-        submit,
-        receipts,
-        published: cosigners.published.clone(),
-        standing: cosigners.standing.clone(),
-        witnesses: Arc::clone(&cosigners.status),
-        clock,
-        stale_after: config.stale_after,
-        limits: config.limits.clone(),
-        registry,
-    });
+    let heads = base.tree_heads(&config, offer, &cosigners, demand.clone(), &mut registry)?;
+    let sequencer = base.sequencer.clone();
+    let standing = cosigners.standing.clone();
+    let app = base.app(&config, cosigners, demand, registry, &shutdown)?;
     listening(address);
-    tokio::spawn(sign_when_good(
-        heads,
-        cosigners.standing.clone(),
-        shutdown.clone(),
-    ));
-    let serve = http::serve(
-        listener,
-        tls,
-        config.limits.clone(),
-        app,
-        shutdown.clone(),
-        server_metrics,
-    );
+    tokio::spawn(sign_when_good(heads, standing.clone(), shutdown.clone()));
+    let metrics = app.http_metrics.clone();
+    let app = Arc::new(app);
+    let serve = http::serve(listener, tls, config.limits, app, shutdown.clone(), metrics);
     let outcome = tokio::select! {
         served = serve => served.context("the listener failed"),
-        fault = sequencer.failed() => Err(anyhow::anyhow!("the store failed: {fault}; stopping, since what is durable is known only after a restart")),
-        why = refused(cosigners.standing) => Err(anyhow::anyhow!(why)),
+        fault = sequencer.failed() => Err(anyhow::anyhow!(
+            "the store failed: {fault}. Stopping: what is durable is known after a restart"
+        )),
+        why = refused(standing) => Err(anyhow::anyhow!(why)),
     };
     shutdown.trigger();
     sequencer.stop().await;
     outcome
+}
+
+/// What every other part stands on.
+struct Base {
+    store: Arc<dyn LogStore>,
+    sequencer: Sequencer,
+    clock: Arc<dyn Clock>,
+}
+
+impl Base {
+    fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> anyhow::Result<Self> {
+        let options = RedbOptions {
+            cache_bytes: config.cache_bytes,
+            ..RedbOptions::default()
+        };
+        let store: Arc<dyn LogStore> = Arc::new(
+            RedbStore::open(&config.database, options)
+                .with_context(|| format!("cannot open {}", config.database.display()))?,
+        );
+        let sequencer = Sequencer::start(Arc::clone(&store), registry)?;
+        telemetry::register_process(registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
+        Ok(Self {
+            store,
+            sequencer,
+            clock,
+        })
+    }
+
+    fn cosigner_parts(&self, config: &Config) -> anyhow::Result<Parts> {
+        let client = Client::new(ClientOptions {
+            request_timeout: config.settings.timeout,
+            connect_timeout: config.settings.timeout,
+            extra_roots: config.ca_file.clone(),
+            ..ClientOptions::default()
+        })?;
+        Ok(Parts {
+            policy: config.policy.clone(),
+            origin: config.origin.clone(),
+            log_keys: config.log_verifier_keys(),
+            store: Arc::clone(&self.store),
+            sequencer: self.sequencer.clone(),
+            client,
+            clock: Arc::clone(&self.clock),
+            settings: config.settings.clone(),
+            published: restored(self.store.as_ref(), &config.log_verifier_keys())?,
+        })
+    }
+
+    fn tree_heads(
+        &self,
+        config: &Config,
+        offer: watch::Sender<Option<Arc<SignedHead>>>,
+        cosigners: &Cosigners,
+        demand: Demand,
+        registry: &mut Registry,
+    ) -> anyhow::Result<TreeHeads> {
+        Ok(TreeHeads {
+            origin: config.origin.clone(),
+            signers: config.log_keys.clone(),
+            pace: config.pace,
+            clock: Arc::clone(&self.clock),
+            sequencer: self.sequencer.clone(),
+            demand,
+            offer,
+            published: cosigners.published.clone(),
+            last_signed: self
+                .store
+                .last_signed()?
+                .map(|signed| (signed.head, signed.time)),
+            metrics: tree_heads::Metrics::new(registry),
+        })
+    }
+
+    fn app(
+        self,
+        config: &Config,
+        cosigners: Cosigners,
+        demand: Demand,
+        mut registry: Registry,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<App> {
+        let submit = Submit {
+            logs: watch_logs(config, shutdown)?,
+            store: Arc::clone(&self.store),
+            sequencer: self.sequencer.clone(),
+            cosigners: config.cosigner_keys.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: submit::Metrics::new(&mut registry),
+        };
+        let receipts = Receipts {
+            store: Arc::clone(&self.store),
+            sequencer: self.sequencer,
+            published: cosigners.published.clone(),
+            demand,
+        };
+        Ok(App {
+            origin: config.origin.clone(),
+            keys: App::key_lines(config),
+            store: self.store,
+            submit,
+            receipts,
+            published: cosigners.published,
+            standing: cosigners.standing,
+            witnesses: cosigners.status,
+            clock: self.clock,
+            stale_after: config.stale_after,
+            limits: config.limits.clone(),
+            http_metrics: HttpMetrics::register(&mut registry),
+            registry,
+        })
+    }
 }
 
 /// The service with the machine's own clock.
@@ -154,7 +197,7 @@ pub async fn run(
 pub async fn run_on_system_clock(
     config: Config,
     shutdown: Shutdown,
-    listening: impl FnOnce(std::net::SocketAddr),
+    listening: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
     run(config, Arc::new(SystemClock), shutdown, listening).await
 }

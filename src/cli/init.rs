@@ -112,7 +112,7 @@ pub(super) fn create(args: &InitArgs) -> anyhow::Result<Created> {
         None => policy_template(&log, args.without_witnesses)?.into_bytes(),
     };
     write_new(&args.dir.join("witnesses.policy"), &policy)?;
-    Registry::create(&args.dir.join("logs.toml")).context("cannot create logs.toml")?;
+    Registry::create(args.dir.join("logs.toml")).context("cannot create logs.toml")?;
     let database = args.dir.join("jurat.redb");
     drop(
         RedbStore::create(&database, jurat_store::RedbOptions::default())

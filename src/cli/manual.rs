@@ -9,14 +9,11 @@ use clap::CommandFactory;
 use super::{Cli, output};
 
 /// Prints the completion script of a shell.
-///
-/// # Errors
-/// None today; the signature is that of every command.
-pub(super) fn completions(shell: clap_complete::Shell) -> anyhow::Result<ExitCode> {
+pub(super) fn completions(shell: clap_complete::Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "jurat", &mut script);
     output::raw(&script);
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// Prints the manual page, or writes one page for each command.

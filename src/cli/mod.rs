@@ -128,10 +128,13 @@ pub fn run() -> ExitCode {
         Command::Anchor(args) => anchor::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Fsck(args) => fsck::run(&args),
-        Command::Completions { shell } => manual::completions(shell),
+        Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { dir } => manual::man(dir.as_deref()),
         #[cfg(feature = "demo")]
-        Command::Witness { args } => return jurat_witness::cli::run(args),
+        Command::Witness { args } => {
+            let name = std::iter::once(std::ffi::OsString::from("jurat-witness"));
+            return jurat_witness::cli::run(name.chain(args));
+        }
     };
     result.unwrap_or_else(|error| output::fail(&error))
 }

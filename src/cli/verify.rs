@@ -72,11 +72,11 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             _ => {}
         }
         rows.push(match result {
-            Ok(Proven { mut json, .. }) => {
-                json["file"] = json!(file.display().to_string());
-                json["good"] = json!(true);
-                json
-            }
+            Ok(proven) => json!({
+                "file": file.display().to_string(),
+                "good": true,
+                "proven": proven.json,
+            }),
             Err(error) => json!({
                 "file": file.display().to_string(),
                 "good": false,

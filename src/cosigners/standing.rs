@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_unsigned_claim_is_nobodys_head() {
-        let origin = Origin::new("example.com/log").unwrap();
+        let origin = Origin::parse("example.com/log").unwrap();
         let body = b"example.com/log\n7\nRcCI1Nk56ZcSmIEfIn0SleqtV7uvrlXNccFx595Iwl0=\n\n\
             \xe2\x80\x94 example.com/log AAAAAAAA\n";
         assert!(own_head(body, &origin, &[]).is_none());

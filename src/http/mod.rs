@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::clock::Clock;
-use jurat_daemon::http::{self, Handler, Limits, Method, Request, Response, Route};
+use jurat_daemon::http::{self, Handler, HttpMetrics, Limits, Method, Request, Response, Route};
 use jurat_proto::checkpoint::Origin;
 use jurat_store::LogStore;
 use prometheus_client::registry::Registry;
@@ -51,7 +51,9 @@ pub struct App {
     pub stale_after: Duration,
     /// Body limits and times.
     pub limits: Limits,
-    /// Metrics.
+    /// Metrics of the listener.
+    pub http_metrics: HttpMetrics,
+    /// All metrics.
     pub registry: Registry,
 }
 
@@ -123,15 +125,16 @@ impl App {
     }
 
     /// The published checkpoint, or the answer that there is none yet.
-    fn published(&self) -> Result<Published, Response> {
+    fn published(&self) -> Result<Published, Refused> {
         self.published.borrow().clone().ok_or_else(|| {
-            http::too_busy(
-                "no tree head has a quorum of cosignatures yet; see /health\n",
-                1,
-            )
+            let why = "no tree head has a quorum of cosignatures yet; see /health\n";
+            Refused::from(http::too_busy(why, 1))
         })
     }
 }
+
+/// A response that ends the handling of a request early; boxed, since it is the rare way out.
+type Refused = Box<Response>;
 
 impl Handler for App {
     async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {

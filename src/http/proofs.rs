@@ -8,25 +8,27 @@ use jurat_proto::tree::{LeafIndex, TreeSize};
 use serde_json::json;
 
 use super::respond::{error, text, wants_json, with_header};
-use super::{App, query};
+use super::{App, Refused, query};
 use crate::log::tree::{Tree, TreeError};
 
 /// `?index=N` or `?leaf=<base64 leaf hash>`, and `&size=N` (default: the published size).
 /// `Content-Location` names the same proof with index and size, whatever was asked.
 pub(super) fn inclusion(app: &App, request: &Request) -> Response {
     match try_inclusion(app, request) {
-        Ok(response) | Err(response) => response,
+        Ok(response) => response,
+        Err(refused) => *refused,
     }
 }
 
 /// `?from=N&to=N`; both within the published tree.
 pub(super) fn consistency(app: &App, request: &Request) -> Response {
     match try_consistency(app, request) {
-        Ok(response) | Err(response) => response,
+        Ok(response) => response,
+        Err(refused) => *refused,
     }
 }
 
-fn try_inclusion(app: &App, request: &Request) -> Result<Response, Response> {
+fn try_inclusion(app: &App, request: &Request) -> Result<Response, Refused> {
     let published = app.published()?.size();
     let size = match number(request, "size")? {
         Some(size) => within(size, published, "size")?,
@@ -43,7 +45,7 @@ fn try_inclusion(app: &App, request: &Request) -> Result<Response, Response> {
             index.get(),
             size.get()
         );
-        return Err(error(404, &why));
+        return Err(error(404, &why).into());
     }
     let tree = Tree::of(app.store.as_ref());
     let proof = tree.inclusion(index, size).map_err(|why| failed(&why))?;
@@ -52,7 +54,7 @@ fn try_inclusion(app: &App, request: &Request) -> Result<Response, Response> {
     Ok(answer(request, &place, &facts, proof.hashes()))
 }
 
-fn try_consistency(app: &App, request: &Request) -> Result<Response, Response> {
+fn try_consistency(app: &App, request: &Request) -> Result<Response, Refused> {
     let published = app.published()?.size();
     let from = number(request, "from")?.ok_or_else(|| bad("from is missing"))?;
     let to = number(request, "to")?.ok_or_else(|| bad("to is missing"))?;
@@ -91,21 +93,21 @@ fn answer(request: &Request, place: &str, facts: &[(&str, u64)], hashes: &[Hash]
     http::with_cache(response, Cache::Seconds(60))
 }
 
-fn find(app: &App, leaf: &Hash) -> Result<LeafIndex, Response> {
+fn find(app: &App, leaf: &Hash) -> Result<LeafIndex, Refused> {
     match app.store.find_leaves(std::slice::from_ref(leaf)) {
         Ok(found) => found
             .into_iter()
             .flatten()
             .next()
-            .ok_or_else(|| error(404, "no entry has this leaf hash")),
+            .ok_or_else(|| error(404, "no entry has this leaf hash").into()),
         Err(why) => {
             tracing::error!("a leaf hash could not be looked up: {why}");
-            Err(error(500, "the store cannot be read"))
+            Err(error(500, "the store cannot be read").into())
         }
     }
 }
 
-fn leaf(request: &Request) -> Result<Option<Hash>, Response> {
+fn leaf(request: &Request) -> Result<Option<Hash>, Refused> {
     let Some(text) = query(request, "leaf").map_err(|message| bad(&message))? else {
         return Ok(None);
     };
@@ -114,7 +116,7 @@ fn leaf(request: &Request) -> Result<Option<Hash>, Response> {
         .map_err(|why| bad(&format!("leaf must be a base64 SHA-256 leaf hash: {why}")))
 }
 
-fn number(request: &Request, name: &str) -> Result<Option<u64>, Response> {
+fn number(request: &Request, name: &str) -> Result<Option<u64>, Refused> {
     let Some(text) = query(request, name).map_err(|message| bad(&message))? else {
         return Ok(None);
     };
@@ -123,7 +125,7 @@ fn number(request: &Request, name: &str) -> Result<Option<u64>, Response> {
         .map_err(|why| bad(&format!("{name}: {why}")))
 }
 
-fn within(size: u64, published: TreeSize, name: &str) -> Result<TreeSize, Response> {
+fn within(size: u64, published: TreeSize, name: &str) -> Result<TreeSize, Refused> {
     TreeSize::new(size)
         .filter(|size| *size <= published)
         .ok_or_else(|| {
@@ -131,15 +133,15 @@ fn within(size: u64, published: TreeSize, name: &str) -> Result<TreeSize, Respon
                 "{name} is {size}, above the published size {}",
                 published.get()
             );
-            error(404, &why)
+            error(404, &why).into()
         })
 }
 
-fn bad(message: &str) -> Response {
-    error(400, message)
+fn bad(message: &str) -> Refused {
+    Refused::from(error(400, message))
 }
 
-fn failed(why: &TreeError) -> Response {
+fn failed(why: &TreeError) -> Refused {
     tracing::error!("a proof could not be made: {why}");
-    error(500, "the store cannot be read")
+    Refused::from(error(500, "the store cannot be read"))
 }

@@ -10,7 +10,7 @@ use jurat_proto::decimal::parse_decimal;
 use jurat_proto::tree::{LeafIndex, TreeSize};
 
 use super::respond::{error, text, with_header};
-use super::{App, query};
+use super::{App, Refused, query};
 use crate::log::AppendError;
 use crate::log::receipts::ReceiptError;
 use crate::submit::{Accepted, SubmitError};
@@ -26,15 +26,12 @@ const WAIT_MAX: Duration = Duration::from_secs(25);
 pub(super) async fn add_checkpoint(app: &App, request: Request) -> Response {
     match submit(app, request).await {
         Ok(accepted) => {
-            let body: String = accepted
-                .cosignatures
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect();
+            let lines = accepted.cosignatures.iter();
+            let body = lines.fold(String::new(), |body, line| format!("{body}{line}\n"));
             let response = text(200, body);
             with_header(response, header::LOCATION, &location(accepted.index))
         }
-        Err(response) => response,
+        Err(refused) => *refused,
     }
 }
 
@@ -46,7 +43,7 @@ pub(super) async fn anchor(app: &App, request: Request) -> Response {
             let response = receipt_response(app.receipts.wait(accepted.index, patience).await);
             with_header(response, header::LOCATION, &location(accepted.index))
         }
-        Err(response) => response,
+        Err(refused) => *refused,
     }
 }
 
@@ -73,16 +70,16 @@ pub(super) async fn receipt(app: &App, request: &Request, index: &str) -> Respon
     receipt_response(app.receipts.wait(index, patience).await)
 }
 
-async fn submit(app: &App, request: Request) -> Result<Accepted, Response> {
+async fn submit(app: &App, request: Request) -> Result<Accepted, Refused> {
     let body = http::read_body(request, BODY_BYTES_MAX, app.limits.body_timeout)
         .await
-        .map_err(|error| error.response())?;
-    let parsed =
-        AddCheckpoint::parse(&body).map_err(|why| error(why.status(), &why.to_string()))?;
+        .map_err(|error| Refused::from(error.response()))?;
+    let parsed = AddCheckpoint::parse(&body)
+        .map_err(|why| Refused::from(error(why.status(), &why.to_string())))?;
     app.submit
         .add_checkpoint(&parsed)
         .await
-        .map_err(|refused| refusal(&refused))
+        .map_err(|refused| refusal(&refused).into())
 }
 
 /// The one place where a refused submission becomes a status.

@@ -23,7 +23,7 @@ pub(super) fn checkpoint(app: &App, request: &Request) -> Response {
             let response = bytes("text/plain; charset=utf-8", note.to_vec());
             with_etag(request, note, http::with_cache(response, Cache::Seconds(1)))
         }
-        Err(response) => response,
+        Err(refused) => *refused,
     }
 }
 
@@ -31,7 +31,7 @@ pub(super) fn checkpoint(app: &App, request: &Request) -> Response {
 pub(super) fn tile(app: &App, request: &Request, path: &str) -> Response {
     let size = match app.published() {
         Ok(published) => published.size(),
-        Err(response) => return response,
+        Err(refused) => return *refused,
     };
     let path = path.trim_start_matches('/');
     let found = if path.starts_with("tile/entries/") {

@@ -113,14 +113,15 @@ impl Sequencer {
     ) -> Result<Self, SequencerError> {
         let head = store.head()?;
         let (announce, committed) = watch::channel(head);
-        let mut committer = Committer {
+        let metrics = Metrics::new(registry);
+        let mut thread = Committer {
             store,
             head,
             announce,
-            metrics: Metrics::new(registry),
+            metrics,
         };
         let batcher = Batcher::spawn("sequencer", WAITING_MAX, BATCH_MAX, move |requests| {
-            committer.commit(requests)
+            thread.commit(requests)
         })
         .map_err(SequencerError::Thread)?;
         Ok(Self { batcher, committed })

@@ -121,7 +121,7 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<()> {
         config,
         shutdown.clone(),
         |address| {
-            drop(tell.send(address));
+            let _ = tell.send(address);
         },
     ));
     let Ok(address) = address.await else {

@@ -65,7 +65,7 @@ impl Witness {
         let mut lines = BufReader::new(stdout).lines();
         let url = tokio::time::timeout(START_MAX, async {
             while let Some(line) = lines.next_line().await? {
-                if let Some(url) = line.strip_prefix("listening on ") {
+                if let Some((_, url)) = line.split_once("listening on ") {
                     return Ok(url.to_owned());
                 }
             }
@@ -73,7 +73,7 @@ impl Witness {
         })
         .await
         .context("the witness does not say where it listens")??;
-        let keys = ["keys/witness.ed25519.key", "keys/witness.mldsa44.key"]
+        let keys = ["ed25519.key", "ml-dsa-44.key"]
             .iter()
             .map(|file| {
                 Ok(SigningKey::load(home.join(file))?
