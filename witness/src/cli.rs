@@ -85,7 +85,12 @@ enum Command {
     /// Which logs are cosigned. A running witness takes changes over within a second or two
     Logs {
         /// The configuration file of the witness
-        #[arg(long, value_name = "FILE", default_value = "witness.toml")]
+        #[arg(
+            global = true,
+            long,
+            value_name = "FILE",
+            default_value = "witness.toml"
+        )]
         config: PathBuf,
         #[command(subcommand)]
         command: LogsCommand,

@@ -34,7 +34,7 @@ use crate::log_list::LogListError;
 use crate::metrics::Metrics;
 
 /// Runs a witness until a signal ends it. When it listens, one line on standard output says where:
-/// `jurat-witness listening on http://127.0.0.1:8419`.
+/// `listening on http://127.0.0.1:8419`.
 ///
 /// # Errors
 /// [`ServeError`], which knows its exit code.
@@ -129,7 +129,7 @@ fn announce(address: SocketAddr, tls: bool) {
     tracing::info!(%address, "listening");
     // Whoever started us may have closed the pipe; that is no reason not to serve.
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "jurat-witness listening on {scheme}://{address}");
+    let _ = writeln!(out, "listening on {scheme}://{address}");
     let _ = out.flush();
 }
 
