@@ -87,8 +87,8 @@ pub struct Limits {
     /// From the end of the head to the response, body included. Default 30 s; a handler that waits
     /// on purpose must answer before it.
     pub request_timeout: Duration,
-    /// For the first byte of a response to be taken by the peer; each 16 KiB sent earn another
-    /// second. Default 15 s.
+    /// For the peer to take anything more of a response; in all it may take a second for each
+    /// 16 KiB besides. Default 15 s.
     pub write_timeout: Duration,
     /// Between two requests of a connection, and before the first. Default 60 s.
     pub keep_alive_idle: Duration,

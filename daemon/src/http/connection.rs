@@ -23,8 +23,8 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Limits;
 
-/// Each so many bytes that a peer takes of a response earn it a second more: slower readers are
-/// cut off.
+/// A response may take `write_timeout` and a second for each so many bytes: who reads more slowly,
+/// however steadily, is cut off.
 const WRITE_BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
 
 /// How long a connection that we end is read on, so that the answer is not lost in a reset.
@@ -41,6 +41,8 @@ pub(super) struct Phases {
     phase: AtomicU8,
     /// Milliseconds after `opened`.
     deadline_ms: AtomicU64,
+    /// When the present response began, and how much of it is written.
+    writing_since_ms: AtomicU64,
     written: AtomicU64,
     end_seen: AtomicBool,
     body_unread: AtomicBool,
@@ -65,6 +67,7 @@ impl Phases {
             opened: Instant::now(),
             phase: AtomicU8::new(0),
             deadline_ms: AtomicU64::new(NEVER),
+            writing_since_ms: AtomicU64::new(0),
             written: AtomicU64::new(0),
             end_seen: AtomicBool::new(false),
             body_unread: AtomicBool::new(false),
@@ -82,6 +85,8 @@ impl Phases {
             Phase::Head => (1, Some(self.header_timeout)),
             Phase::Busy => (2, None),
             Phase::Writing => {
+                let now = millis(self.opened.elapsed());
+                self.writing_since_ms.store(now, Relaxed);
                 self.written.store(0, Relaxed);
                 (3, Some(self.write_timeout))
             }
@@ -116,13 +121,18 @@ impl Phases {
         }
     }
 
+    /// The peer has `write_timeout` to take anything more, and in all no more time than the slowest
+    /// tolerated rate gives it. The first bound alone would let a byte now and then hold a response
+    /// for ever, the second alone would count what the kernel buffered as taken.
     fn sent(&self, bytes: usize) {
         if self.phase() == Phase::Writing {
             let bytes = u64::try_from(bytes).unwrap_or(0);
-            let before = self.written.fetch_add(bytes, Relaxed);
-            let earned = (before + bytes) * 1000 / WRITE_BYTES_PER_SECOND_MIN
-                - before * 1000 / WRITE_BYTES_PER_SECOND_MIN;
-            self.deadline_ms.fetch_add(earned, Relaxed);
+            let written = self.written.fetch_add(bytes, Relaxed) + bytes;
+            let allowed = millis(self.write_timeout);
+            let earned = allowed + written * 1000 / WRITE_BYTES_PER_SECOND_MIN;
+            let by_rate = self.writing_since_ms.load(Relaxed) + earned;
+            let by_progress = millis(self.opened.elapsed()) + allowed;
+            self.deadline_ms.store(by_rate.min(by_progress), Relaxed);
         }
     }
 
@@ -197,6 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         let _ = timeout(LINGER, async {
             self.stream.write_all(last_words).await?;
             self.stream.shutdown().await?;
+            // Spec: HTTP-18
             if !linger || phases.end_seen.load(Relaxed) {
                 return Ok(());
             }
@@ -208,7 +219,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
 
 /// Reads and forgets, to the end or to the bound.
 async fn drain(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    let mut buffer = [0; 4096];
+    // On the heap: an array would be part of the future of every open connection.
+    let mut buffer = vec![0; 4096];
     let mut left = LINGER_BYTES_MAX;
     while let Some(rest) = left.checked_sub(stream.read(&mut buffer).await?) {
         if rest == left {

@@ -5,6 +5,7 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, IF_NONE_MATC
 /// Whether a gzip body may be sent: `gzip` (or its alias `x-gzip`) is listed with a weight above
 /// zero, or is not listed and `*` is.
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
+    // Spec: HTTP-14
     let mut named = None;
     let mut any = None;
     for (coding, weight) in weighted(headers, &ACCEPT_ENCODING) {
@@ -98,10 +99,10 @@ fn parse_weight(weight: &str) -> u16 {
 mod tests {
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&'static str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&'static str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(&name, value.parse().unwrap());
+            headers.append(name, value.parse().unwrap());
         }
         headers
     }
@@ -131,7 +132,7 @@ mod tests {
         ] {
             // Spec: HTTP-14
             assert_eq!(
-                accepts_gzip(&headers(ACCEPT_ENCODING, values)),
+                accepts_gzip(&headers(&ACCEPT_ENCODING, values)),
                 takes,
                 "{values:?}"
             );
@@ -148,7 +149,7 @@ mod tests {
             (&["text/plain;q=0.5, application/json"], true),
             (&["application/json;q=0"], false),
         ] {
-            assert_eq!(accepts_json(&headers(ACCEPT, values)), takes, "{values:?}");
+            assert_eq!(accepts_json(&headers(&ACCEPT, values)), takes, "{values:?}");
         }
     }
 
@@ -168,7 +169,7 @@ mod tests {
         ] {
             // Spec: HTTP-13
             assert_eq!(
-                if_none_match(&headers(IF_NONE_MATCH, values), "abc"),
+                if_none_match(&headers(&IF_NONE_MATCH, values), "abc"),
                 has,
                 "{values:?}"
             );

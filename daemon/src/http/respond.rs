@@ -67,6 +67,7 @@ pub fn method_not_allowed(allowed: &[Method]) -> Response {
 /// `None` when the method is one of `allowed` (HEAD counts as GET), else the 405 to answer with.
 /// A response to HEAD is made as for GET; the listener sends its fields without its body.
 pub fn only(method: &Method, allowed: &[Method]) -> Option<Response> {
+    // Spec: HTTP-19
     let asked = if *method == Method::HEAD {
         &Method::GET
     } else {
