@@ -89,9 +89,10 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Problems
     }
     let mut rest = text.to_owned();
     let mut blanked = BTreeSet::new();
+    let mut found = Vec::new();
     for _ in 0..PARSE_PROBLEMS_MAX {
         let error = match toml::from_str::<T>(&rest) {
-            Ok(value) if problems.is_empty() => return Ok(value),
+            Ok(value) if found.is_empty() => return Ok(value),
             Ok(_) => break,
             Err(error) => error,
         };
@@ -99,20 +100,29 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Problems
         let artefact = blanked
             .iter()
             .any(|key| error.message() == format!("missing field `{key}`"));
-        if artefact || (!problems.is_empty() && rest.parse::<toml::Table>().is_err()) {
+        if artefact {
             break;
         }
         let place = place(&rest, error.span());
-        let right = expectation(error.message());
-        problems.add(place.key.clone(), at_line(place.line, &error), right);
-        match place.assignment {
-            // Blank the assignment, so that the next round meets the next problem.
-            Some((key, lines)) => {
-                blanked.insert(key);
-                rest.replace_range(lines, "");
-            }
-            None => break,
-        }
+        let message = error.message().to_owned();
+        found.push((place.line, place.key, error));
+        let Some((key, bytes)) = place.assignment else {
+            break;
+        };
+        // Take it out of the way, so that the next round meets the next problem.
+        let stand_in = (!message.starts_with("unknown field"))
+            .then(|| stand_in::<T>(&rest, &key, &bytes))
+            .flatten();
+        rest = stand_in.unwrap_or_else(|| {
+            let cut = without(&rest, &bytes);
+            let last = key.rsplit('.').next().unwrap_or(&key);
+            blanked.insert(last.trim().to_owned());
+            cut
+        });
+    }
+    found.sort_by_key(|(line, ..)| *line);
+    for (line, key, error) in found {
+        problems.add(key, at_line(line, &error), expectation(error.message()));
     }
     Err(problems)
 }
@@ -120,45 +130,115 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Problems
 /// More problems than this in one file are not worth reading.
 const PARSE_PROBLEMS_MAX: usize = 64;
 
+/// An assignment of more lines than this is not taken out as a whole.
+const ASSIGNMENT_LINES_MAX: usize = 64;
+
 struct Place {
     line: usize,
     key: String,
-    /// The last part of the key, and the bytes of the lines that assign it.
+    /// The key as it stands there, and the bytes of the lines that assign it.
     assignment: Option<(String, Range<usize>)>,
 }
 
-/// Where in the text a problem is: the line, the key path (the table header above it and the key
-/// on the line), and which bytes assign it.
-fn place(text: &str, span: Option<Range<usize>>) -> Place {
-    let span = span.unwrap_or(0..0);
-    let before = text.get(..span.start).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = before.matches('\n').count() + 1;
-    let tail = text.get(span.end.max(line_start)..).unwrap_or("");
-    let line_end = text.len() - tail.len() + tail.find('\n').unwrap_or(tail.len());
-    let current = text.get(line_start..line_end).unwrap_or("");
+/// The text with a value in place of a bad one that is of the right type, so that the field is not
+/// missing either; the parser itself says which type is right.
+fn stand_in<T: DeserializeOwned>(text: &str, key: &str, bytes: &Range<usize>) -> Option<String> {
+    let rest = without(text, bytes);
+    ["1", "\"x\"", "true", "[]", "{}", "0.5"]
+        .iter()
+        .map(|value| {
+            let mut tried = rest.clone();
+            tried.insert_str(bytes.start, &format!("{key} = {value}"));
+            tried
+        })
+        .find(|tried| match toml::from_str::<T>(tried) {
+            Ok(_) => true,
+            Err(error) => {
+                let next = place(tried, error.span()).assignment;
+                next.is_none_or(|(_, next)| next.start != bytes.start)
+            }
+        })
+}
 
-    let mut path = Vec::new();
-    if let Some(header) = before
-        .lines()
-        .rev()
-        .find(|l| l.trim_start().starts_with('['))
-    {
-        path.push(header.trim().trim_matches(['[', ']']).trim().to_owned());
-    }
-    let assigned = current
-        .split_once('=')
-        .map(|(key, _)| key.trim().to_owned())
-        .filter(|key| !key.is_empty() && !key.starts_with(['#', '[']));
-    path.extend(assigned.clone());
+/// Where in the text a problem is: the line, the key path (the table header above it and the key
+/// that is assigned there), and which bytes assign it.
+fn place(text: &str, span: Option<Range<usize>>) -> Place {
+    let at = span.map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or("");
+    let lines = line_ranges(text);
+    let line = before.matches('\n').count();
+    let assignment = assignment(text, &lines, line);
+
+    let is_header = |range: &&Range<usize>| {
+        text.get((*range).clone())
+            .is_some_and(|line| line.starts_with('['))
+    };
+    let above = assignment.as_ref().map_or(line + 1, |(first, ..)| *first);
+    let header = lines.iter().take(above).rev().find(is_header);
+    let header = header
+        .and_then(|range| text.get(range.clone()))
+        .map(|line| line.split_once(']').map_or(line, |(name, _)| name))
+        .map(|name| name.trim_start_matches('[').trim().to_owned());
+    let assigned = assignment.as_ref().map(|(_, key, _)| key.clone());
+    let path: Vec<String> = header.into_iter().chain(assigned).collect();
     Place {
-        line,
+        line: line + 1,
         key: path.join("."),
-        assignment: assigned.map(|key| {
-            let last = key.rsplit('.').next().unwrap_or(&key).trim().to_owned();
-            (last, line_start..line_end)
-        }),
+        assignment: assignment.map(|(_, key, bytes)| (key, bytes)),
     }
+}
+
+/// The lines of a text, without their ends.
+fn line_ranges(text: &str) -> Vec<Range<usize>> {
+    let mut start = 0;
+    text.split('\n')
+        .map(|line| {
+            let range = start..start + line.len();
+            start = range.end + 1;
+            range
+        })
+        .collect()
+}
+
+/// The assignment that a line belongs to: its first line, its key and its bytes. It is what can be
+/// taken out so that the rest is still TOML, which no guess about brackets and quotes could tell
+/// better.
+fn assignment(
+    text: &str,
+    lines: &[Range<usize>],
+    line: usize,
+) -> Option<(usize, String, Range<usize>)> {
+    for first in (line.saturating_sub(ASSIGNMENT_LINES_MAX)..=line).rev() {
+        let start = lines.get(first)?.clone();
+        let shown = text.get(start.clone())?.trim_start();
+        if shown.starts_with('[') && first < line {
+            return None;
+        }
+        let Some((key, _)) = shown.split_once('=') else {
+            continue;
+        };
+        for last in lines.iter().skip(line).take(ASSIGNMENT_LINES_MAX) {
+            let bytes = start.start..last.end;
+            if without(text, &bytes).parse::<toml::Table>().is_ok() {
+                return Some((first, key.trim().to_owned(), bytes));
+            }
+        }
+    }
+    None
+}
+
+/// The text with those bytes blanked; its lines keep their numbers.
+fn without(text: &str, bytes: &Range<usize>) -> String {
+    let (before, after) = (text.get(..bytes.start), text.get(bytes.end..));
+    let blank = text
+        .get(bytes.clone())
+        .map_or(0, |cut| cut.matches('\n').count());
+    [
+        before.unwrap_or(""),
+        &"\n".repeat(blank),
+        after.unwrap_or(""),
+    ]
+    .concat()
 }
 
 fn at_line(line: usize, error: &toml::de::Error) -> String {
