@@ -138,7 +138,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 
     /// Resolves when the worker failed: the process watches this, and exits. Never resolves after
     /// an orderly stop.
-    pub fn failed(&self) -> impl Future<Output = Failure> + Send + 'static {
+    pub fn failed(&self) -> impl Future<Output = Failure> + Send + use<Q, A> {
         let mut state = self.handle.shared.state.subscribe();
         async move {
             loop {
