@@ -6,6 +6,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::too_many_lines,
     reason = "tests"
 )]
 
@@ -19,7 +20,7 @@ use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::cosignature;
 use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::hash::{Hash, sha256};
-use jurat_proto::key::{KeyName, Signer as _};
+use jurat_proto::key::KeyName;
 use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::{ConsistencyProof, Subtree, prove_subtree_consistency};
 use jurat_proto::sign_subtree::SignSubtree;
@@ -58,7 +59,10 @@ fn a_log_grows_and_each_answer_is_a_line_for_each_key() {
         time = now;
         // From here on the record is this checkpoint.
         let conflict = process.add(&log.request(new + 1, 301));
-        assert_eq!((conflict.status, conflict.text()), (409, &*format!("{new}\n")));
+        assert_eq!(
+            (conflict.status, conflict.text()),
+            (409, &*format!("{new}\n"))
+        );
     }
 }
 

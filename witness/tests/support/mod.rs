@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    clippy::unused_self,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -63,9 +64,11 @@ impl TestLog {
         fork.grow(common);
         let range = &mut fork.range;
         let nodes = &mut fork.nodes;
-        range.append_with(leaf_hash(b"the fork"), &mut |coord, hash| {
-            nodes.insert(coord, hash);
-        });
+        range
+            .append_with(leaf_hash(b"the fork"), &mut |coord, hash| {
+                nodes.insert(coord, hash);
+            })
+            .unwrap();
         fork.heads.push(fork.range.head());
         fork
     }
@@ -79,9 +82,11 @@ impl TestLog {
         while self.range.size().get() < size {
             let leaf = leaf_hash(&self.range.size().get().to_be_bytes());
             let nodes = &mut self.nodes;
-            self.range.append_with(leaf, &mut |coord, hash| {
-                nodes.insert(coord, hash);
-            });
+            self.range
+                .append_with(leaf, &mut |coord, hash| {
+                    nodes.insert(coord, hash);
+                })
+                .unwrap();
             self.heads.push(self.range.head());
         }
     }
@@ -257,7 +262,7 @@ impl Process {
             .unwrap();
         let address = line
             .trim_end()
-            .strip_prefix("jurat-witness listening on http://")
+            .strip_prefix("listening on http://")
             .unwrap_or_else(|| panic!("it did not start: {line:?}"));
         Self {
             address: address.parse().unwrap(),
@@ -339,7 +344,10 @@ impl Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();

@@ -1,0 +1,252 @@
+//! The commands, run as an operator runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Output;
+
+use jurat_proto::key::SignatureType;
+use jurat_proto::policy::Policy;
+
+use support::{Home, NAME, Process, TestLog, run};
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn init_makes_a_witness_once_and_prints_what_others_need() {
+    // Spec: WIT-47
+    let home = Home::new();
+    let types: Vec<_> = home.keys.iter().map(|key| key.signature_type()).collect();
+    assert_eq!(
+        types,
+        [SignatureType::CosignatureV1, SignatureType::MlDsa44]
+    );
+    for file in ["ed25519.key", "ml-dsa-44.key"] {
+        let mode = fs::metadata(home.path(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    let again = run(&["init", home.path("").to_str().unwrap(), "--name", NAME]);
+    assert_eq!(code(&again), 64);
+    assert!(
+        stderr(&again).contains("ed25519.key exists already"),
+        "{}",
+        stderr(&again)
+    );
+
+    // Any one of the files is reason enough, and then none is made.
+    for file in ["witness.toml", "logs.toml", "witness.redb", "ml-dsa-44.key"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(file), "mine").unwrap();
+        let output = run(&["init", dir.path().to_str().unwrap(), "--name", NAME]);
+        assert_eq!(code(&output), 64, "{file}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{file}");
+        assert_eq!(fs::read(dir.path().join(file)).unwrap(), b"mine");
+    }
+    let bad_name = run(&["init", "/nonexistent/x", "--name", "two words"]);
+    assert_eq!(code(&bad_name), 64);
+}
+
+#[test]
+fn the_policy_lines_that_init_prints_are_a_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w");
+    let output = run(&[
+        "init",
+        path.to_str().unwrap(),
+        "--name",
+        NAME,
+        "--url",
+        "https://w.example.com",
+    ]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let from = text.find("# This witness").unwrap();
+    let to = text.find("\nNext:").unwrap();
+    let policy = format!("{}quorum {NAME}\n", &text[from..to]);
+    let policy = Policy::parse(policy.as_bytes()).unwrap();
+    for signed in [[true, false], [false, true]] {
+        assert!(policy.quorum_met(|witness| signed[witness]));
+    }
+    assert!(!policy.quorum_met(|_| false));
+}
+
+#[test]
+fn the_example_configuration_passes_its_own_check() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/witness.toml");
+    let home = Home::new();
+    fs::copy(example, home.config()).unwrap();
+    let output = run(&["check-config", &home.config()]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    for key in &home.keys {
+        assert!(text.contains(&key.to_string()), "{text}");
+    }
+}
+
+#[test]
+fn all_problems_of_a_configuration_are_told_at_once() {
+    let home = Home::new();
+    fs::set_permissions(home.path("ed25519.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(
+        home.config(),
+        "name = \"other.example/w\"\nlisten = \"here\"\ndatabase = \"absent.redb\"\n\
+         keys = [\"ed25519.key\", \"ml-dsa-44.key\", \"ml-dsa-44.key\"]\nlogs = \"absent.toml\"\n\
+         [commit]\nbatch_max = 0\n[limits]\nbody_bytes_max = 10\n",
+    )
+    .unwrap();
+    for command in [&["check-config"][..], &["serve", "--config"][..]] {
+        let output = run(&[command, &[home.config().as_str()]].concat());
+        assert_eq!(code(&output), 64);
+        let text = stderr(&output);
+        for part in [
+            "listen: ",
+            "keys[0]: ",
+            "chmod 600",
+            "keys[1]: the key is named witness.example.com/w1",
+            "keys[2]: the same key",
+            "database: ",
+            "logs: ",
+            "commit.batch_max: 0",
+            "limits.body_bytes_max: 10",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    fs::write(home.config(), "nonsense = 1\n").unwrap();
+    assert_eq!(code(&run(&["check-config", &home.config()])), 64);
+    assert_eq!(
+        code(&run(&["check-config", "/nonexistent/witness.toml"])),
+        64
+    );
+    assert_eq!(code(&run(&["serve"])), 64);
+    assert_eq!(code(&run(&["dance"])), 64);
+}
+
+#[test]
+fn the_version_names_the_revision_of_the_protocol() {
+    let output = run(&["--version"]);
+    assert_eq!(code(&output), 0);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(jurat_witness::C2SP_REVISION), "{text}");
+    assert_eq!(jurat_witness::C2SP_REVISION, "2026-07-22");
+}
+
+#[test]
+fn a_second_process_on_the_same_database_is_refused() {
+    let home = Home::new();
+    let first = home.serve();
+    let second = run(&["serve", "--config", &home.config()]);
+    assert_eq!(code(&second), 69, "{}", stderr(&second));
+    assert!(
+        stderr(&second).contains("in use by another process"),
+        "{}",
+        stderr(&second)
+    );
+    assert!(
+        first.terminate().success(),
+        "and the first one ends in order"
+    );
+    let third = home.serve();
+    assert!(third.terminate().success());
+}
+
+#[test]
+fn a_missing_database_is_an_error_and_never_an_empty_one() {
+    let home = Home::new();
+    fs::remove_file(home.path("witness.redb")).unwrap();
+    let output = run(&["serve", "--config", &home.config()]);
+    assert_eq!(code(&output), 64);
+    assert!(
+        stderr(&output).contains("witness.redb is not there"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!home.path("witness.redb").exists());
+}
+
+#[test]
+fn the_list_of_logs_is_changed_by_commands_that_say_what_they_did() {
+    let home = Home::new();
+    let log = TestLog::new("example.com/log");
+    let other = TestLog::new("example.com/log");
+    let say = |args: &[&str]| {
+        let output = home.logs(args);
+        (code(&output), String::from_utf8(output.stdout).unwrap())
+    };
+    let ok = |text: &str| (0, text.to_owned());
+    let vkey = log.vkey().to_string();
+    assert_eq!(say(&["add", &vkey]), ok("example.com/log: added\n"));
+    assert_eq!(
+        say(&["add", &vkey]),
+        ok("example.com/log: it was so already\n")
+    );
+    assert_eq!(
+        say(&["add", &other.vkey().to_string()]),
+        ok("example.com/log: 1 more key\n")
+    );
+    assert_eq!(
+        say(&["add", &vkey, "--origin", "go.sum database tree"]),
+        ok("go.sum database tree: added\n")
+    );
+    assert_eq!(
+        say(&["disable", "example.com/log"]),
+        ok("example.com/log: changed\n")
+    );
+    let (_, list) = say(&["list"]);
+    let wanted = [
+        "disabled example.com/log",
+        &format!("         {vkey}"),
+        &format!("         {}", other.vkey()),
+        "active   go.sum database tree",
+        &format!("         {vkey}"),
+    ];
+    assert_eq!(list.lines().collect::<Vec<_>>(), wanted);
+    assert_eq!(
+        say(&["enable", "example.com/log"]),
+        ok("example.com/log: changed\n")
+    );
+    for (args, want) in [
+        (&["enable", "example.com/unknown"][..], 64),
+        (&["add", "not-a-vkey"], 64),
+        (&["add", &vkey, "--origin", &"o".repeat(256)], 64),
+    ] {
+        assert_eq!(say(args).0, want, "{args:?}");
+    }
+}
+
+#[test]
+fn a_witness_with_ed25519_alone_signs_checkpoints_and_no_subtrees() {
+    // Spec: WIT-46, WIT-47
+    let home = Home::new();
+    let config = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), config.replace(", \"ml-dsa-44.key\"", "")).unwrap();
+    let mut log = TestLog::new("example.com/log");
+    log.grow(2);
+    home.add_log(&log);
+    let process: Process = home.serve();
+    let answer = process.add(&log.request(0, 2));
+    support::verified(&answer.body, &log.checkpoint(2), &home.keys[..1]);
+    let served = process.get(&log.checkpoint_path());
+    let body = [
+        format!("subtree 0 2\n{}\n\n", log.head(2).root_hash.to_base64()).into_bytes(),
+        served.body,
+    ]
+    .concat();
+    assert_eq!(process.call("POST", "/sign-subtree", &body).status, 404);
+}

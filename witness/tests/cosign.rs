@@ -1,0 +1,409 @@
+//! The order check, sign, make durable, answer: with stores that fail and clocks that jump.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jurat_daemon::batch::Failure;
+use jurat_daemon::clock::{ManualClock, UnixTime};
+use jurat_keys::{Algorithm, SigningKey};
+use jurat_proto::add_checkpoint::Refusal;
+use jurat_proto::key::{KeyName, Signer, VerifierKey};
+use jurat_store::registry::{LogState, Registry};
+use jurat_store::{CheckpointStore, Fault, Faulty, MemoryStore};
+use jurat_witness::cosign::{AddError, ClockFault, Parts, StartError, Witness};
+use jurat_witness::log_list::{LogList, LogListError};
+use jurat_witness::metrics::{Call, Metrics, Outcome};
+
+use support::{TestLog, verified};
+
+const START: UnixTime = UnixTime::from_seconds(1_790_000_000);
+
+struct Bench {
+    dir: tempfile::TempDir,
+    log: TestLog,
+    store: Arc<Faulty<MemoryStore>>,
+    clock: ManualClock,
+    metrics: Metrics,
+    witness: Arc<Witness>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = TestLog::new("example.com/log");
+        log.grow(64);
+        Registry::create(dir.path().join("logs.toml")).unwrap();
+        Registry::add(
+            dir.path().join("logs.toml"),
+            &log.origin,
+            &[log.vkey().clone()],
+        )
+        .unwrap();
+        let store = Arc::new(Faulty::new(MemoryStore::new()));
+        let clock = ManualClock::new(START);
+        let metrics = Metrics::unregistered();
+        let witness = start(dir.path(), Arc::clone(&store), &clock, &metrics, keys());
+        Self {
+            dir,
+            log,
+            store,
+            clock,
+            metrics,
+            witness: witness.unwrap(),
+        }
+    }
+
+    async fn add(&self, old: u64, new: u64) -> Result<u64, AddError> {
+        let lines = self
+            .witness
+            .add_checkpoint(Bytes::from(self.log.request(old, new)))
+            .await?;
+        Ok(verified(
+            &lines.to_bytes(),
+            &self.log.checkpoint(new),
+            self.witness.keys(),
+        ))
+    }
+
+    fn stored_size(&self) -> u64 {
+        let latest = self.store.inner().latest(&self.log.origin).unwrap();
+        latest.map_or(0, |latest| latest.head.size.get())
+    }
+
+    fn served(&self) -> Option<Bytes> {
+        self.witness.checkpoint(&self.log.origin.hash())
+    }
+}
+
+fn keys() -> Vec<Box<dyn Signer>> {
+    let name = KeyName::parse("witness.example.com/w1").unwrap();
+    [Algorithm::CosignatureV1, Algorithm::MlDsa44]
+        .map(|algorithm| -> Box<dyn Signer> {
+            Box::new(SigningKey::generate(name.clone(), algorithm).unwrap())
+        })
+        .into()
+}
+
+fn start(
+    dir: &std::path::Path,
+    store: Arc<Faulty<MemoryStore>>,
+    clock: &ManualClock,
+    metrics: &Metrics,
+    signers: Vec<Box<dyn Signer>>,
+) -> Result<Arc<Witness>, StartError> {
+    Ok(Arc::new(Witness::start(Parts {
+        signers,
+        store,
+        clock: Arc::new(clock.clone()),
+        logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
+        metrics: metrics.clone(),
+        commits_waiting_max: NonZeroUsize::new(64).unwrap(),
+        commit_batch_max: NonZeroUsize::new(16).unwrap(),
+    })?))
+}
+
+#[tokio::test]
+async fn the_time_in_cosignatures_is_the_clock_and_never_goes_back() {
+    // Spec: WIT-46
+    let bench = Bench::new();
+    assert_eq!(bench.add(0, 5).await.unwrap(), START.seconds());
+    bench.clock.advance(Duration::from_secs(60));
+    assert_eq!(
+        bench.add(5, 5).await.unwrap(),
+        START.seconds() + 60,
+        "a refresh moves time on"
+    );
+    let before = bench.served();
+
+    bench.clock.step_back(Duration::from_secs(10));
+    for _ in 0..2 {
+        let error = bench.add(5, 6).await.unwrap_err();
+        let AddError::Clock(ClockFault::SteppedBack(fault)) = error else {
+            panic!("{error}")
+        };
+        assert_eq!(fault.behind(), Duration::from_secs(10));
+    }
+    bench.witness.check_clock().unwrap_err();
+    assert_eq!(
+        (bench.stored_size(), bench.served()),
+        (5, before),
+        "nothing changed"
+    );
+    assert_eq!(
+        bench
+            .metrics
+            .outcome_count(Call::AddCheckpoint, Outcome::Clock),
+        2
+    );
+
+    bench.clock.advance(Duration::from_secs(10));
+    assert_eq!(bench.add(5, 6).await.unwrap(), START.seconds() + 60);
+}
+
+#[tokio::test]
+async fn a_clock_behind_the_stored_time_after_a_restart_signs_nothing_for_that_log() {
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    // Started again on a machine whose clock is an hour slow: nothing to compare with but the state.
+    let slow = ManualClock::new(UnixTime::from_seconds(START.seconds() - 3600));
+    let store = Arc::clone(&bench.store);
+    let again = start(bench.dir.path(), store, &slow, &bench.metrics, keys()).unwrap();
+    let body = Bytes::from(bench.log.request(5, 6));
+    let error = again.add_checkpoint(body.clone()).await.unwrap_err();
+    assert!(
+        matches!(error, AddError::Clock(ClockFault::BehindCosigned { .. })),
+        "{error}"
+    );
+    assert_eq!(bench.stored_size(), 5);
+    slow.advance(Duration::from_secs(3600));
+    again.add_checkpoint(body).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_was_never_set_signs_nothing() {
+    let bench = Bench::new();
+    let unset = ManualClock::new(UnixTime::EPOCH);
+    let store = Arc::clone(&bench.store);
+    let witness = start(bench.dir.path(), store, &unset, &bench.metrics, keys()).unwrap();
+    let body = Bytes::from(bench.log.request(0, 6));
+    let error = witness.add_checkpoint(body).await.unwrap_err();
+    assert!(
+        matches!(error, AddError::Clock(ClockFault::NotSet { .. })),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_failed_changes_nothing_and_may_be_tried_again() {
+    // Spec: WIT-44
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    let before = bench.served();
+    bench.store.fail_at(1, Fault::Before);
+    let error = bench.add(5, 6).await.unwrap_err();
+    assert!(matches!(error, AddError::NotWritten), "{error}");
+    assert_eq!((bench.stored_size(), bench.served()), (5, before));
+    bench.add(5, 6).await.unwrap();
+    assert_eq!(bench.stored_size(), 6);
+}
+
+#[tokio::test]
+async fn a_write_whose_outcome_is_not_known_ends_everything() {
+    // Spec: WIT-44
+    for (fault, on_disk) in [(Fault::UnknownUnwritten, 5), (Fault::UnknownWritten, 6)] {
+        let bench = Bench::new();
+        bench.add(0, 5).await.unwrap();
+        let before = bench.served();
+        let failed = bench.witness.failed();
+        bench.store.fail_at(1, fault);
+        let error = bench.add(5, 6).await.unwrap_err();
+        assert!(matches!(error, AddError::Stopped), "{error}");
+        assert_eq!(bench.served(), before, "what is served was durable before");
+        assert!(matches!(failed.await, Failure::Fatal(_)));
+        let error = bench.add(5, 7).await.unwrap_err();
+        assert!(
+            matches!(error, AddError::Stopped),
+            "and nothing is answered any more: {error}"
+        );
+        assert_eq!(bench.stored_size(), on_disk);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_race_is_decided_again_and_answered_with_the_new_size() {
+    // Spec: WIT-43
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    // A second witness on the same state stands for the request that is faster: this one does not
+    // see its swap until its own is refused.
+    let store = Arc::clone(&bench.store);
+    let other = start(
+        bench.dir.path(),
+        store,
+        &bench.clock,
+        &bench.metrics,
+        keys(),
+    )
+    .unwrap();
+    other
+        .add_checkpoint(Bytes::from(bench.log.request(5, 9)))
+        .await
+        .unwrap();
+    let error = bench.add(5, 6).await.unwrap_err();
+    // Its heads never learn of the other's swap, so that it gives up instead of guessing.
+    assert!(matches!(error, AddError::Contended(_)), "{error}");
+    assert_eq!(bench.stored_size(), 9);
+}
+
+#[tokio::test]
+async fn unknown_logs_cost_no_write_and_disabled_logs_keep_their_state() {
+    let bench = Bench::new();
+    let mut stranger = TestLog::new("example.com/stranger");
+    stranger.grow(2);
+    let body = Bytes::from(stranger.request(0, 2));
+    let error = bench.witness.add_checkpoint(body).await.unwrap_err();
+    assert!(
+        matches!(error, AddError::Refused(Refusal::UnknownOrigin { .. })),
+        "{error}"
+    );
+    bench.add(0, 5).await.unwrap();
+
+    let list = bench.dir.path().join("logs.toml");
+    Registry::set_state(&list, &bench.log.origin, LogState::Disabled).unwrap();
+    assert!(bench.witness.logs().reload_if_changed().unwrap());
+    assert!(!bench.witness.logs().reload_if_changed().unwrap());
+    let error = bench.add(5, 6).await.unwrap_err();
+    assert!(
+        matches!(error, AddError::Refused(Refusal::UnknownOrigin { .. })),
+        "{error}"
+    );
+    Registry::set_state(&list, &bench.log.origin, LogState::Active).unwrap();
+    assert!(bench.witness.logs().reload_if_changed().unwrap());
+    bench.add(5, 6).await.unwrap();
+
+    // The list vanishes, comes back without the log, comes back whole: one error for each change.
+    let whole = std::fs::read(&list).unwrap();
+    std::fs::remove_file(&list).unwrap();
+    let look = || bench.witness.logs().reload_if_changed();
+    assert!(matches!(look(), Err(LogListError::Look { .. })));
+    assert!(matches!(look(), Ok(false)));
+    std::fs::write(&list, "").unwrap();
+    assert!(matches!(look(), Err(LogListError::Forgotten { .. })));
+    assert!(matches!(look(), Ok(false)));
+    bench.add(6, 7).await.unwrap();
+    std::fs::write(&list, whole).unwrap();
+    assert!(matches!(look(), Ok(true)));
+}
+
+#[tokio::test]
+async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
+    use jurat_proto::checkpoint::SignedCheckpoint;
+    use jurat_proto::proof::{ConsistencyProof, Subtree};
+    use jurat_proto::sign_subtree::SignSubtree;
+    let bench = Bench::new();
+    let name = KeyName::parse("witness.example.com/w1").unwrap();
+    let key = SigningKey::generate(name, Algorithm::MlDsa44).unwrap();
+    let line = key.to_note_signer().unwrap();
+    let over = |store: MemoryStore| {
+        let key = SigningKey::parse_note_signer(&line).unwrap();
+        let store = Arc::new(Faulty::new(store));
+        start(
+            bench.dir.path(),
+            store,
+            &bench.clock,
+            &bench.metrics,
+            vec![Box::new(key)],
+        )
+        .unwrap()
+    };
+    let subtree = Subtree::new(0, 8).unwrap();
+    let proof = ConsistencyProof::new(Vec::new()).unwrap();
+    let hash = bench.log.head(8).root_hash;
+
+    let witness = over(MemoryStore::new());
+    witness
+        .add_checkpoint(Bytes::from(bench.log.request(0, 8)))
+        .await
+        .unwrap();
+    let reference = witness.checkpoint(&bench.log.origin.hash()).unwrap();
+    let reference = SignedCheckpoint::parse(&reference).unwrap();
+    let body = SignSubtree::new(subtree, hash, proof, reference)
+        .unwrap()
+        .to_bytes();
+    witness
+        .sign_subtree(Bytes::from(body.clone()))
+        .await
+        .unwrap();
+
+    // The same key over an older copy of the state.
+    let rolled_back = over(MemoryStore::new());
+    let error = rolled_back
+        .sign_subtree(Bytes::from(body))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("cosigned size 8 but remembers size 0"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn requests_that_arrive_together_become_durable_together() {
+    let bench = Arc::new(Bench::new());
+    let list = bench.dir.path().join("logs.toml");
+    let logs: Vec<TestLog> = (0..24)
+        .map(|number| {
+            let mut log = TestLog::new(&format!("example.com/{number}"));
+            log.grow(2);
+            Registry::add(&list, &log.origin, &[log.vkey().clone()]).unwrap();
+            log
+        })
+        .collect();
+    bench.witness.logs().reload().unwrap();
+    bench.store.fail_at(u64::MAX, Fault::Before);
+    let requests: Vec<_> = logs
+        .iter()
+        .map(|log| {
+            let (witness, body) = (Arc::clone(&bench.witness), Bytes::from(log.request(0, 2)));
+            tokio::spawn(async move { witness.add_checkpoint(body).await })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap().unwrap();
+    }
+    assert!(bench.store.writes() <= 24);
+    assert_eq!(bench.witness.heads().len(), 24);
+    assert_eq!(
+        bench
+            .metrics
+            .outcome_count(Call::AddCheckpoint, Outcome::Grown),
+        24
+    );
+}
+
+#[test]
+fn a_witness_without_keys_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    Registry::create(dir.path().join("logs.toml")).unwrap();
+    let store = Arc::new(Faulty::new(MemoryStore::new()));
+    let clock = ManualClock::new(START);
+    let error = start(
+        dir.path(),
+        store,
+        &clock,
+        &Metrics::unregistered(),
+        Vec::new(),
+    )
+    .unwrap_err();
+    assert!(matches!(error, StartError::NoKeys));
+}
+
+#[test]
+fn an_origin_that_no_key_of_ours_can_sign_is_refused_when_the_list_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("logs.toml");
+    Registry::create(&list).unwrap();
+    let log = TestLog::new("example.com/log");
+    let origin = "o".repeat(256).parse().unwrap();
+    Registry::add(&list, &origin, &[VerifierKey::clone(log.vkey())]).unwrap();
+    assert!(matches!(
+        LogList::load(&list, true),
+        Err(LogListError::OriginTooLong { .. })
+    ));
+    LogList::load(&list, false).unwrap();
+}
