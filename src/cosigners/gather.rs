@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
-use super::{Parts, Report, Standing, later};
+use super::{Report, Standing, later};
 use crate::log::tree_heads::SignedHead;
 use crate::log::{Published, Sequencer};
 
@@ -44,17 +44,19 @@ struct Gathered {
 
 impl Gatherer {
     pub(crate) fn new(
-        parts: &Parts,
+        policy: Policy,
+        sequencer: Sequencer,
+        newest: Option<Published>,
         published: watch::Sender<Option<Published>>,
         standing: watch::Sender<Standing>,
         metrics: Metrics,
     ) -> Self {
         Self {
-            policy: parts.policy.clone(),
-            sequencer: parts.sequencer.clone(),
+            policy,
+            sequencer,
             compared: BTreeSet::new(),
             heads: VecDeque::new(),
-            newest: parts.published.clone(),
+            newest,
             published,
             standing,
             metrics,
@@ -107,6 +109,7 @@ impl Gatherer {
         }
     }
 
+    // Spec: SVC-06
     fn compare(&mut self, witnesses: &[usize]) {
         self.compared.extend(witnesses);
         let enough = self
@@ -147,6 +150,7 @@ impl Gatherer {
         }
     }
 
+    // Spec: SVC-07, SVC-08
     /// Publishes the newest head that has its quorum and something new to show. `false` when the
     /// store is closed.
     async fn publish(&mut self) -> bool {
@@ -247,5 +251,178 @@ impl Metrics {
             metrics.size.clone(),
         );
         metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cosigners::testing::{policy_with, signed, witness_keys};
+    use crate::log::Append;
+    use jurat_keys::SigningKey;
+    use jurat_proto::cosignature::cosign;
+    use jurat_store::{LogStore, MemoryStore, NewEntry};
+    use prometheus_client::registry::Registry;
+
+    struct Setting {
+        keys: Vec<SigningKey>,
+        store: Arc<MemoryStore>,
+        sequencer: Sequencer,
+        gatherer: Gatherer,
+        published: watch::Receiver<Option<Published>>,
+        standing: watch::Receiver<Standing>,
+    }
+
+    /// Three witnesses, of which `threshold` must cosign.
+    fn setting(threshold: &str) -> Setting {
+        let keys = witness_keys(3);
+        let policy = policy_with(&keys, &["http://a", "http://b", "http://c"], threshold);
+        let store = Arc::new(MemoryStore::new());
+        let shared: Arc<dyn LogStore> = store.clone();
+        let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+        let (published_to, published) = watch::channel(None);
+        let (standing_to, standing) = watch::channel(Standing::Comparing);
+        let metrics = Metrics::new(&mut Registry::default());
+        let gatherer = Gatherer::new(
+            policy,
+            sequencer.clone(),
+            None,
+            published_to,
+            standing_to,
+            metrics,
+        );
+        Setting {
+            keys,
+            store,
+            sequencer,
+            gatherer,
+            published,
+            standing,
+        }
+    }
+
+    impl Setting {
+        /// Appends an entry and gives the head over it, as signed at that time.
+        async fn head(&self, text: &str, time: u64) -> Arc<SignedHead> {
+            let entry = NewEntry::new(text.as_bytes().to_vec()).unwrap();
+            self.sequencer
+                .append(Append { entry, head: None })
+                .await
+                .unwrap();
+            self.again(time)
+        }
+
+        fn again(&self, time: u64) -> Arc<SignedHead> {
+            let signed = signed(*self.sequencer.committed().borrow());
+            Arc::new(SignedHead {
+                signed,
+                time: UnixSeconds::new(time).unwrap(),
+            })
+        }
+
+        async fn cosigned(&mut self, witness: usize, head: &Arc<SignedHead>) {
+            let checkpoint = head.signed.checkpoint();
+            let line = cosign(checkpoint, head.time, &self.keys[witness]).unwrap();
+            let lines = vec![(witness, line, head.time)];
+            self.gatherer.take(Report::Cosigned {
+                head: Arc::clone(head),
+                lines,
+            });
+            assert!(self.gatherer.publish().await);
+        }
+
+        /// Size, time and number of signature lines of what readers see.
+        fn seen(&self) -> Option<(u64, u64, usize)> {
+            let published = self.published.borrow().clone()?;
+            let lines = published.signed().signatures().len();
+            Some((published.size().get(), published.time().get(), lines))
+        }
+    }
+
+    // Spec: SVC-07, SVC-08
+    #[tokio::test]
+    async fn a_head_is_published_with_its_quorum_and_again_with_each_later_line() {
+        let mut setting = setting("2");
+        let head = setting.head("a", 100).await;
+        setting.cosigned(1, &head).await;
+        assert_eq!(setting.seen(), None);
+        setting.cosigned(1, &head).await;
+        assert_eq!(setting.seen(), None, "one witness twice is one witness");
+        setting.cosigned(0, &head).await;
+        assert_eq!(setting.seen(), Some((1, 100, 3)));
+        setting.cosigned(2, &head).await;
+        assert_eq!(setting.seen(), Some((1, 100, 4)));
+        let stored = setting.store.published().unwrap().unwrap();
+        assert_eq!(
+            stored.note,
+            setting.published.borrow().clone().unwrap().bytes()
+        );
+    }
+
+    // Spec: SVC-07
+    #[tokio::test]
+    async fn a_late_quorum_of_an_older_head_changes_nothing() {
+        let mut setting = setting("2");
+        let old = setting.head("a", 100).await;
+        setting.cosigned(0, &old).await;
+        let new = setting.head("b", 101).await;
+        setting.cosigned(0, &new).await;
+        setting.cosigned(1, &new).await;
+        assert_eq!(setting.seen(), Some((2, 101, 3)));
+        setting.cosigned(1, &old).await;
+        setting.cosigned(2, &old).await;
+        assert_eq!(setting.seen(), Some((2, 101, 3)));
+    }
+
+    #[tokio::test]
+    async fn a_newer_head_of_the_same_size_replaces_the_older_one() {
+        let mut setting = setting("1");
+        let head = setting.head("a", 100).await;
+        setting.cosigned(0, &head).await;
+        setting.cosigned(1, &head).await;
+        let refreshed = setting.again(130);
+        setting.cosigned(2, &refreshed).await;
+        assert_eq!(setting.seen(), Some((1, 130, 2)));
+        setting.cosigned(2, &head).await;
+        assert_eq!(
+            setting.seen(),
+            Some((1, 130, 2)),
+            "time of one size never goes back"
+        );
+    }
+
+    // Spec: SVC-06
+    #[tokio::test]
+    async fn signing_waits_until_a_quorum_has_been_compared_with() {
+        let mut setting = setting("2");
+        setting
+            .gatherer
+            .take(Report::Compared { witnesses: vec![2] });
+        assert_eq!(*setting.standing.borrow(), Standing::Comparing);
+        setting
+            .gatherer
+            .take(Report::Compared { witnesses: vec![0] });
+        assert_eq!(*setting.standing.borrow(), Standing::Good);
+        setting.gatherer.take(Report::Ahead {
+            why: "ahead".to_owned(),
+        });
+        setting
+            .gatherer
+            .take(Report::Compared { witnesses: vec![1] });
+        assert_eq!(
+            *setting.standing.borrow(),
+            Standing::Refused("ahead".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn heads_that_never_get_their_quorum_are_not_kept_for_ever() {
+        let mut setting = setting("2");
+        for number in 0..20 {
+            let head = setting.head(&number.to_string(), 100 + number).await;
+            setting.cosigned(0, &head).await;
+        }
+        assert_eq!(setting.gatherer.heads.len(), HEADS_KEPT);
+        assert_eq!(setting.seen(), None);
     }
 }

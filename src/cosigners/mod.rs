@@ -10,6 +10,8 @@
 
 pub mod gather;
 pub mod standing;
+#[cfg(test)]
+mod testing;
 pub mod witness;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -185,7 +187,14 @@ impl Cosigners {
             };
             tokio::spawn(task.run(shutdown.clone()));
         }
-        let gatherer = gather::Gatherer::new(&parts, published_to, standing_to, metrics);
+        let gatherer = gather::Gatherer::new(
+            parts.policy.clone(),
+            parts.sequencer.clone(),
+            parts.published.clone(),
+            published_to,
+            standing_to,
+            metrics,
+        );
         tokio::spawn(gatherer.run(offered.clone(), report, reports, shutdown.clone()));
         Self {
             published,

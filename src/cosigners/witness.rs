@@ -411,3 +411,124 @@ fn cosignatures(
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cosigners::testing::{checkpoint, policy_with, witness_keys};
+    use jurat_keys::SigningKey;
+    use jurat_proto::cosignature::cosign;
+    use jurat_proto::key::{Signer, UnixSeconds};
+
+    fn members(keys: &[SigningKey]) -> Vec<(usize, VerifierKey)> {
+        keys.iter()
+            .map(|key| key.verifier_key().clone())
+            .enumerate()
+            .collect()
+    }
+
+    fn line(key: &SigningKey, size: u64) -> String {
+        let time = UnixSeconds::new(1_700_000_000).unwrap();
+        let signed = checkpoint(size);
+        format!("{}\n", cosign(signed.checkpoint(), time, key).unwrap())
+    }
+
+    fn asked(
+        status: u16,
+        content_type: &str,
+        body: &str,
+        keys: &[SigningKey],
+    ) -> Result<Answer, String> {
+        interpret(
+            status,
+            content_type,
+            body.as_bytes(),
+            &checkpoint(3),
+            &members(keys),
+        )
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn cosignatures_of_all_its_keys_are_taken_and_lines_of_strangers_dropped() {
+        let keys = witness_keys(3);
+        let body = format!(
+            "{}{}{}",
+            line(&keys[2], 3),
+            line(&keys[0], 3),
+            line(&keys[1], 3)
+        );
+        let Ok(Answer::Cosigned(lines)) = asked(200, "text/plain", &body, &keys[..2]) else {
+            panic!("not taken");
+        };
+        let places: Vec<usize> = lines.iter().map(|(place, ..)| *place).collect();
+        assert_eq!(places, [0, 1]);
+    }
+
+    #[test]
+    fn a_cosignature_on_another_tree_is_refused_whole() {
+        let keys = witness_keys(2);
+        let body = format!("{}{}", line(&keys[0], 3), line(&keys[1], 4));
+        assert!(asked(200, "text/plain", &body, &keys).is_err());
+    }
+
+    #[test]
+    fn strangers_alone_garbage_and_nothing_are_no_cosignatures() {
+        let keys = witness_keys(2);
+        for body in [line(&keys[1], 3).as_str(), "garbage\n", "", "\u{2014} a b"] {
+            assert!(
+                asked(200, "text/plain", body, &keys[..1]).is_err(),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_conflict_counts_only_with_its_type_and_a_canonical_size() {
+        let conflict = |content_type, body| match asked(409, content_type, body, &[]) {
+            Ok(Answer::Conflict(size)) => Some(size.get()),
+            _ => None,
+        };
+        assert_eq!(conflict("text/x.tlog.size", "20\n"), Some(20));
+        assert_eq!(conflict("text/plain", "20\n"), None);
+        for body in [
+            "20",
+            "020\n",
+            "+20\n",
+            "-1\n",
+            "9223372036854775808\n",
+            "20\n\n",
+        ] {
+            assert_eq!(conflict("text/x.tlog.size", body), None, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn other_statuses_carry_a_short_clean_text() {
+        let long = "x\u{7}".repeat(1_000);
+        let Err(text) = asked(500, "", &long, &[]) else {
+            panic!("taken")
+        };
+        assert!(
+            text.len() < 300 && text.starts_with("answered 500: xxx"),
+            "{text}"
+        );
+        assert!(asked(404, "", "", &[]).is_err_and(|text| text.contains("operator")));
+    }
+
+    #[test]
+    fn keys_at_one_url_are_one_witness_process() {
+        let keys = witness_keys(4);
+        let urls = ["http://a/", "http://a", "http://b", ""];
+        let policy = policy_with(&keys, &urls, "any");
+        let groups: Vec<_> = by_url(&policy)
+            .iter()
+            .map(|group| (group.url.clone(), group.indices()))
+            .collect();
+        let expected = [
+            ("http://a".to_owned(), vec![0, 1]),
+            ("http://b".to_owned(), vec![2]),
+        ];
+        assert_eq!(groups, expected);
+    }
+}

@@ -131,6 +131,7 @@ impl Sequencer {
     ///
     /// # Errors
     /// [`AppendError`]; nothing was kept, except after [`AppendError::Stopped`].
+    // Spec: SVC-01, SVC-15
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         match self.batcher.submit(Request::Append(append)).await {
             Ok(Answer::Append(result)) => result,
@@ -210,6 +211,7 @@ struct Committer {
 }
 
 impl Committer {
+    // Spec: SVC-11
     /// A fault ends the thread, and the process with it: nothing is guessed, and what is on disk
     /// is known again after a restart.
     fn commit(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, Fatal> {
@@ -318,6 +320,7 @@ struct Plan {
 }
 
 /// Decides a batch: who conflicts, what is a duplicate, which index each new entry gets. Pure.
+// Spec: SVC-02, SVC-03
 ///
 /// # Errors
 /// When indices run out (2^63 entries).
@@ -351,6 +354,7 @@ fn plan(
             let next = u64::try_from(entries.len())
                 .ok()
                 .and_then(|offset| size.get().checked_add(offset))
+                .filter(|next| *next < TreeSize::MAX.get())
                 .and_then(LeafIndex::new)
                 .ok_or("the log is full: 2^63 - 1 entries")?;
             fresh.insert(leaf_hash, next);
@@ -427,5 +431,169 @@ impl Metrics {
         ));
         let submissions = u32::try_from(answers.len()).unwrap_or(u32::MAX);
         self.batch_entries.observe(f64::from(submissions));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jurat_proto::hash::sha256;
+    use jurat_store::{Fault, Faulty, MemoryStore, OriginHead};
+
+    fn entry(text: &str) -> NewEntry {
+        NewEntry::new(text.as_bytes().to_vec()).unwrap()
+    }
+
+    fn tree_head(size: u64) -> TreeHead {
+        let root_hash = sha256(&size.to_be_bytes());
+        TreeHead {
+            size: TreeSize::new(size).unwrap(),
+            root_hash,
+        }
+    }
+
+    fn swap(origin: &str, expected: Option<u64>, new: u64, time: u64) -> HeadSwap {
+        HeadSwap {
+            origin: Origin::parse(origin).unwrap(),
+            expected: expected.map(tree_head),
+            new: OriginHead {
+                head: tree_head(new),
+                time: UnixSeconds::new(time).unwrap(),
+                note: Vec::new(),
+                log_index: None,
+            },
+        }
+    }
+
+    fn append(text: &str, head: Option<HeadSwap>) -> Append {
+        Append {
+            entry: entry(text),
+            head,
+        }
+    }
+
+    fn planned(appends: Vec<Append>, known: &[Option<u64>], heads: Heads) -> Plan {
+        let known: Vec<_> = known
+            .iter()
+            .map(|index| index.and_then(LeafIndex::new))
+            .collect();
+        plan(TreeSize::new(10).unwrap(), appends, &known, heads).unwrap()
+    }
+
+    fn indices(plan: &Plan) -> Vec<Option<(u64, bool)>> {
+        let answer = |answer: &Result<Appended, AppendError>| {
+            answer
+                .as_ref()
+                .ok()
+                .map(|done| (done.index.get(), done.duplicate))
+        };
+        plan.answers.iter().map(answer).collect()
+    }
+
+    // Spec: SVC-02
+    #[test]
+    fn equal_entries_share_an_index_with_the_store_and_within_a_batch() {
+        let batch = ["a", "b", "a", "c"].map(|text| append(text, None)).to_vec();
+        let plan = planned(batch, &[None, Some(3), None, None], Heads::new());
+        let answers = [(10, false), (3, true), (10, true), (11, false)].map(Some);
+        assert_eq!(indices(&plan), answers);
+        assert_eq!(plan.entries, [entry("a"), entry("c")]);
+    }
+
+    // Spec: SVC-03
+    #[test]
+    fn of_two_submissions_on_one_head_the_second_conflicts() {
+        let batch = vec![
+            append("a", Some(swap("o", None, 5, 100))),
+            append("b", Some(swap("o", None, 7, 100))),
+            append("c", Some(swap("o", Some(5), 7, 100))),
+        ];
+        let plan = planned(batch, &[None; 3], Heads::new());
+        assert_eq!(indices(&plan), [Some((10, false)), None, Some((11, false))]);
+        let current = Some(tree_head(5));
+        assert_eq!(plan.answers[1], Err(AppendError::Conflict { current }));
+        assert_eq!(plan.entries, [entry("a"), entry("c")]);
+        let places: Vec<_> = plan.swaps.iter().map(|swap| swap.new.log_index).collect();
+        assert_eq!(places, [LeafIndex::new(10), LeafIndex::new(11)]);
+    }
+
+    // Spec: SVC-03
+    #[test]
+    fn a_refresh_with_an_earlier_time_than_the_stored_one_is_decided_anew() {
+        let origin = Origin::parse("o").unwrap();
+        let stored = (tree_head(5), UnixSeconds::new(101).unwrap());
+        let heads = Heads::from([(origin, Some(stored))]);
+        let batch = vec![append("a", Some(swap("o", Some(5), 5, 100)))];
+        let plan = planned(batch, &[Some(2)], heads);
+        assert_eq!(indices(&plan), [None]);
+        assert!(plan.swaps.is_empty());
+    }
+
+    #[test]
+    fn a_full_log_is_an_error_and_not_a_wrapped_index() {
+        let full = TreeSize::MAX;
+        assert!(plan(full, vec![append("a", None)], &[None], Heads::new()).is_err());
+    }
+
+    fn started(store: impl LogStore + 'static) -> Sequencer {
+        Sequencer::start(Arc::new(store), &mut Registry::default()).unwrap()
+    }
+
+    // Spec: SVC-01
+    #[tokio::test]
+    async fn an_answer_means_that_the_store_has_the_entry() {
+        let store = Arc::new(MemoryStore::new());
+        let shared: Arc<dyn LogStore> = store.clone();
+        let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+        let first = sequencer.append(append("a", None)).await.unwrap();
+        let again = sequencer.append(append("a", None)).await.unwrap();
+        assert_eq!((first.index, again.index), (again.index, first.index));
+        assert!(!first.duplicate && again.duplicate);
+        assert_eq!(store.entry(first.index).unwrap().unwrap(), b"a");
+        assert_eq!(*sequencer.committed().borrow(), store.head().unwrap());
+    }
+
+    // Spec: SVC-11
+    #[tokio::test]
+    async fn a_commit_of_unknown_outcome_answers_nobody_and_stops_the_log() {
+        for fault in [
+            Fault::Before,
+            Fault::UnknownUnwritten,
+            Fault::UnknownWritten,
+        ] {
+            let store = Faulty::new(MemoryStore::new());
+            store.fail_at(2, fault);
+            let sequencer = started(store);
+            sequencer.append(append("a", None)).await.unwrap();
+            let failed = sequencer.append(append("b", None)).await;
+            assert_eq!(failed, Err(AppendError::Stopped));
+            sequencer.failed().await;
+            assert_eq!(
+                sequencer.append(append("c", None)).await,
+                Err(AppendError::Stopped)
+            );
+        }
+    }
+
+    // Spec: SVC-04
+    #[tokio::test]
+    async fn an_intent_to_sign_that_goes_back_is_refused_and_stops_nothing() {
+        let sequencer = started(MemoryStore::new());
+        sequencer.append(append("a", None)).await.unwrap();
+        let head = *sequencer.committed().borrow();
+        let at = |seconds| UnixSeconds::new(seconds).unwrap();
+        sequencer.record_signing(head, at(100)).await.unwrap();
+        let back = sequencer.record_signing(head, at(99)).await;
+        assert!(matches!(back, Err(ControlError::Refused(_))), "{back:?}");
+        let other = TreeHead {
+            root_hash: sha256(b"fork"),
+            ..head
+        };
+        let forked = sequencer.record_signing(other, at(101)).await;
+        assert!(
+            matches!(forked, Err(ControlError::Refused(_))),
+            "{forked:?}"
+        );
+        sequencer.append(append("b", None)).await.unwrap();
     }
 }

@@ -183,7 +183,8 @@ impl TreeHeads {
         }
     }
 
-    /// Spec: CKP-21 "A log MUST not sign any checkpoint which is inconsistent with any checkpoint
+    // Spec: CKP-21, SVC-04
+    /// "A log MUST not sign any checkpoint which is inconsistent with any checkpoint
     /// it previously signed": the head is committed, the store is append-only, and the intent is
     /// durable before the first signature exists.
     async fn sign(&mut self, head: TreeHead) -> Result<SignedHead, SigningError> {
@@ -246,6 +247,7 @@ impl TreeHeads {
     }
 }
 
+// Spec: SVC-12
 /// When the next head is due, from when the last was made, since when entries wait, and whether
 /// anybody waits for them; `None` is at once. Pure.
 fn due(
@@ -262,6 +264,7 @@ fn due(
     })
 }
 
+// Spec: SVC-05
 /// The time to sign with: the clock's, unless that is before the last one. Pure.
 fn signing_time(
     now: u64,
@@ -308,5 +311,64 @@ impl Metrics {
             metrics.signed_size.clone(),
         );
         metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jurat_proto::tree::TreeSize;
+
+    const PACE: Pace = Pace {
+        interval: Duration::from_secs(1),
+        demand_delay: Duration::from_millis(100),
+        refresh: Duration::from_secs(30),
+        quorum_wait: Duration::from_secs(2),
+    };
+
+    // Spec: SVC-12
+    #[tokio::test]
+    async fn heads_are_due_at_once_then_by_interval_demand_or_refresh() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let entry = now + ms(300);
+        assert_eq!(due(PACE, None, Some(now), false), None);
+        assert_eq!(
+            due(PACE, Some(now), Some(entry), false),
+            Some(now + ms(1_000))
+        );
+        assert_eq!(
+            due(PACE, Some(now), Some(entry), true),
+            Some(entry + ms(100))
+        );
+        // A demand for entries that came before the last head waits from that head on.
+        assert_eq!(
+            due(PACE, Some(entry), Some(now), true),
+            Some(entry + ms(100))
+        );
+        assert_eq!(due(PACE, Some(now), None, false), Some(now + ms(30_000)));
+        assert_eq!(due(PACE, Some(now), None, true), Some(now + ms(30_000)));
+    }
+
+    // Spec: SVC-05
+    #[test]
+    fn a_clock_that_stepped_back_signs_nothing_until_it_has_caught_up() {
+        let at = |seconds| UnixSeconds::new(seconds).unwrap();
+        let head = TreeHead {
+            size: TreeSize::ZERO,
+            ..TreeHead::empty()
+        };
+        let last = Some((head, at(1_000)));
+        assert_eq!(
+            signing_time(900, last),
+            Err(SigningError::ClockBehind {
+                now: 900,
+                behind: 100
+            })
+        );
+        assert_eq!(signing_time(1_000, last), Ok(at(1_000)));
+        assert_eq!(signing_time(1_001, last), Ok(at(1_001)));
+        assert_eq!(signing_time(0, None), Ok(at(0)));
+        assert!(signing_time(u64::MAX, None).is_err());
     }
 }
