@@ -80,7 +80,7 @@ pub fn a_new_store_is_the_empty_tree(fixture: &impl Fixture) {
     );
 }
 
-/// Spec: STO-02, STO-03. Batches of odd sizes, so that every row and tile is cut somewhere.
+/// Spec: STO-02, STO-03, STO-17. Batches of odd sizes, so that every row and tile is cut somewhere.
 pub fn entries_hashes_tiles_and_bundles_are_those_of_the_naive_tree(fixture: &impl Fixture) {
     let mut store = fixture.create();
     let mut leaves = Vec::new();
@@ -430,7 +430,7 @@ pub fn origins_are_listed_in_pages(fixture: &impl Fixture) {
     assert_eq!(store.origins(None, 0).unwrap(), Vec::new());
 }
 
-/// A refresh adds no item; an entry carries one checkpoint of one origin.
+/// Spec: STO-18. A refresh adds no item; an entry carries one checkpoint of one origin.
 pub fn history_lists_each_anchored_checkpoint_once(fixture: &impl Fixture) {
     let store = fixture.create();
     append(&store, 0..10);

@@ -135,6 +135,7 @@ fn swap_one(
     Ok(Ok(()))
 }
 
+// Spec: STO-18
 pub(super) fn history(
     read: &ReadTransaction,
     origin: &Origin,

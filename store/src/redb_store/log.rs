@@ -129,6 +129,7 @@ impl LogStore for RedbStore {
             .map(Some)
     }
 
+    // Spec: STO-17
     fn tile(&self, tile: TileCoord) -> Result<Option<Vec<u8>>, StoreError> {
         if !tile.is_covered_by(self.shared()?.head.size) {
             return Ok(None);
@@ -138,6 +139,7 @@ impl LogStore for RedbStore {
         hashes.bytes(tile.level(), first, tile.width()).map(Some)
     }
 
+    // Spec: STO-17
     fn bundle(&self, bundle: BundleCoord) -> Result<Option<Vec<u8>>, StoreError> {
         const DOING: &str = "reading an entry bundle";
         let size = self.shared()?.head.size;

@@ -188,7 +188,7 @@ impl RedbStore {
         }
     }
 
-    /// Spec: STO-05
+    /// From here on the store answers nothing.
     fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         tracing::error!(store.path = %self.path.display(), "the outcome of a write is not known");

@@ -54,6 +54,8 @@ impl Fixture for OnDisk {
     }
 }
 
+// Spec: STO-01, STO-02, STO-03, STO-04, STO-06, STO-07, STO-08, STO-09, STO-10, STO-11, STO-14,
+// STO-17, STO-18: each claim of the suite names its own.
 #[test]
 fn redb_conforms_while_sweeps_run() {
     conformance::all(&OnDisk::new(SMALL));
@@ -64,7 +66,7 @@ fn redb_conforms_with_all_dedup_keys_in_the_pool() {
     conformance::all(&OnDisk::new(RedbOptions::default()));
 }
 
-/// Spec: STO-12.
+// Spec: STO-12
 #[test]
 fn a_store_is_created_once_and_opened_only_when_it_exists() {
     let directory = TempDir::new().unwrap();
@@ -97,8 +99,8 @@ fn a_store_is_created_once_and_opened_only_when_it_exists() {
     assert_eq!(left, ["dangling", "log.redb"], "no draft is left behind");
 }
 
-/// Spec: STO-13. The lock is the kernel's, so a second opening in this process is refused like one
-/// in another; `tests/process.rs` has the other process.
+// Spec: STO-13. The lock is the kernel's, so a second opening in this process is refused like one
+// in another; `tests/process.rs` has the other process.
 #[test]
 fn a_store_in_use_is_refused() {
     let directory = TempDir::new().unwrap();
@@ -114,7 +116,7 @@ fn a_store_in_use_is_refused() {
     RedbStore::open(&path, SMALL).unwrap();
 }
 
-/// Spec: STO-13.
+// Spec: STO-13
 #[test]
 fn foreign_files_and_formats_are_refused() {
     let directory = TempDir::new().unwrap();
@@ -170,7 +172,7 @@ fn filled(path: &Path, entries: u64) -> RedbStore {
     store
 }
 
-/// Spec: STO-11.
+// Spec: STO-11
 #[test]
 fn a_file_whose_newest_hashes_do_not_give_its_head_is_not_opened() {
     let directory = TempDir::new().unwrap();
@@ -193,27 +195,13 @@ fn a_file_whose_newest_hashes_do_not_give_its_head_is_not_opened() {
     assert!(corrupt, "{error}");
 }
 
-/// Spec: STO-14. Each damage is found, and named exactly.
+// Spec: STO-14. Each damage is found, and named exactly.
 #[test]
 fn fsck_names_each_damage() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log.redb");
     drop(filled(&path, 600));
-    let leaf = |i: u64| jurat_proto::hash::leaf_hash(format!("entry {i}").as_bytes());
-    rewrite(&path, |write| {
-        let mut entries = write.open_table(schema::ENTRIES).unwrap();
-        entries.insert(7, b"forged".as_slice()).unwrap();
-        entries.remove(300).unwrap();
-        entries.insert(900, b"stray".as_slice()).unwrap();
-        let mut nodes = write.open_table(NODES).unwrap();
-        nodes
-            .insert(schema::node_row(1, 1), [1; 32].as_slice())
-            .unwrap();
-        let mut dedup = write.open_table(schema::DEDUP).unwrap();
-        dedup.remove(dedup_key(prefix(&leaf(5)), 5)).unwrap();
-        dedup.insert(dedup_key(prefix(&leaf(6)), 4), ()).unwrap();
-        dedup.insert(dedup_key(1, 5_000), ()).unwrap();
-    });
+    damage(&path);
     let store = RedbStore::open(&path, SMALL).unwrap();
     let found = fsck(&store, &mut |_| {}).unwrap().findings;
     let (derived, stored) = (jurat_proto::hash::leaf_hash(b"forged"), leaf(7));
@@ -276,4 +264,26 @@ fn fsck_names_each_damage() {
         kinds.iter().all(|kind| found.iter().any(kind)),
         "{found:#?}"
     );
+}
+
+/// The leaf hash of entry `i` of a store that [`filled`] made.
+fn leaf(i: u64) -> Hash {
+    jurat_proto::hash::leaf_hash(format!("entry {i}").as_bytes())
+}
+
+fn damage(path: &Path) {
+    rewrite(path, |write| {
+        let mut entries = write.open_table(schema::ENTRIES).unwrap();
+        entries.insert(7, b"forged".as_slice()).unwrap();
+        entries.remove(300).unwrap();
+        entries.insert(900, b"stray".as_slice()).unwrap();
+        let mut nodes = write.open_table(NODES).unwrap();
+        nodes
+            .insert(schema::node_row(1, 1), [1; 32].as_slice())
+            .unwrap();
+        let mut dedup = write.open_table(schema::DEDUP).unwrap();
+        dedup.remove(dedup_key(prefix(&leaf(5)), 5)).unwrap();
+        dedup.insert(dedup_key(prefix(&leaf(6)), 4), ()).unwrap();
+        dedup.insert(dedup_key(1, 5_000), ()).unwrap();
+    });
 }

@@ -11,7 +11,7 @@ use redb::StorageBackend;
 use super::super::create::{builder, initialize};
 use super::*;
 use crate::fsck::fsck;
-use crate::{Batch, CheckpointStore, LogStore, MemoryStore, NewEntry, Published, SignedHead};
+use crate::{Batch, LogStore, MemoryStore, NewEntry, Published, SignedHead};
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::LeafIndex;
 
@@ -253,7 +253,7 @@ fn crash_at(fails_at: u64, random: &mut Random) -> Option<bool> {
             Err(unknown) => {
                 failed = Some((n, unknown));
                 if unknown {
-                    assert!(matches!(store.head(), Err(crate::StoreError::Stopped)));
+                    assert!(matches!(store.head(), Err(StoreError::Stopped)));
                     assert!(step(&store, n + 1).is_err());
                 }
                 break;
