@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -184,7 +185,8 @@ func (a *auditor) auditConsistency(ctx context.Context, older, newer checkpoint)
 	return sameProof(path, served, fromTiles)
 }
 
-// auditInclusion proves one entry in the tree of head, in the same two ways.
+// auditInclusion proves one entry in the tree of head, in the same two ways; the service is asked
+// for it by index and by leaf hash.
 func (a *auditor) auditInclusion(
 	ctx context.Context, head checkpoint, tiles tlog.HashReader, index int64, entry []byte,
 ) error {
@@ -193,17 +195,25 @@ func (a *auditor) auditInclusion(
 	if err != nil {
 		return fmt.Errorf("inclusion of %d in %d from tiles: %w", index, head.N, err)
 	}
-	path := fmt.Sprintf("/proof/inclusion?index=%d&size=%d", index, head.N)
-	served, err := a.proof(ctx, path)
-	if err != nil {
-		return err
+	if err := tlog.CheckRecord(fromTiles, head.N, head.Hash, index, leaf); err != nil {
+		return fmt.Errorf("inclusion of %d in %d by tiles: %w", index, head.N, err)
 	}
-	for source, proof := range map[string][]tlog.Hash{"tiles": fromTiles, path: served} {
-		if err := tlog.CheckRecord(proof, head.N, head.Hash, index, leaf); err != nil {
-			return fmt.Errorf("inclusion of %d in %d by %s: %w", index, head.N, source, err)
+	for _, path := range []string{
+		fmt.Sprintf("/proof/inclusion?index=%d&size=%d", index, head.N),
+		fmt.Sprintf("/proof/inclusion?leaf=%s&size=%d", url.QueryEscape(leaf.String()), head.N),
+	} {
+		served, err := a.proof(ctx, path)
+		if err != nil {
+			return err
+		}
+		if err := tlog.CheckRecord(served, head.N, head.Hash, index, leaf); err != nil {
+			return fmt.Errorf("inclusion of %d in %d by %s: %w", index, head.N, path, err)
+		}
+		if err := sameProof(path, served, fromTiles); err != nil {
+			return err
 		}
 	}
-	return sameProof(path, served, fromTiles)
+	return nil
 }
 
 func (a *auditor) proof(ctx context.Context, path string) ([]tlog.Hash, error) {

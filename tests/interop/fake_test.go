@@ -361,6 +361,20 @@ func (f *fake) serveBundle(w http.ResponseWriter, index int64, width int) {
 	z.Close()
 }
 
+// index reads which entry is asked for, by index or by leaf hash; there is none at -1.
+func (f *fake) index(r *http.Request) int64 {
+	query := r.URL.Query()
+	if index, err := strconv.ParseInt(query.Get("index"), 10, 64); err == nil {
+		return index
+	}
+	for i, entry := range f.entries {
+		if tlog.RecordHash(entry).String() == query.Get("leaf") {
+			return int64(i)
+		}
+	}
+	return -1
+}
+
 func (f *fake) serveProof(w http.ResponseWriter, r *http.Request) {
 	number := func(name string) int64 {
 		n, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
@@ -374,7 +388,7 @@ func (f *fake) serveProof(w http.ResponseWriter, r *http.Request) {
 	if strings.HasSuffix(r.URL.Path, "consistency") {
 		proof, err = tlog.ProveTree(number("to"), number("from"), f.reader())
 	} else {
-		proof, err = tlog.ProveRecord(number("size"), number("index"), f.reader())
+		proof, err = tlog.ProveRecord(number("size"), f.index(r), f.reader())
 	}
 	if err != nil {
 		http.Error(w, err.Error(), 400)

@@ -26,11 +26,7 @@ fn examples_pass_check_config() {
 fn check(example: &Source) -> Option<Finding> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dir = folder.path().join("d");
-    let witness = example
-        .path
-        .rsplit('/')
-        .next()?
-        .starts_with("jurat-witness");
+    let witness = example.path.rsplit('/').next()?.starts_with("witness");
     let settings: toml::Table = match example.text.parse() {
         Ok(settings) => settings,
         Err(error) => return Some(example.finding(1, format!("{error}"), "write TOML")),
@@ -43,7 +39,7 @@ fn check(example: &Source) -> Option<Finding> {
     };
     let (config, init) = if witness {
         let init = jurat(&["witness", "init"], &dir, &["--name", named("name")]);
-        ("jurat-witness.toml", init)
+        ("witness.toml", init)
     } else {
         let init = jurat(
             &["init"],
