@@ -80,7 +80,11 @@ enum Command {
     /// Check a configuration and everything it names; print all problems, exit with 64 if any
     CheckConfig {
         /// The configuration file
-        file: PathBuf,
+        #[arg(value_name = "FILE", required_unless_present = "config")]
+        file: Option<PathBuf>,
+        /// The same, as `serve` takes it
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Which logs are cosigned. A running witness takes changes over within a second or two
     Logs {
@@ -154,7 +158,8 @@ fn execute(command: Command) -> Result<(), Failed> {
                 message: error.to_string(),
             })
         }
-        Command::CheckConfig { file } => {
+        Command::CheckConfig { file, config } => {
+            let file = file.or(config).unwrap_or_default();
             let config = Config::load(&file)?;
             let keys: Vec<_> = config
                 .keys

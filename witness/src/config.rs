@@ -158,7 +158,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         let loaded = Tls::load(&loaded.path(&tls.certificates), &loaded.path(&tls.key));
         problems.take("tls", loaded, "a PEM chain and its PEM key")
     });
-    let limits = raw.limits.clone().unwrap_or_else(limits_default);
+    let mut limits = raw.limits.clone().unwrap_or_default();
     limits.check("limits", &mut problems);
     problems.check(
         limits.body_bytes_max >= BODY_BYTES_MAX,
@@ -166,6 +166,8 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         limits.body_bytes_max,
         "at least 131072, which witnesses must read",
     );
+    // Spec: WIT-09. A larger body is refused by its Content-Length, before any of it is read.
+    limits.body_bytes_max = limits.body_bytes_max.min(BODY_BYTES_MAX);
     let keys = resolve_keys(loaded, name.as_ref(), &mut problems);
     let database = loaded.path(&raw.database);
     problems.check(
@@ -197,13 +199,6 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         log_filter: raw.log.filter.clone(),
     });
     problems.finish(config)
-}
-
-fn limits_default() -> Limits {
-    Limits {
-        body_bytes_max: BODY_BYTES_MAX,
-        ..Limits::default()
-    }
 }
 
 fn commit_bound(key: &str, value: usize, problems: &mut Problems) -> Option<NonZeroUsize> {

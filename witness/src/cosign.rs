@@ -252,7 +252,8 @@ impl Witness {
         let latest = self.heads.latest(&origin.hash());
         let expected = latest.as_ref().map(|latest| latest.head);
         // Spec: WIT-48
-        let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)?;
+        let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)
+            .inspect_err(|refusal| tell_of_fork(request, refusal))?;
         let time = self.time_after(latest.as_deref())?;
         // Spec: WIT-46
         let checkpoint = request.checkpoint.checkpoint();
@@ -375,6 +376,25 @@ impl fmt::Debug for Witness {
             .field("keys", &self.own_keys)
             .field("logs", &self.logs)
             .finish_non_exhaustive()
+    }
+}
+
+/// The log signed two trees of one size. Whoever reads this has to ask its operator why.
+fn tell_of_fork(request: &AddCheckpoint, refusal: &Refusal) {
+    if let Refusal::RootMismatch {
+        size,
+        latest,
+        submitted,
+    } = refusal
+    {
+        tracing::error!(
+            // Not `log.origin`: tracing's formatter keeps fields under `log.` to itself.
+            origin = %request.origin(),
+            tree.size = size.get(),
+            root_hash.cosigned = %latest,
+            root_hash.submitted = %submitted,
+            "a log signed two trees of one size"
+        );
     }
 }
 

@@ -100,6 +100,7 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
         Arc::new(registry),
         config.limits.body_timeout,
     );
+    // Spec: WIT-55
     let served = http::serve(
         listener,
         config.tls,

@@ -9,17 +9,17 @@
     reason = "tests"
 )]
 
-mod support;
+mod rig;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
-use jurat_proto::key::SignatureType;
+use jurat_proto::key::{SignatureType, VerifierKey};
 use jurat_proto::policy::Policy;
 
-use support::{Home, NAME, Process, TestLog, run};
+use rig::{Home, NAME, Process, TestLog, run};
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
@@ -33,7 +33,7 @@ fn stderr(output: &Output) -> String {
 fn init_makes_a_witness_once_and_prints_what_others_need() {
     // Spec: WIT-47
     let home = Home::new();
-    let types: Vec<_> = home.keys.iter().map(|key| key.signature_type()).collect();
+    let types: Vec<_> = home.keys.iter().map(VerifierKey::signature_type).collect();
     assert_eq!(
         types,
         [SignatureType::CosignatureV1, SignatureType::MlDsa44]
@@ -110,7 +110,11 @@ fn all_problems_of_a_configuration_are_told_at_once() {
          [commit]\nbatch_max = 0\n[limits]\nbody_bytes_max = 10\n",
     )
     .unwrap();
-    for command in [&["check-config"][..], &["serve", "--config"][..]] {
+    for command in [
+        &["check-config"][..],
+        &["check-config", "--config"],
+        &["serve", "--config"],
+    ] {
         let output = run(&[command, &[home.config().as_str()]].concat());
         assert_eq!(code(&output), 64);
         let text = stderr(&output);
@@ -135,6 +139,7 @@ fn all_problems_of_a_configuration_are_told_at_once() {
         64
     );
     assert_eq!(code(&run(&["serve"])), 64);
+    assert_eq!(code(&run(&["check-config"])), 64);
     assert_eq!(code(&run(&["dance"])), 64);
 }
 
@@ -241,7 +246,7 @@ fn a_witness_with_ed25519_alone_signs_checkpoints_and_no_subtrees() {
     home.add_log(&log);
     let process: Process = home.serve();
     let answer = process.add(&log.request(0, 2));
-    support::verified(&answer.body, &log.checkpoint(2), &home.keys[..1]);
+    rig::verified(&answer.body, &log.checkpoint(2), &home.keys[..1]);
     let served = process.get(&log.checkpoint_path());
     let body = [
         format!("subtree 0 2\n{}\n\n", log.head(2).root_hash.to_base64()).into_bytes(),

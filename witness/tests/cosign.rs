@@ -9,10 +9,11 @@
     reason = "tests"
 )]
 
-mod support;
+mod rig;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,15 +21,23 @@ use jurat_daemon::batch::Failure;
 use jurat_daemon::clock::{ManualClock, UnixTime};
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::add_checkpoint::Refusal;
-use jurat_proto::key::{KeyName, Signer, VerifierKey};
+use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
+use jurat_proto::cosignature;
+use jurat_proto::key::{KeyName, Signer, UnixSeconds, VerifierKey};
 use jurat_store::registry::{LogState, Registry};
-use jurat_store::{CheckpointStore, Fault, Faulty, MemoryStore};
+use jurat_store::{
+    CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
+    WriteError,
+};
 use jurat_witness::cosign::{AddError, ClockFault, Parts, StartError, Witness};
+use jurat_witness::heads::Heads;
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
 
-use support::{TestLog, verified};
+use proptest::prelude::*;
+use rig::{TestLog, verified};
 
+const WAITING_MAX: usize = 32;
 const START: UnixTime = UnixTime::from_seconds(1_790_000_000);
 
 struct Bench {
@@ -55,7 +64,7 @@ impl Bench {
         let store = Arc::new(Faulty::new(MemoryStore::new()));
         let clock = ManualClock::new(START);
         let metrics = Metrics::unregistered();
-        let witness = start(dir.path(), Arc::clone(&store), &clock, &metrics, keys());
+        let witness = start(dir.path(), store.clone(), &clock, &metrics, keys());
         Self {
             dir,
             log,
@@ -99,7 +108,7 @@ fn keys() -> Vec<Box<dyn Signer>> {
 
 fn start(
     dir: &std::path::Path,
-    store: Arc<Faulty<MemoryStore>>,
+    store: Arc<dyn CheckpointStore>,
     clock: &ManualClock,
     metrics: &Metrics,
     signers: Vec<Box<dyn Signer>>,
@@ -110,7 +119,7 @@ fn start(
         clock: Arc::new(clock.clone()),
         logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
         metrics: metrics.clone(),
-        commits_waiting_max: NonZeroUsize::new(64).unwrap(),
+        commits_waiting_max: NonZeroUsize::new(WAITING_MAX).unwrap(),
         commit_batch_max: NonZeroUsize::new(16).unwrap(),
     })?))
 }
@@ -290,7 +299,6 @@ async fn unknown_logs_cost_no_write_and_disabled_logs_keep_their_state() {
 
 #[tokio::test]
 async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
-    use jurat_proto::checkpoint::SignedCheckpoint;
     use jurat_proto::proof::{ConsistencyProof, Subtree};
     use jurat_proto::sign_subtree::SignSubtree;
     let bench = Bench::new();
@@ -374,6 +382,188 @@ async fn requests_that_arrive_together_become_durable_together() {
             .outcome_count(Call::AddCheckpoint, Outcome::Grown),
         24
     );
+}
+
+/// A disk that takes as long as the test wants.
+struct Slow {
+    inner: MemoryStore,
+    /// Closed while the other end is there.
+    gate: Mutex<Receiver<()>>,
+}
+
+impl CheckpointStore for Slow {
+    fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        self.inner.latest(origin)
+    }
+
+    fn compare_and_swap(
+        &self,
+        swaps: &[HeadSwap],
+    ) -> Result<Vec<Result<(), SwapRefusal>>, WriteError> {
+        let _opened = self.gate.lock().unwrap().recv();
+        self.inner.compare_and_swap(swaps)
+    }
+
+    fn origins(
+        &self,
+        after: Option<&Origin>,
+        limit: usize,
+    ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        self.inner.origins(after, limit)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_disk_works_nothing_is_answered_or_shown_and_too_many_are_refused() {
+    // Spec: WIT-44, WIT-54
+    let bench = Bench::new();
+    let (closed, gate) = sync_channel(0);
+    let store = Arc::new(Slow {
+        inner: MemoryStore::new(),
+        gate: Mutex::new(gate),
+    });
+    let witness = start(
+        bench.dir.path(),
+        store,
+        &bench.clock,
+        &bench.metrics,
+        keys(),
+    )
+    .unwrap();
+    let add = |new| {
+        let (witness, body) = (Arc::clone(&witness), Bytes::from(bench.log.request(0, new)));
+        tokio::spawn(async move { witness.add_checkpoint(body).await })
+    };
+    // One batch is with the disk, WAITING_MAX wait, the rest is refused at once.
+    let mut requests: Vec<_> = (0..WAITING_MAX + 17).map(|_| add(5)).collect();
+    requests.push(add(5));
+    while bench
+        .metrics
+        .outcome_count(Call::AddCheckpoint, Outcome::Busy)
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    assert!(witness.checkpoint(&bench.log.origin.hash()).is_none());
+    assert_eq!(
+        bench
+            .metrics
+            .outcome_count(Call::AddCheckpoint, Outcome::Grown),
+        0
+    );
+    drop(closed);
+    let (mut cosigned, mut busy) = (0, 0);
+    for request in requests {
+        match request.await.unwrap() {
+            Ok(_) => cosigned += 1,
+            Err(AddError::Busy {
+                capacity: WAITING_MAX,
+            }) => busy += 1,
+            // Decided again after the first of them was durable: from size 5, not 0.
+            Err(AddError::Refused(Refusal::Conflict { .. })) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(cosigned >= 1 && busy >= 1, "{cosigned} {busy}");
+    assert!(witness.checkpoint(&bench.log.origin.hash()).is_some());
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_leaves_no_room_for_cosignatures_is_too_large() {
+    let bench = Bench::new();
+    let text = |bytes: usize| {
+        let line = ExtensionLine::parse(&"e".repeat(bytes)).unwrap();
+        let head = bench.log.head(4);
+        let origin = bench.log.origin.clone();
+        Checkpoint {
+            origin,
+            head,
+            extensions: vec![line],
+        }
+    };
+    let submit = |bytes| {
+        let checkpoint = text(bytes);
+        let line = cosignature::sign_note(&checkpoint.to_text(), &bench.log.key).unwrap();
+        let checkpoint = SignedCheckpoint::new(checkpoint, vec![line]).unwrap();
+        let body = bench.log.request_with(0, bench.log.proof(0, 4), checkpoint);
+        bench.witness.add_checkpoint(Bytes::from(body))
+    };
+    let error = submit(127 * 1024).await.unwrap_err();
+    assert!(matches!(error, AddError::Note(_)), "{error}");
+    assert_eq!(bench.stored_size(), 0);
+    submit(120 * 1024).await.unwrap();
+}
+
+#[test]
+fn heads_of_more_than_one_page_are_loaded() {
+    let store = MemoryStore::new();
+    let head = TestLog::new("example.com/log").head(0);
+    let swaps: Vec<HeadSwap> = (0..2500_u64)
+        .map(|number| HeadSwap {
+            origin: Origin::parse(&format!("example.com/{number}")).unwrap(),
+            expected: None,
+            new: OriginHead {
+                head,
+                time: UnixSeconds::new(number).unwrap(),
+                note: number.to_string().into_bytes(),
+                log_index: None,
+            },
+        })
+        .collect();
+    store.compare_and_swap(&swaps).unwrap();
+    let heads = Heads::load(&store).unwrap();
+    assert_eq!(heads.len(), 2500);
+    for swap in &swaps {
+        assert_eq!(
+            heads.latest(&swap.origin.hash()).unwrap().note,
+            swap.new.note
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is submitted, in whatever order: what is served never shrinks, is always the tree
+    /// of the log, and is exactly what was answered last.
+    #[test]
+    fn any_sequence_of_requests_leaves_one_history(
+        moves in prop::collection::vec((0_u64..20, 0_u64..20, 0_u8..6), 1..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut bench = Bench::new();
+        let mut fork = bench.log.fork(9);
+        fork.grow(20);
+        let mut latest: Option<u64> = None;
+        for (old, new, kind) in moves {
+            bench.clock.advance(Duration::from_millis(300));
+            let (old, new) = (old.min(new), new);
+            // Mostly the true old size, so that the log grows; sometimes the other branch.
+            let old = if kind < 4 { latest.unwrap_or(0) } else { old };
+            // A fork that nobody could tell from growth is the log's history from then on.
+            let undetectable = kind == 3 && new > 9 && latest.unwrap_or(0) <= 9;
+            if old > new || undetectable {
+                continue;
+            }
+            let body = if kind == 3 { fork.request(old, new) } else { bench.log.request(old, new) };
+            let checkpoint = bench.log.checkpoint(new);
+            let result = runtime.block_on(bench.witness.add_checkpoint(Bytes::from(body)));
+            let same_tree = kind != 3 || new <= 9;
+            let grows = old == latest.unwrap_or(0) && same_tree;
+            prop_assert_eq!(result.is_ok(), grows, "{} to {} of kind {}", old, new, kind);
+            if let Ok(lines) = result {
+                verified(&lines.to_bytes(), &checkpoint, bench.witness.keys());
+                latest = Some(new);
+            }
+            let served = bench.served();
+            prop_assert_eq!(served.is_some(), latest.is_some());
+            if let (Some(served), Some(latest)) = (served, latest) {
+                let served = SignedCheckpoint::parse(&served).unwrap();
+                prop_assert_eq!(served.head(), bench.log.head(latest));
+                prop_assert_eq!(bench.stored_size(), latest);
+            }
+        }
+    }
 }
 
 #[test]

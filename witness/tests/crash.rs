@@ -9,7 +9,7 @@
     reason = "tests"
 )]
 
-mod support;
+mod rig;
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use jurat_proto::add_checkpoint::parse_conflict_body;
 use jurat_proto::checkpoint::{SignedCheckpoint, verify_signatures};
 use jurat_proto::proof::verify_consistency;
 
-use support::{Home, Process, TestLog, verified};
+use rig::{Home, Process, TestLog, verified};
 
 #[test]
 fn of_64_requests_from_one_size_exactly_one_wins() {
@@ -44,7 +44,7 @@ fn of_64_requests_from_one_size_exactly_one_wins() {
                 let (log, start, address) = (Arc::clone(&log), Arc::clone(&start), process.address);
                 thread::spawn(move || {
                     let body = log.request(size, size + ahead);
-                    let mut client = support::Client::connect(address);
+                    let mut client = rig::Client::connect(address);
                     start.wait();
                     (
                         size + ahead,
@@ -97,7 +97,7 @@ fn requests_for_the_same_tree_all_get_their_cosignatures() {
         .map(|_| {
             let (log, keys, address) = (Arc::clone(&log), home.keys.clone(), process.address);
             thread::spawn(move || {
-                let mut client = support::Client::connect(address);
+                let mut client = rig::Client::connect(address);
                 let mut time = 0;
                 for _ in 0..20 {
                     let answer = client
@@ -163,8 +163,10 @@ fn a_size_that_was_answered_survives_any_kill() {
                 began.elapsed() < Duration::from_secs(60),
                 "the load does not move"
             );
+            // Wait: for other threads, which answer to the process that is to be killed.
             thread::sleep(Duration::from_micros(200));
         }
+        // Wait: so that the kill falls where nothing announces it.
         thread::sleep(Duration::from_micros((round * 1337) % 5000));
         process.kill();
         for client in clients {
@@ -184,7 +186,7 @@ fn submit(log: &TestLog, answered: &AtomicU64, successes: &AtomicU64, address: S
     let Ok(stream) = TcpStream::connect(address) else {
         return;
     };
-    let mut client = support::Client::over(stream);
+    let mut client = rig::Client::over(stream);
     let mut size = answered.load(Ordering::SeqCst);
     loop {
         let new = (size + 1).min(LEAVES);

@@ -10,7 +10,7 @@
     reason = "tests"
 )]
 
-mod support;
+mod rig;
 
 use std::fs;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use jurat_proto::proof::{ConsistencyProof, Subtree, prove_subtree_consistency};
 use jurat_proto::sign_subtree::SignSubtree;
 use jurat_proto::tree::{NodeCoord, NodeReader as _, TreeHead, TreeSize};
 
-use support::{Home, NAME, Process, TestLog, names, verified};
+use rig::{Home, NAME, Process, TestLog, names, verified};
 
 fn witness_with(log: &TestLog) -> (Home, Process) {
     let home = Home::new();
@@ -371,7 +371,7 @@ fn subtrees_of_cosigned_checkpoints_are_cosigned() {
 
 #[test]
 fn foreign_requests_get_the_foreign_statuses() {
-    let Some(vectors) = support::vectors() else {
+    let Some(vectors) = rig::vectors() else {
         return;
     };
     let folder = vectors.join("witness-requests");
@@ -482,12 +482,13 @@ fn connections_live_on_and_the_state_can_be_seen() {
     }
 }
 
-/// Waits for what happens within the second in which the list of logs is looked at.
+/// Tries until it holds, for at most 5 s.
 fn until(mut holds: impl FnMut() -> bool) {
     for _ in 0..200 {
         if holds() {
             return;
         }
+        // Wait: for the other process, which looks once a second.
         std::thread::sleep(Duration::from_millis(25));
     }
     panic!("it did not happen within 5 s");

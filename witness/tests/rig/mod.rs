@@ -224,7 +224,8 @@ impl Home {
     }
 
     pub fn add_log(&self, log: &TestLog) {
-        let output = self.logs(&["add", &log.vkey().to_string()]);
+        let (vkey, config) = (log.vkey().to_string(), self.config());
+        let output = run(&["logs", "add", &vkey, "--config", &config]);
         assert!(output.status.success(), "{output:?}");
     }
 
