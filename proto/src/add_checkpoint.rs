@@ -211,6 +211,16 @@ pub fn verify_log_signatures(
     // Spec: WIT-10, WIT-12, WIT-13
     match checkpoint.verify_signatures(keys) {
         Ok(verified) => {
+            // Spec: WIT-35
+            let covered = verified.iter().any(|line| {
+                keys.get(line.key_index)
+                    .is_some_and(VerifierKey::covers_extension_lines)
+            });
+            if !checkpoint.checkpoint().extensions.is_empty() && !covered {
+                return Err(Refusal::ExtensionsNotSigned {
+                    origin: origin.clone(),
+                });
+            }
             let mut lines: Vec<usize> = verified.iter().map(|line| line.line_index).collect();
             lines.sort_unstable();
             lines.dedup();
@@ -312,6 +322,12 @@ pub enum Refusal {
     },
     /// 403: a line names a trusted key but its signature does not verify.
     BadSignature(SignaturesError),
+    /// 403: there are extension lines, and no verified signature is of a kind that covers them:
+    /// anybody could have added them.
+    ExtensionsNotSigned {
+        /// The checkpoint's origin.
+        origin: Origin,
+    },
     /// 400: the old size is above the checkpoint's.
     OldSizeAboveCheckpoint {
         /// The old size.
@@ -362,7 +378,9 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::UnknownOrigin { .. } => 404,
-            Self::NoTrustedSignature { .. } | Self::BadSignature(_) => 403,
+            Self::NoTrustedSignature { .. }
+            | Self::BadSignature(_)
+            | Self::ExtensionsNotSigned { .. } => 403,
             Self::OldSizeAboveCheckpoint { .. } => 400,
             Self::Conflict { .. } => 409,
             Self::WrongEmptyRoot { .. }
@@ -382,6 +400,11 @@ impl fmt::Display for Refusal {
                     "the log {origin} is not known here; its operator must register its key"
                 )
             }
+            Self::ExtensionsNotSigned { origin } => write!(
+                f,
+                "the signatures of {origin} do not cover its extension lines (ML-DSA-44 never \
+                 does); leave them out, or add an Ed25519 or ECDSA signature"
+            ),
             Self::NoTrustedSignature { origin } => write!(
                 f,
                 "no signature is by a key that is trusted for {origin}; sign with the registered key"
@@ -444,6 +467,7 @@ impl core::error::Error for Refusal {
             Self::Inconsistent { reason, .. } => Some(reason),
             Self::UnknownOrigin { .. }
             | Self::NoTrustedSignature { .. }
+            | Self::ExtensionsNotSigned { .. }
             | Self::OldSizeAboveCheckpoint { .. }
             | Self::Conflict { .. }
             | Self::WrongEmptyRoot { .. }

@@ -6,7 +6,7 @@ use jurat_proto::add_checkpoint::{
 };
 use jurat_proto::base64::Base64Error;
 use jurat_proto::body::BodyError;
-use jurat_proto::checkpoint::{CheckpointError, SignaturesError, SignedCheckpoint};
+use jurat_proto::checkpoint::{CheckpointError, ExtensionLine, SignaturesError, SignedCheckpoint};
 use jurat_proto::decimal::DecimalError;
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::key::VerifierKey;
@@ -380,6 +380,30 @@ fn what_is_append_only_is_accepted() {
             refresh: false
         })
     );
+}
+
+// Spec: WIT-35
+#[test]
+fn extension_lines_need_a_signature_that_covers_them() {
+    let tree = Tree::new(3, "e");
+    let mut checkpoint = unsigned(ORIGIN, tree.head(3));
+    let (ed25519, ml_dsa) = (log(), Key::ml_dsa(ORIGIN, 2));
+    let trusted = [ed25519.vkey(), ml_dsa.vkey()];
+    let plain = ml_dsa.line(&checkpoint, NOW);
+    checkpoint.extensions = vec![ExtensionLine::parse("added by a stranger").unwrap()];
+    assert_eq!(
+        plain.signature()[..8],
+        ml_dsa.line(&checkpoint, NOW).signature()[..8]
+    );
+    let try_lines = |lines: Vec<SignatureLine>| {
+        let checkpoint = SignedCheckpoint::new(checkpoint.clone(), lines).unwrap();
+        verify_log_signatures(Some(&trusted), &checkpoint)
+    };
+    let refusal = try_lines(vec![plain.clone()]).unwrap_err();
+    assert!(matches!(refusal, Refusal::ExtensionsNotSigned { .. }));
+    assert_eq!(refusal.status(), 403);
+    let covering = ed25519.line(&checkpoint, NOW);
+    assert_eq!(try_lines(vec![plain, covering]), Ok(vec![0, 1]));
 }
 
 // Spec: WIT-10, WIT-11, WIT-12, WIT-13
