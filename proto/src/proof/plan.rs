@@ -22,7 +22,7 @@ pub struct ProofPlan {
 }
 
 impl ProofPlan {
-    /// Plans [`prove_inclusion`].
+    /// Plans [`prove_inclusion`](super::prove_inclusion).
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl ProofPlan {
         spans_of_leaf(index, size).map(|(leaf, tree)| Self::between(leaf, tree))
     }
 
-    /// Plans [`prove_consistency`].
+    /// Plans [`prove_consistency`](super::prove_consistency).
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl ProofPlan {
         })
     }
 
-    /// Plans [`prove_subtree_inclusion`].
+    /// Plans [`prove_subtree_inclusion`](super::prove_subtree_inclusion).
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl ProofPlan {
         span_in_subtree(index, subtree).map(|leaf| Self::between(leaf, subtree.0))
     }
 
-    /// Plans [`prove_subtree_consistency`].
+    /// Plans [`prove_subtree_consistency`](super::prove_subtree_consistency).
     ///
     /// # Errors
     ///
