@@ -539,7 +539,9 @@ impl AddError {
             Self::Malformed(_) | Self::Note(_) => Outcome::Malformed,
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownOrigin { .. } => Outcome::UnknownLog,
-                Refusal::NoTrustedSignature { .. } | Refusal::BadSignature(_) => Outcome::Unsigned,
+                Refusal::NoTrustedSignature { .. }
+                | Refusal::BadSignature(_)
+                | Refusal::ExtensionsNotSigned { .. } => Outcome::Unsigned,
                 Refusal::OldSizeAboveCheckpoint { .. } => Outcome::Malformed,
                 Refusal::Conflict { .. } => Outcome::Conflict,
                 Refusal::WrongEmptyRoot { .. }
