@@ -1,9 +1,8 @@
 //! The latest cosigned checkpoint of each origin, in memory, never ahead of the disk.
 //!
 //! One process owns the database, so what was loaded when it opened and what it committed since is
-//! all there is: reads never wait for the disk or for a commit. [`Heads::committed`] is called by
-//! the commit thread alone, after the store said that the swap is durable and before anyone is
-//! told; so a head that can be read here is durable, and per origin heads appear in commit order.
+//! all there is: reads never wait for the disk or for a commit. Only the commit thread changes it,
+//! after the store said that the swap is durable and before anyone is told; so a head that can be read here is durable, and per origin heads appear in commit order.
 //!
 //! About 4 kB for each origin that was ever cosigned.
 
