@@ -30,8 +30,8 @@ pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
             .map_err(|source| FileError::Read { source })?,
     )?;
 
-    // Spec: KEY-12. One byte more than is allowed, so that a file that grew since is caught too. The
-    // buffer has its final size from the start: growth would leave copies behind.
+    // Spec: KEY-12. One byte more than is allowed, so that a file that grew since is caught too.
+    // The buffer has its final size from the start: growth would leave copies behind.
     let mut buffer = Zeroizing::new(vec![0_u8; KEY_FILE_BYTES_MAX + 1]);
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {

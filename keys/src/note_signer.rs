@@ -126,7 +126,7 @@ pub enum NoteSignerError {
     KeyId,
     /// The key material is not the base64 of a type byte and a 32-byte seed.
     #[error(
-        "the key material has {chars} characters, and a type and a 32-byte seed make {MATERIAL_CHARS}"
+        "the key material has {chars} characters; a type and a 32-byte seed make {MATERIAL_CHARS}"
     )]
     MaterialLength {
         /// How many characters there are.

@@ -101,7 +101,8 @@ pub enum PemError {
     NotPem,
     /// The key is encrypted with a passphrase.
     #[error(
-        "the key is encrypted; decrypt it with `openssl pkcs8 -topk8 -nocrypt` into a file of mode 0600"
+        "the key is encrypted; decrypt it with `openssl pkcs8 -topk8 -nocrypt` into a file of \
+         mode 0600"
     )]
     Encrypted,
     /// The PEM holds something else, or a private key in an older form.

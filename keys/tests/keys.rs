@@ -534,7 +534,8 @@ proptest! {
         // The id is learned from the refusal: the parser is the only place that derives it.
         let mut material = vec![kind];
         material.extend(seed);
-        let line = |id: &str| format!("PRIVATE+KEY+{key_name}+{id}+{}\n", base64::encode(&material));
+        let material = base64::encode(&material);
+        let line = |id: &str| format!("PRIVATE+KEY+{key_name}+{id}+{material}\n");
         let id = match SigningKey::parse_note_signer(&line("00000000")) {
             Err(KeyTextError::WrongKeyId { computed, .. }) => computed.to_string(),
             Ok(_) => "00000000".to_owned(),

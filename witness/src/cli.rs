@@ -144,7 +144,8 @@ fn execute(command: Command) -> Result<(), Failed> {
                 "Made a witness in {}. Its verifier keys:\n\n{}\n{}\n\
                  Next: jurat-witness logs --config {1} add VKEY\n      \
                  jurat-witness serve --config {1}\n\
-                 Keep the database with the keys: a witness that forgets can be made to sign a fork.\n",
+                 Keep the database with the keys: a witness that forgets can be made to sign \
+                 a fork.\n",
                 dir.display(),
                 dir.join("witness.toml").display(),
                 format_keys(&keys, url.as_deref()),

@@ -12,7 +12,8 @@
 //!   read endpoint serves.
 //! - The swap expects the head that the decision saw. Who loses a race decides again on the new
 //!   head; the signatures made for the lost race are dropped, never sent.
-//! - Swaps of many requests become durable together ([`jurat_daemon::batch`]): one wait for the disk.
+//! - Swaps of many requests become durable together ([`jurat_daemon::batch`]), with one wait for
+//!   the disk.
 //! - When it is not known whether a swap is durable, nothing is answered any more and
 //!   [`Witness::failed`] resolves: the process ends and starts again from what is on the disk.
 //! - Cosignature times of an origin never go back. When the clock is behind them, or stepped back,
@@ -621,7 +622,10 @@ impl SubtreeError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockFault {
     /// Wall time went back while we ran.
-    #[error("the clock of this witness stepped back; it signs again in {} s", .0.behind().as_secs() + 1)]
+    #[error(
+        "the clock of this witness stepped back; it signs again in {} s",
+        .0.behind().as_secs() + 1
+    )]
     SteppedBack(SteppedBack),
     /// Wall time is before the time in a cosignature that we gave for the same origin.
     #[error(
@@ -645,8 +649,8 @@ pub enum ClockFault {
 /// state whole seconds, so less than that cannot be seen in them.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// 2026-07-22T00:00:00Z, the date of the protocol's text: before it nobody ran this program. It also
-/// keeps the time from being zero, which a cosignature must not say.
+/// 2026-07-22T00:00:00Z, the date of the protocol's text: before it nobody ran this program. It
+/// also keeps the time from being zero, which a cosignature must not say.
 const CLOCK_FLOOR: UnixTime = UnixTime::from_seconds(1_784_678_400);
 
 /// How often a request is decided. A race over the head needs two, and ends in a conflict; one over

@@ -2,7 +2,8 @@
 //!
 //! One process owns the database, so what was loaded when it opened and what it committed since is
 //! all there is: reads never wait for the disk or for a commit. Only the commit thread changes it,
-//! after the store said that the swap is durable and before anyone is told; so a head that can be read here is durable, and per origin heads appear in commit order.
+//! after the store said that the swap is durable and before anyone is told; so a head that can be
+//! read here is durable, and per origin heads appear in commit order.
 //!
 //! About 4 kB for each origin that was ever cosigned.
 

@@ -78,8 +78,8 @@ pub fn init(directory: &Path, name: &KeyName, listen: &str) -> Result<Vec<Verifi
     Ok(keys)
 }
 
-/// What those who rely on this witness put into their policy (c2sp.org/tlog-policy): a line for each
-/// key, and a group that either key satisfies.
+/// What those who rely on this witness put into their policy (c2sp.org/tlog-policy): a line for
+/// each key, and a group that either key satisfies.
 pub fn policy_snippet(keys: &[VerifierKey], url: Option<&str>) -> String {
     let mut text = String::from("# This witness, for a tlog-policy file\n");
     let mut members = Vec::new();

@@ -1,8 +1,8 @@
 //! Which logs are served, now: the list file of `jurat_store::registry`, followed while we run.
 //!
-//! The file is read again when its identity, length or time changes, or when it is asked for. A list
-//! that cannot be read, or that lost a log, changes nothing: what was loaded before stays in use and
-//! the error is the operator's to see.
+//! The file is read again when its identity, length or time changes, or when it is asked for. A
+//! list that cannot be read, or that lost a log, changes nothing: what was loaded before stays in
+//! use and the error is the operator's to see.
 
 use std::fs;
 use std::io;
@@ -25,8 +25,8 @@ pub struct LogList {
 }
 
 impl LogList {
-    /// Loads the list. `ml_dsa` says that a key of ours is ML-DSA-44, whose message holds origins of
-    /// at most [`NAME_BYTES_MAX`] bytes.
+    /// Loads the list. `ml_dsa` says that a key of ours is ML-DSA-44, whose message holds origins
+    /// of at most [`NAME_BYTES_MAX`] bytes.
     ///
     /// # Errors
     /// [`LogListError`]; there is no list then.

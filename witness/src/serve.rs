@@ -1,10 +1,9 @@
 //! The witness as a process: open, listen, follow the list of logs, end in order.
 //!
 //! ```text
-//! open the store ─► load heads ─► bind ─► "listening on …" ─► serve ┬─ SIGTERM: drain, commit what
-//!                                                                  │  waits, close          exit 0
-//!                                                                  └─ a commit's outcome is
-//!                                                                     unknown: end at once  exit 74
+//! open the store ─► load heads ─► bind ─► "listening on …" ─► serve
+//!     ├─ SIGTERM, SIGINT: drain, commit what waits, close              exit 0
+//!     └─ a commit's outcome is unknown: end at once                    exit 74
 //! ```
 
 use std::io::{self, Write as _};
@@ -171,7 +170,7 @@ fn looked_at(result: &Result<bool, LogListError>, witness: &Witness, metrics: &M
         }
         Err(error) => {
             metrics.log_list_failed();
-            tracing::error!(%error, "the list of logs was not taken over; the old one stays in use");
+            tracing::error!(%error, "the list of logs was not taken over; the old one stays");
         }
     }
 }

@@ -166,7 +166,7 @@ async fn the_time_in_cosignatures_is_the_clock_and_never_goes_back() {
 async fn a_clock_behind_the_stored_time_after_a_restart_signs_nothing_for_that_log() {
     let bench = Bench::new();
     bench.add(0, 5).await.unwrap();
-    // Started again on a machine whose clock is an hour slow: nothing to compare with but the state.
+    // Started again with a clock that is an hour slow: nothing to compare with but the state.
     let slow = ManualClock::new(UnixTime::from_seconds(START.seconds() - 3600));
     let store = Arc::clone(&bench.store);
     let again = start(bench.dir.path(), store, &slow, &bench.metrics, keys()).unwrap();
