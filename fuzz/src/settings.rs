@@ -1,5 +1,6 @@
 //! Files that an operator writes: keys, the list of logs, configurations.
 
+use std::error::Error;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,17 +10,48 @@ use std::sync::LazyLock;
 use jurat_daemon::config;
 use jurat_daemon::http::Limits;
 use jurat_keys::{Algorithm, SigningKey};
+use jurat_proto::key::Signer as _;
 use jurat_proto::note::KeyName;
 use jurat_store::registry::Registry;
 
 use crate::canonical_text;
+use crate::world::{ORIGIN, WORLD};
 
-/// One file that this process alone uses, in memory where the system has such a place.
+/// A folder that this process alone uses, with what a configuration may name.
 static SCRATCH: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = Some(Path::new("/dev/shm")).filter(|folder| folder.is_dir());
-    let folder = folder.map_or_else(std::env::temp_dir, Path::to_path_buf);
-    folder.join(format!("jurat-fuzz-{}", std::process::id()))
+    let folder = std::env::temp_dir().join(format!("jurat-fuzz-{}", std::process::id()));
+    make_scratch(&folder).expect("the folder for temporary files takes files");
+    folder
 });
+
+fn make_scratch(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir(folder)?;
+    for (file, key) in [
+        (LOG_KEY, &WORLD.log),
+        (COSIGNER_KEY, &WORLD.witness),
+        (OTHER_COSIGNER_KEY, &WORLD.witness_ml_dsa),
+    ] {
+        key.save_new(folder.join(file))?;
+    }
+    fs::write(folder.join("witnesses.policy"), "quorum none\n")?;
+    fs::write(folder.join("state.redb"), "")?;
+    Registry::create(folder.join("logs.toml"))?;
+    Ok(())
+}
+
+const LOG_KEY: &str = "log.key";
+const COSIGNER_KEY: &str = "cosigner.key";
+const OTHER_COSIGNER_KEY: &str = "other.key";
+
+/// Writes the input to a private file of the scratch folder.
+fn scratch_file(name: &str, data: &[u8]) -> PathBuf {
+    let path = SCRATCH.join(name);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&path).expect("the folder takes files");
+    file.write_all(data).expect("the folder takes files");
+    path
+}
 
 /// Key files end in one newline or none; the law is about the line.
 pub(crate) fn key_file(data: &[u8]) {
@@ -32,11 +64,7 @@ pub(crate) fn key_file(data: &[u8]) {
 
 /// DER has more than one way to write a key that may be read; what is written must be read again.
 pub(crate) fn key_pem(data: &[u8]) {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&*SCRATCH).expect("the folder takes files");
-    file.write_all(data).expect("the folder takes files");
-    drop(file);
+    let path = scratch_file("input.pem", data);
     let name = KeyName::parse("fuzz.example").expect("a key name");
     let algorithms = [
         Algorithm::Ed25519,
@@ -45,7 +73,7 @@ pub(crate) fn key_pem(data: &[u8]) {
         Algorithm::P256,
     ];
     for algorithm in algorithms {
-        match SigningKey::load_pkcs8(&*SCRATCH, name.clone(), algorithm) {
+        match SigningKey::load_pkcs8(&path, name.clone(), algorithm) {
             Ok(key) => {
                 let written = key.to_pkcs8_pem().expect("a key can be written");
                 assert!(written.starts_with("-----BEGIN PRIVATE KEY-----"));
@@ -53,7 +81,6 @@ pub(crate) fn key_pem(data: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
-    drop(fs::remove_file(&*SCRATCH));
 }
 
 pub(crate) fn registry(data: &[u8]) {
@@ -86,4 +113,34 @@ pub(crate) fn limits(data: &[u8]) {
         assert!(!problems.is_empty(), "refused without a problem");
         assert!(!problems.to_string().is_empty());
     }
+}
+
+pub(crate) fn service_config(data: &[u8]) {
+    let path = scratch_file("jurat.toml", data);
+    if let Err(error) = jurat::config::Config::load(&path) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+pub(crate) fn witness_config(data: &[u8]) {
+    let path = scratch_file("witness.toml", data);
+    if let Err(error) = jurat_witness::config::Config::load(&path) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// Configurations that both programs accept in the scratch folder.
+pub(crate) fn configurations() -> [(&'static str, String); 2] {
+    let service = format!(
+        "origin = \"{ORIGIN}\"\nlisten = \"127.0.0.1:0\"\ndatabase = \"state.redb\"\n\
+         logs = \"logs.toml\"\npolicy = \"witnesses.policy\"\nlog_keys = [\"{LOG_KEY}\"]\n\
+         cosigner_keys = [\"{COSIGNER_KEY}\", \"{OTHER_COSIGNER_KEY}\"]\n\
+         [tree_heads]\ninterval_ms = 1000\n[health]\nstale_after_s = 120\n"
+    );
+    let witness = format!(
+        "name = \"{}\"\nlisten = \"127.0.0.1:0\"\nkeys = [\"{COSIGNER_KEY}\"]\n\
+         database = \"state.redb\"\nlogs = \"logs.toml\"\n[commit]\nbatch_max = 8\n",
+        WORLD.witness.verifier_key().name()
+    );
+    [("service_config", service), ("witness_config", witness)]
 }

@@ -23,6 +23,8 @@ use jurat_proto::sign_subtree::SignSubtree;
 use jurat_proto::tile::{BundleCoord, EntryBundle, TileCoord};
 use jurat_proto::tree::{CompactRange, LeafIndex, NodeCoord, TreeHead, TreeSize};
 
+use crate::settings::configurations;
+
 /// Who signs, and what there is to sign.
 pub struct World {
     /// The log's key, type 0x01.
@@ -42,7 +44,7 @@ pub struct World {
 /// How many leaves the tree has: enough for two full tiles and a partial one.
 pub const LEAVES: u64 = 520;
 /// The origin and key name of the log.
-const ORIGIN: &str = "fuzz.example/log";
+pub(crate) const ORIGIN: &str = "fuzz.example/log";
 /// The time of all cosignatures.
 const TIME: u64 = 1_790_000_000;
 
@@ -350,4 +352,7 @@ fn settings_seeds(add: Add<'_>) {
         "some",
         b"connections_max = 100\nbody_timeout_ms = 5000\n".to_vec(),
     );
+    for (target, text) in configurations() {
+        add(target, "whole", text.into_bytes());
+    }
 }

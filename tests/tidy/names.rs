@@ -3,7 +3,7 @@
 use crate::sources::{Finding, Source, rust, settle};
 
 const EMPTY_NAMES: &[&str] = &[
-    "common", "helper", "helpers", "manager", "misc", "shared", "support", "types", "util", "utils",
+    "common", "helper", "helpers", "manager", "misc", "shared", "types", "util", "utils",
 ];
 
 #[test]
