@@ -265,7 +265,8 @@ fn keys(
     keys
 }
 
-/// Spec: TIL-21 "the checkpoint MUST carry at least one Ed25519 signature by the log".
+// Spec: TIL-21, CKP-22, CKP-23
+/// "the checkpoint MUST carry at least one Ed25519 signature by the log".
 fn check_log_keys(problems: &mut Problems, origin: &Origin, keys: &[Arc<dyn Signer>]) {
     for key in keys {
         let key = key.verifier_key();
@@ -288,7 +289,8 @@ fn check_log_keys(problems: &mut Problems, origin: &Origin, keys: &[Arc<dyn Sign
     }
 }
 
-/// Spec: COS-22 "MUST use distinct public keys for each cosigner".
+// Spec: COS-21, COS-22, NOTE-33
+/// "MUST use distinct public keys for each cosigner".
 fn check_cosigner_keys(
     problems: &mut Problems,
     log_keys: &[Arc<dyn Signer>],

@@ -88,6 +88,7 @@ impl Base {
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
+        // Spec: SVC-19
         let options = RedbOptions {
             cache_bytes: config.cache_bytes,
             ..RedbOptions::default()
@@ -254,6 +255,7 @@ fn restored(store: &dyn LogStore, log_keys: &[VerifierKey]) -> anyhow::Result<Op
     Ok(Some(Published::new(signed, time)))
 }
 
+// Spec: SVC-14, SVC-18
 /// Reads the registry of logs, and again whenever its file changes or SIGHUP arrives. A registry
 /// that does not parse leaves the one before it in force.
 fn watch_logs(config: &Config, shutdown: &Shutdown) -> anyhow::Result<watch::Receiver<Arc<Logs>>> {

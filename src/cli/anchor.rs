@@ -168,6 +168,7 @@ async fn proof(
     )
 }
 
+// Spec: PRF-11
 fn receipt_path(args: &AnchorArgs, checkpoint: &Path, several: bool) -> PathBuf {
     let name = || {
         let mut name = checkpoint.file_name().unwrap_or_default().to_owned();

@@ -78,12 +78,17 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+// Spec: SVC-19
 /// Creates the service's directory.
 ///
 /// # Errors
 /// Those of [`run`].
 pub(super) fn create(args: &InitArgs) -> anyhow::Result<Created> {
+    // Spec: CKP-25, NOTE-32, COS-24, COS-26
     let origin = Origin::parse(&args.origin).context("--origin")?;
+    if args.origin.contains("://") {
+        bail!("--origin is a URL without a schema: example.com/log, not https://example.com/log");
+    }
     let name = KeyName::parse(&args.origin)
         .context("--origin must also serve as a key name: no spaces, no plus sign")?;
     let policy = args.policy.as_deref().map(read_policy).transpose()?;

@@ -27,6 +27,7 @@ pub enum Judgement {
     },
 }
 
+// Spec: SVC-06
 /// Compares a head that this log signed with the service's own tree. `root_at` gives the root of
 /// the service's tree at a size that it holds.
 ///

@@ -121,6 +121,7 @@ impl Task {
         }
     }
 
+    // Spec: SVC-09
     async fn work(&mut self) {
         self.until_compared().await;
         if self
@@ -199,6 +200,7 @@ impl Task {
             .any(|name| ignored.contains(name))
     }
 
+    // Spec: SVC-06
     /// Asks the witness for the newest head that it cosigned, and judges it. A witness without a
     /// read API is sent the published checkpoint again, which needs no new signature: it answers
     /// with a cosignature when it stands there, and with its size otherwise.
@@ -387,6 +389,7 @@ fn interpret(
     }
 }
 
+// Spec: SVC-17
 fn cosignatures(
     body: &[u8],
     checkpoint: &SignedCheckpoint,

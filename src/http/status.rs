@@ -22,6 +22,7 @@ pub struct Health {
 }
 
 impl App {
+    // Spec: SVC-13
     /// Healthy is: the witnesses agree with this state, and a checkpoint with its quorum exists
     /// that is not older than the limit.
     pub fn health_now(&self) -> Health {

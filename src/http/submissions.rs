@@ -22,7 +22,8 @@ const ANCHOR_WAIT: Duration = Duration::from_secs(10);
 /// The longest wait that a client may ask for: below the listener's time for a request.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
-/// Spec: WIT-31 "The request MUST be an HTTP POST" (the router), body and answers byte for byte.
+// Spec: WIT-41, WIT-46
+/// C2SP tlog-witness add-checkpoint, byte for byte.
 pub(super) async fn add_checkpoint(app: &App, request: Request) -> Response {
     match submit(app, request).await {
         Ok(accepted) => {
@@ -87,7 +88,7 @@ fn refusal(refused: &SubmitError) -> Response {
     let why = refused.to_string();
     match refused {
         SubmitError::Refused(Refusal::Conflict { current, .. }) => {
-            // Spec: WIT-33 the size in decimal and a newline, as `text/x.tlog.size`.
+            // Spec: WIT-42
             let body = conflict_body(*current);
             with_header(text(409, body), header::CONTENT_TYPE, CONFLICT_CONTENT_TYPE)
         }

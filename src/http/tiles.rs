@@ -15,7 +15,8 @@ use super::App;
 use super::respond::{bytes, error, wants_gzip, with_etag};
 
 /// `GET /checkpoint`.
-/// Spec: TIL-20 `text/plain; charset=utf-8`, and not cached beyond a few seconds.
+// Spec: TIL-20
+/// `text/plain; charset=utf-8`, and not cached beyond a few seconds.
 pub(super) fn checkpoint(app: &App, request: &Request) -> Response {
     match app.published() {
         Ok(published) => {
@@ -27,6 +28,7 @@ pub(super) fn checkpoint(app: &App, request: &Request) -> Response {
     }
 }
 
+// Spec: TIL-22, TIL-25, TIL-26, TIL-27
 /// `GET /tile/<L>/<N>[.p/<W>]` and `GET /tile/entries/<N>[.p/<W>]`.
 pub(super) fn tile(app: &App, request: &Request, path: &str) -> Response {
     let size = match app.published() {
@@ -66,8 +68,8 @@ pub(super) fn tile(app: &App, request: &Request, path: &str) -> Response {
     }
 }
 
-/// Spec: TIL-24 `application/octet-stream`; bundles are compressed for those who ask for it.
-/// Spec: TIL-23 immutable resources, long-lived.
+// Spec: TIL-23, TIL-24
+/// Immutable, `application/octet-stream`; bundles are compressed for those who accept it.
 fn immutable(request: &Request, body: Vec<u8>, compress: bool) -> Response {
     let content_type = "application/octet-stream";
     let response = if compress {

@@ -58,6 +58,7 @@ pub enum ReceiptError {
 }
 
 impl Receipts {
+    // Spec: SVC-10
     /// The receipt of an entry under the newest published checkpoint.
     ///
     /// # Errors

@@ -206,6 +206,7 @@ impl TreeHeads {
         head: TreeHead,
         time: UnixSeconds,
     ) -> Result<SignedCheckpoint, SigningError> {
+        // Spec: CKP-24
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             head,

@@ -114,6 +114,7 @@ impl Submit {
         }
     }
 
+    // Spec: SVC-03, SVC-16, NOTE-31, WIT-43, WIT-44, WIT-45
     async fn attempt(
         &self,
         request: &AddCheckpoint,
@@ -140,6 +141,7 @@ impl Submit {
         })
     }
 
+    // Spec: SVC-05, COS-23
     /// Times of one origin never go back.
     fn time(&self, latest: Option<&OriginHead>) -> Result<UnixSeconds, SubmitError> {
         let now = self.clock.now().seconds();
@@ -165,6 +167,7 @@ impl Submit {
     }
 }
 
+// Spec: SVC-16, WIT-52, WIT-56
 /// What `/logs/<origin hash>/checkpoint` serves: the verified lines and our own.
 fn served_note(
     verified: &SignedCheckpoint,

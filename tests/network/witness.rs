@@ -1,13 +1,15 @@
 //! Witness processes, each behind a door of its own, and the policy that names them.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jurat_keys::SigningKey;
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::key::{Signer as _, VerifierKey};
 
-use super::http::{self, Answer};
+use super::http;
 use super::process::{self, JURAT, Process};
 use super::service::{Home, ORIGIN};
 use super::{Door, Mode};
@@ -16,6 +18,8 @@ use super::{Door, Mode};
 pub struct WitnessHome {
     pub name: String,
     pub door: Door,
+    /// Where its process listens, behind the door.
+    pub address: SocketAddr,
     dir: PathBuf,
     process: Option<Process>,
 }
@@ -37,6 +41,7 @@ impl WitnessHome {
         let mut witness = Self {
             name,
             door: Door::open(Mode::Closed),
+            address: ([127, 0, 0, 1], 0).into(),
             dir,
             process: None,
         };
@@ -49,7 +54,8 @@ impl WitnessHome {
         command.args(["witness", "serve", "--config"]);
         command.arg(self.dir.join("witness.toml"));
         let process = Process::start(&mut command, &self.dir.join("stderr"));
-        self.door.set(Mode::Forward(process.address()));
+        self.address = process.address();
+        self.door.set(Mode::Forward(self.address));
         self.process = Some(process);
     }
 
@@ -57,6 +63,14 @@ impl WitnessHome {
     pub fn kill(&mut self) {
         self.process.take().expect("a running witness").kill();
         self.door.set(Mode::Closed);
+    }
+
+    /// What a witness is in a policy.
+    pub fn member(&self) -> Member {
+        Member {
+            keys: self.keys(),
+            url: self.door.url(),
+        }
     }
 
     pub fn keys(&self) -> Vec<VerifierKey> {
@@ -67,16 +81,17 @@ impl WitnessHome {
             .collect()
     }
 
-    pub fn get(&self, path: &str) -> Answer {
-        http::call(self.door.address, "GET", path, &[], b"").unwrap()
+    /// The newest checkpoint of the service's log that this witness has cosigned, as it serves it.
+    pub fn cosigned(&self) -> Option<SignedCheckpoint> {
+        let path = format!("/{}/checkpoint", Origin::parse(ORIGIN).unwrap().hash_hex());
+        let answer = http::call(self.address, "GET", &path, &[], b"").unwrap();
+        (answer.status == 200).then(|| SignedCheckpoint::parse(&answer.body).unwrap())
     }
 
-    /// The newest checkpoint of the service's log that this witness has cosigned, as it serves it.
-    pub fn cosigned(&self) -> Vec<u8> {
-        let origin = jurat_proto::checkpoint::Origin::parse(ORIGIN).unwrap();
-        let answer = self.get(&format!("/{}/checkpoint", origin.hash_hex()));
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.body
+    /// Its size, 0 when there is none.
+    pub fn cosigned_size(&self) -> u64 {
+        let cosigned = self.cosigned();
+        cosigned.map_or(0, |checkpoint| checkpoint.head().size.get())
     }
 }
 
@@ -84,15 +99,6 @@ impl WitnessHome {
 pub struct Member {
     pub keys: Vec<VerifierKey>,
     pub url: String,
-}
-
-impl From<&WitnessHome> for Member {
-    fn from(witness: &WitnessHome) -> Self {
-        Self {
-            keys: witness.keys(),
-            url: witness.door.url(),
-        }
-    }
 }
 
 /// A policy in which `quorum` of the members must cosign; either key of a member counts for it.
@@ -124,7 +130,7 @@ pub fn network(witnesses: usize, quorum: usize) -> (Home, Vec<WitnessHome>) {
     let witnesses: Vec<WitnessHome> = (1..=witnesses)
         .map(|number| WitnessHome::new(home.root(), number, &keys))
         .collect();
-    let members: Vec<Member> = witnesses.iter().map(Member::from).collect();
+    let members: Vec<Member> = witnesses.iter().map(WitnessHome::member).collect();
     home.write_policy(&policy(&keys, &members, quorum));
     (home, witnesses)
 }
