@@ -20,6 +20,7 @@ const PATH: &str = "JURAT_TEST_STORE";
 const OPTIONS: RedbOptions = RedbOptions {
     cache_bytes: 1 << 20,
     dedup_pool: 64,
+    dedup_filter_bytes: 1 << 10,
 };
 
 fn bytes(i: u64) -> Vec<u8> {

@@ -46,6 +46,8 @@ impl LogStore for RedbStore {
                 current: frontier.head(),
             });
         }
+        self.fill_filter(batch.entries.len())
+            .map_err(CommitError::Failed)?;
         let write = self.begin_write().map_err(CommitError::Failed)?;
         // An early return drops the transaction, which rolls it back.
         append(&write, &batch, &mut frontier, &slice)?;
@@ -55,6 +57,8 @@ impl LogStore for RedbStore {
             .zip(&batch.entries)
             .map(|(index, entry)| dedup_key(prefix(entry.leaf_hash()), index));
         let mut shared = self.shared_mut().map_err(CommitError::Unknown)?;
+        // Before the pool lets go of them: a search that misses a key there must pass the filter.
+        self.filter.insert_keys(&slice.keys);
         shared.pool.committed(&slice, keys, head.size.get());
         shared.head = head;
         shared.frontier = frontier;
@@ -64,37 +68,35 @@ impl LogStore for RedbStore {
     // Spec: STO-10
     fn find_leaves(&self, leaf_hashes: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
         const DOING: &str = "searching the dedup index";
-        let mut wanted: Vec<(u64, &Hash, usize)> = leaf_hashes
-            .iter()
-            .enumerate()
-            .map(|(at, hash)| (prefix(hash), hash, at))
-            .collect();
-        wanted.sort_unstable_by_key(|(prefix, ..)| *prefix);
-        // The pool first, the snapshot second: a key that leaves the pool is in the table before.
-        let pooled: Vec<Vec<u64>> = {
-            let shared = self.shared()?;
-            wanted
-                .iter()
-                .map(|(prefix, ..)| shared.pool.indices(*prefix).collect())
-                .collect()
-        };
+        let mut found = vec![None; leaf_hashes.len()];
+        // Memory first, the snapshot second: a key that leaves the pool is in the table before.
+        let mut wanted = self.candidates(leaf_hashes)?;
+        if wanted.is_empty() {
+            return Ok(found);
+        }
+        wanted.sort_unstable_by_key(|candidate| candidate.prefix);
         let read = self.snapshot()?;
         let dedup = read.open_table(DEDUP).map_err(engine(DOING))?;
         let hashes = read_hashes(&read)?;
-        let mut found = vec![None; leaf_hashes.len()];
-        for ((prefix, wanted, at), pooled) in wanted.into_iter().zip(pooled) {
+        for Candidate {
+            prefix,
+            wanted,
+            at,
+            pooled,
+        } in wanted
+        {
             // Eight bytes of a hash can be made to collide; all 32 are compared.
             let keys = dedup_key(prefix, 0)..=dedup_key(prefix, u64::MAX);
             let mut first = None;
             for row in dedup.range(keys).map_err(engine(DOING))? {
                 let (_, index) = split_dedup_key(row.map_err(engine(DOING))?.0.value());
-                if hashes.leaf_hash(index)? == *wanted {
+                if hashes.leaf_hash(index)? == wanted {
                     first = Some(index);
                     break;
                 }
             }
             for index in pooled {
-                if first.is_none_or(|first| index < first) && hashes.leaf_hash(index)? == *wanted {
+                if first.is_none_or(|first| index < first) && hashes.leaf_hash(index)? == wanted {
                     first = Some(index);
                     break;
                 }
@@ -215,7 +217,35 @@ impl LogStore for RedbStore {
     }
 }
 
+/// A leaf hash that memory does not rule out.
+struct Candidate {
+    prefix: u64,
+    wanted: Hash,
+    /// Its place in the question.
+    at: usize,
+    /// Entries in the pool with that prefix.
+    pooled: Vec<u64>,
+}
+
 impl RedbStore {
+    /// The leaf hashes that are in the pool or that the filter lets through to the table.
+    fn candidates(&self, leaf_hashes: &[Hash]) -> Result<Vec<Candidate>, StoreError> {
+        let shared = self.shared()?;
+        let filled = shared.unfiltered.is_empty();
+        let candidates = leaf_hashes.iter().enumerate().filter_map(|(at, wanted)| {
+            let prefix = prefix(wanted);
+            let pooled: Vec<u64> = shared.pool.indices(prefix).collect();
+            let possible = !pooled.is_empty() || !filled || self.filter.lets_through(prefix);
+            possible.then_some(Candidate {
+                prefix,
+                wanted: *wanted,
+                at,
+                pooled,
+            })
+        });
+        Ok(candidates.collect())
+    }
+
     /// Whether `head` is one of this tree and not below `current`.
     fn check_own(&self, current: Option<TreeSize>, head: &TreeHead) -> Result<(), RecordError> {
         let committed = self.shared().map_err(RecordError::Failed)?.head;

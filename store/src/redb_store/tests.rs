@@ -17,6 +17,7 @@ mod model;
 const SMALL: RedbOptions = RedbOptions {
     cache_bytes: 1 << 20,
     dedup_pool: 16,
+    dedup_filter_bytes: 1 << 10,
 };
 
 struct OnDisk {
@@ -64,6 +65,14 @@ fn redb_conforms_while_sweeps_run() {
 #[test]
 fn redb_conforms_with_all_dedup_keys_in_the_pool() {
     conformance::all(&OnDisk::new(RedbOptions::default()));
+}
+
+#[test]
+fn redb_conforms_without_a_filter() {
+    conformance::all(&OnDisk::new(RedbOptions {
+        dedup_filter_bytes: 0,
+        ..SMALL
+    }));
 }
 
 // Spec: STO-12
