@@ -12,6 +12,7 @@ mod network;
 
 use std::io::Read as _;
 
+use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::SignatureType;
 use jurat_proto::proof::{ConsistencyProof, InclusionProof, verify_consistency, verify_inclusion};
@@ -284,9 +285,10 @@ fn every_path_of_the_interface_document_is_routed_and_no_other() {
     );
 }
 
+// Spec: SVC-16
 #[test]
 fn logs_and_their_history_lead_to_receipts() {
-    let (_home, service, log) = filled();
+    let (home, service, log) = filled();
     let row = service.get("/logs").json()["logs"][0].clone();
     assert_eq!(row["origin"], "reading.example/log");
     assert_eq!(row["latest"]["size"], 300);
@@ -304,6 +306,10 @@ fn logs_and_their_history_lead_to_receipts() {
     let receipt = service.get(history["history"][0]["receipt"].as_str().unwrap());
     assert_eq!(receipt.status, 200);
     let latest = service.get(&format!("/logs/{hash}/checkpoint"));
+    let served = SignedCheckpoint::parse(&latest.body).unwrap();
+    let keys = [vec![log.vkey().clone()], home.cosigner_keys()].concat();
+    assert_eq!(served.signatures().len(), 3, "its own line, and our two");
+    assert_eq!(served.verify_signatures(&keys).unwrap().len(), 3);
     assert!(
         latest
             .text()

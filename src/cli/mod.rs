@@ -49,7 +49,7 @@ enum Command {
     /// Run the service
     Serve(ConfigArg),
     /// Check a configuration and report all problems at once (exit code 64 when there are any)
-    CheckConfig(ConfigArg),
+    CheckConfig(check_config::CheckConfigArgs),
     /// Which logs may anchor: add, list, disable, enable. A log is never forgotten
     #[command(subcommand)]
     Logs(logs::LogsCommand),

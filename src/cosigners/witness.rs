@@ -468,6 +468,7 @@ mod tests {
         assert_eq!(places, [0, 1]);
     }
 
+    // Spec: SVC-17
     #[test]
     fn a_cosignature_on_another_tree_is_refused_whole() {
         let keys = witness_keys(2);

@@ -147,3 +147,27 @@ fn prefer_wait(request: &Request) -> Option<Duration> {
         .find_map(|seconds| seconds.trim_matches('"').parse().ok())
         .map(Duration::from_secs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: SVC-15
+    #[test]
+    fn a_full_queue_and_a_stopping_service_ask_to_come_again() {
+        for cause in [AppendError::Overloaded, AppendError::Stopped] {
+            let response = refusal(&SubmitError::Append(cause));
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers()["retry-after"], "1");
+        }
+    }
+
+    #[test]
+    fn a_conflict_that_outlived_its_retries_tells_the_size() {
+        let response = refusal(&SubmitError::Append(AppendError::Conflict {
+            current: None,
+        }));
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.headers()["content-type"], CONFLICT_CONTENT_TYPE);
+    }
+}

@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(due(PACE, Some(now), None, true), Some(now + ms(30_000)));
     }
 
-    // Spec: SVC-05
+    // Spec: SVC-05, COS-23
     #[test]
     fn a_clock_that_stepped_back_signs_nothing_until_it_has_caught_up() {
         let at = |seconds| UnixSeconds::new(seconds).unwrap();

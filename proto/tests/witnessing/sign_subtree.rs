@@ -184,7 +184,7 @@ fn every_subtree_of_a_cosigned_tree_is_signed() {
     }
 }
 
-// Spec: WIT-29
+// Spec: WIT-29, COS-25
 #[test]
 fn a_proof_that_does_not_verify_is_refused() {
     let keys = [ml().vkey()];
