@@ -258,7 +258,7 @@ pub fn decide(
 ) -> Result<Accepted, Refusal> {
     let reference = &request.reference;
     let head = reference.head();
-    // Spec: WIT-29, WIT-33
+    // Spec: WIT-29, WIT-33, COS-25
     verify_subtree_consistency(&request.subtree, &request.hash, &request.proof, &head)
         .map_err(Refusal::Inconsistent)?;
     // Spec: WIT-30
