@@ -284,7 +284,7 @@ fn an_oversized_body_gets_413_however_it_is_framed() {
 
 /// About 54 kB of post-quantum signatures: by strangers, whose lines are not kept, and by 16 keys
 /// of the log, which are all verified and kept.
-// Spec: WIT-06, ENT-02, ENT-06
+// Spec: WIT-06, ENT-02, ENT-06, SVC-16
 #[test]
 fn sixteen_ml_dsa_signatures_are_accepted() {
     let (home, service, log) = at_five();
@@ -383,7 +383,7 @@ fn a_log_starts_empty_and_grows() {
 }
 
 /// The answer of `/add-checkpoint` is one cosignature for each key of the service, and a place.
-// Spec: WIT-21, WIT-46
+// Spec: WIT-21, WIT-46, SVC-16
 #[test]
 fn a_submission_is_answered_with_cosignatures_and_its_place() {
     let (home, service, log) = at_five();
@@ -406,7 +406,7 @@ fn a_submission_is_answered_with_cosignatures_and_its_place() {
     assert_eq!(service.get("/receipt/01").status, 400);
 }
 
-// Spec: WIT-34
+// Spec: WIT-34, SVC-02
 #[test]
 fn the_same_checkpoint_again_has_the_same_place_and_grows_nothing() {
     let (home, service, log) = at_five();
@@ -435,7 +435,7 @@ fn the_same_checkpoint_again_has_the_same_place_and_grows_nothing() {
 }
 
 /// Many clients of one log: in each round exactly one is first, and all others learn its size.
-// Spec: WIT-43
+// Spec: WIT-43, SVC-03
 #[test]
 fn of_64_racing_submissions_exactly_one_wins() {
     const CLIENTS: u64 = 64;
@@ -523,6 +523,7 @@ fn methods_and_paths_that_do_not_exist_get_405_and_404() {
 }
 
 /// `jurat logs` works on the registry of a service that runs.
+// Spec: SVC-14, SVC-18
 #[test]
 fn logs_are_added_disabled_and_enabled_while_the_service_runs() {
     let home = Home::new();
@@ -559,6 +560,7 @@ fn logs_are_added_disabled_and_enabled_while_the_service_runs() {
 }
 
 /// A registry that does not parse leaves the one before in force.
+// Spec: SVC-14
 #[test]
 fn a_damaged_registry_does_not_stop_the_logs_that_are_known() {
     let (home, service, log) = at_five();

@@ -143,6 +143,11 @@ impl Home {
         self.root.join("service.stderr")
     }
 
+    /// What its processes have printed to standard error so far.
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.stderr_file()).unwrap_or_default()
+    }
+
     /// Starts the process without waiting for it.
     pub fn spawn(&self) -> Process {
         let mut command = Command::new(JURAT);
@@ -157,7 +162,7 @@ impl Home {
 
     /// `serve` must end by itself, with an error; gives what it printed.
     pub fn refuses_to_serve(&self) -> (i32, String) {
-        let before = std::fs::read_to_string(self.stderr_file()).unwrap_or_default();
+        let before = self.stderr();
         let mut process = self.spawn();
         let status = process.exit();
         let text = process.stderr()[before.len()..].to_owned();

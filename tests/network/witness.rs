@@ -45,6 +45,7 @@ impl WitnessHome {
             dir,
             process: None,
         };
+        std::fs::copy(witness.database(), witness.dir.join("empty")).unwrap();
         witness.start();
         witness
     }
@@ -63,6 +64,16 @@ impl WitnessHome {
     pub fn kill(&mut self) {
         self.process.take().expect("a running witness").kill();
         self.door.set(Mode::Closed);
+    }
+
+    fn database(&self) -> PathBuf {
+        self.dir.join("witness.redb")
+    }
+
+    /// A stopped witness loses everything but its keys and its list of logs.
+    pub fn forget(&self) {
+        assert!(self.process.is_none());
+        std::fs::copy(self.dir.join("empty"), self.database()).unwrap();
     }
 
     /// What a witness is in a policy.
