@@ -3,7 +3,8 @@
 //! A target takes any bytes and panics when a law is broken: what is accepted is canonical
 //! (re-encoding gives the same bytes), what is refused says why without failing at it, and
 //! verification returns, whatever it is given. One program (`src/bin/parsers.rs`) holds all
-//! targets, so that the smoke run links once. The seeds (`fuzz/seeds`) are made here, too, and committed.
+//! targets, so that the smoke run links once. The seeds (`fuzz/seeds`) are made here, too, and
+//! committed.
 //!
 //! In scope: everything that reads what a peer, an operator or a disk may have made up. Out of
 //! scope: HTTP framing, which hyper parses and fuzzes.
