@@ -527,7 +527,7 @@ async fn a_peer_that_does_not_read_is_cut_off() {
     peer.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     patiently(async {
         while server.metrics.refused_count(Refused::WriteTimeout) == 0 {
-            tokio::time::sleep(SHORT / 10).await;
+            tokio::time::sleep(SHORT / 10).await; // Wait: a counter has no event to wait for
         }
     })
     .await;
