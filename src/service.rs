@@ -11,8 +11,10 @@ use jurat_daemon::clock::{Clock, SystemClock};
 use jurat_daemon::http::{self, HttpMetrics, Tls};
 use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry;
-use jurat_proto::checkpoint::SignedCheckpoint;
-use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_proto::checkpoint::{Checkpoint, SignedCheckpoint};
+use jurat_proto::cosignature::sign_note;
+use jurat_proto::key::{SignatureType, Signer, UnixSeconds, VerifierKey};
+use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::{LogStore, RedbOptions, RedbStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -113,6 +115,12 @@ impl Base {
             extra_roots: config.ca_file.clone(),
             ..ClientOptions::default()
         })?;
+        let published = restored(self.store.as_ref(), &config.log_verifier_keys())?;
+        let probe = match &published {
+            Some(published) => published.signed().clone(),
+            None => empty_tree(config)?,
+        };
+        let signed = self.store.last_signed()?;
         Ok(Parts {
             policy: config.policy.clone(),
             origin: config.origin.clone(),
@@ -122,7 +130,9 @@ impl Base {
             client,
             clock: Arc::clone(&self.clock),
             settings: config.settings.clone(),
-            published: restored(self.store.as_ref(), &config.log_verifier_keys())?,
+            published,
+            probe,
+            signed: signed.map_or(TreeSize::ZERO, |signed| signed.head.size),
         })
     }
 
@@ -253,6 +263,26 @@ fn restored(store: &dyn LogStore, log_keys: &[VerifierKey]) -> anyhow::Result<Op
         .or(UnixSeconds::new(0))
         .context("no time")?;
     Ok(Some(Published::new(signed, time)))
+}
+
+// Spec: SVC-06
+/// The empty tree under the log's note signatures, which state no time: nothing that could go back
+/// or contradict anything, and so the one checkpoint that needs no record before it is signed.
+fn empty_tree(config: &Config) -> anyhow::Result<SignedCheckpoint> {
+    let checkpoint = Checkpoint {
+        origin: config.origin.clone(),
+        head: TreeHead::empty(),
+        extensions: Vec::new(),
+    };
+    let text = checkpoint.to_text();
+    let ed25519 =
+        |key: &&Arc<dyn Signer>| key.verifier_key().signature_type() == SignatureType::Ed25519;
+    let lines = config.log_keys.iter().filter(ed25519);
+    let lines = lines
+        .map(|key| sign_note(&text, key.as_ref()))
+        .collect::<Result<_, _>>()
+        .context("a key of the log could not sign")?;
+    Ok(SignedCheckpoint::new(checkpoint, lines)?)
 }
 
 // Spec: SVC-14, SVC-18

@@ -8,6 +8,8 @@
 //! Before the first tree head of a run is signed, the service's state is compared with what its
 //! witnesses last cosigned ([`standing`]): a restored backup must not sign a second history.
 
+#[cfg(test)]
+mod compared;
 pub mod gather;
 pub mod standing;
 #[cfg(test)]
@@ -20,7 +22,7 @@ use std::time::Duration;
 use jurat_daemon::client::Client;
 use jurat_daemon::clock::Clock;
 use jurat_daemon::shutdown::Shutdown;
-use jurat_proto::checkpoint::Origin;
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::policy::Policy;
 use jurat_proto::tree::TreeSize;
@@ -70,6 +72,11 @@ pub struct Parts {
     pub settings: Settings,
     /// The checkpoint that was published before the restart.
     pub published: Option<Published>,
+    /// What a witness is sent to learn where it stands: the published checkpoint, or the empty
+    /// tree, with which every history begins and which so contradicts none.
+    pub probe: SignedCheckpoint,
+    /// The largest tree that was signed before the restart.
+    pub signed: TreeSize,
 }
 
 /// The running cosigners.

@@ -4,7 +4,7 @@ use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::hash::sha256;
-use jurat_proto::key::Signer;
+use jurat_proto::key::{Signer, VerifierKey};
 use jurat_proto::note::KeyName;
 use jurat_proto::policy::Policy;
 use jurat_proto::tree::{TreeHead, TreeSize};
@@ -18,6 +18,11 @@ static LOG: LazyLock<SigningKey> = LazyLock::new(|| {
     )
     .unwrap()
 });
+
+/// The verifier key of that log.
+pub(crate) fn log_key() -> VerifierKey {
+    LOG.verifier_key().clone()
+}
 
 /// A checkpoint of a made-up tree of that size, signed by its log.
 pub(crate) fn checkpoint(size: u64) -> SignedCheckpoint {

@@ -88,12 +88,13 @@ pub(crate) enum WitnessError {
     BadAnswer(String),
     #[error("its cosignatures are not good: {0}")]
     BadCosignature(CosignaturesError),
-    #[error("says that it has cosigned size {theirs}, and we hold {ours}")]
-    ClaimsAhead { theirs: u64, ours: u64 },
+    #[error("says that it has cosigned size {theirs}, and we have signed {signed}")]
+    ClaimsAhead { theirs: u64, signed: u64 },
     #[error("cannot read the tree: {0}")]
     Tree(String),
-    #[error("{0}")]
-    Ahead(String),
+    /// This service must not sign. `proven`: by a signature of this log's own keys.
+    #[error("{why}")]
+    Ahead { why: String, proven: bool },
 }
 
 /// The task of one witness URL.
@@ -161,6 +162,13 @@ impl Task {
                 }
                 Err(error) => {
                     self.failed(&error);
+                    // The claim alone stops nothing once signing has begun, or one witness could
+                    // end the service at will; a head that this log's keys have signed does.
+                    if let WitnessError::ClaimsAhead { .. } = error
+                        && let Err(WitnessError::Ahead { why, proven }) = self.look().await
+                    {
+                        return self.refuse(why, proven).await;
+                    }
                     self.pause(&mut pause).await;
                 }
             }
@@ -174,21 +182,25 @@ impl Task {
         loop {
             match self.compare().await {
                 Ok(()) => return,
-                Err(WitnessError::Ahead(why)) => {
-                    let names = self.group.names(&self.parts.policy).join(", ");
-                    if self.believed() {
-                        drop(self.report.send(Report::Ahead { why }).await);
-                    } else {
-                        tracing::warn!(witness = names, "ignored by configuration: {why}");
-                    }
-                    std::future::pending::<()>().await;
-                }
+                Err(WitnessError::Ahead { why, proven }) => self.refuse(why, proven).await,
                 Err(error) => {
                     self.failed(&error);
                     self.pause(&mut pause).await;
                 }
             }
         }
+    }
+
+    /// Tells that the service must not sign, and asks this witness for nothing more. The operator
+    /// may have its claims ignored, but not a signature of this log's own keys.
+    async fn refuse(&self, why: String, proven: bool) {
+        if proven || self.believed() {
+            drop(self.report.send(Report::Ahead { why }).await);
+        } else {
+            let names = self.group.names(&self.parts.policy).join(", ");
+            tracing::warn!(witness = names, "ignored by configuration: {why}");
+        }
+        std::future::pending::<()>().await;
     }
 
     fn believed(&self) -> bool {
@@ -201,10 +213,15 @@ impl Task {
     }
 
     // Spec: SVC-06
-    /// Asks the witness for the newest head that it cosigned, and judges it. A witness without a
-    /// read API is sent the published checkpoint again, which needs no new signature: it answers
-    /// with a cosignature when it stands there, and with its size otherwise.
-    async fn compare(&mut self) -> Result<(), WitnessError> {
+    /// Asks the witness where it stands, and judges it. What it shows may come from a cache and be
+    /// old, and a witness need not show anything: so it is sent a checkpoint as well.
+    pub(super) async fn compare(&mut self) -> Result<(), WitnessError> {
+        self.look().await?;
+        self.ask().await
+    }
+
+    /// Looks at the newest head that the witness shows, when it shows one of this log.
+    async fn look(&mut self) -> Result<(), WitnessError> {
         let hash = self.parts.origin.hash_hex();
         let url = format!("{}/{hash}/checkpoint", self.group.url);
         let answer = self.parts.client.get(&url).await?;
@@ -214,22 +231,54 @@ impl Task {
         {
             return self.judge_head(&theirs);
         }
-        let Some(published) = &self.parts.published else {
-            return Ok(());
-        };
-        let request = AddCheckpoint {
-            old_size: published.size(),
-            proof: ConsistencyProof::default(),
-            checkpoint: published.signed().clone(),
-        };
-        match self.post(&request).await {
-            Ok(Answer::Cosigned(_)) => self.known = Some(published.size()),
-            Ok(Answer::Conflict(theirs)) => self.judge_size(theirs)?,
-            // It has never seen this log, or keeps none of it: nothing that we could contradict.
-            Err(WitnessError::UnknownLog) => {}
-            Err(error) => return Err(error),
-        }
         Ok(())
+    }
+
+    /// Sends the probe, which needs no new signature: the witness answers with a cosignature when
+    /// its head lies in the probe's tree, and with its size when it is above. One that does not
+    /// know this log has not been compared with: it may come to know it again.
+    async fn ask(&mut self) -> Result<(), WitnessError> {
+        let probe = self.parts.probe.clone();
+        let size = probe.head().size;
+        let mut old_size = size;
+        for _ in 0..CONFLICTS_MAX {
+            let request = self.request(old_size, &probe)?;
+            match self.post(&request).await {
+                Ok(Answer::Cosigned(_)) => {
+                    self.known = Some(size);
+                    return Ok(());
+                }
+                // From there, with a proof that its head is one of ours.
+                Ok(Answer::Conflict(theirs)) if theirs < size => old_size = theirs,
+                Ok(Answer::Conflict(theirs)) => return self.judge_size(theirs),
+                Err(WitnessError::Status { status: 422, .. }) => {
+                    return Err(self.claims_another_history(old_size));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(WitnessError::Conflicts(old_size.get()))
+    }
+
+    fn claims_another_history(&self, size: TreeSize) -> WitnessError {
+        let names = self.group.names(&self.parts.policy).join(", ");
+        let why = format!(
+            "witness {names} says that the head of {} leaves which it has cosigned is none of this \
+             state's history. Nothing is signed. Bring back the right state, or, when the witness \
+             is wrong, name it in witnesses.ignore_ahead",
+            size.get()
+        );
+        WitnessError::Ahead { why, proven: false }
+    }
+
+    /// The largest tree that this log has signed, as far as this state knows. Every size that a
+    /// witness has seen was signed; entries that came later do not make it one of ours.
+    fn signed(&self) -> TreeSize {
+        let offered = self.offered.borrow();
+        let offered = offered
+            .as_ref()
+            .map_or(TreeSize::ZERO, |head| head.head().size);
+        offered.max(self.parts.signed)
     }
 
     fn judge_head(&mut self, theirs: &TreeHead) -> Result<(), WitnessError> {
@@ -245,36 +294,43 @@ impl Task {
                 self.known = Some(size);
                 Ok(())
             }
-            Judgement::Ahead(size) => Err(WitnessError::Ahead(format!(
-                "witness {names} shows a tree head of {} leaves signed by this log, and this state \
-                 holds {}: it is older than what was signed (a restored backup, a wrong volume). \
-                 Nothing is signed. Bring back the newest state",
-                size.get(),
-                own.size.get()
-            ))),
-            Judgement::Forked { size, signed, held } => Err(WitnessError::Ahead(format!(
-                "witness {names} shows a tree head of {} leaves with root {signed} signed by this \
-                 log, and this state has root {held} there: it holds another history. \
-                 Nothing is signed",
-                size.get()
-            ))),
+            Judgement::Ahead(size) => {
+                let why = format!(
+                    "witness {names} shows a tree head of {} leaves signed by this log, and this \
+                     state holds {}: it is older than what was signed (a restored backup, a wrong \
+                     volume). Nothing is signed. Bring back the newest state",
+                    size.get(),
+                    own.size.get()
+                );
+                Err(WitnessError::Ahead { why, proven: true })
+            }
+            Judgement::Forked { size, signed, held } => {
+                let why = format!(
+                    "witness {names} shows a tree head of {} leaves with root {signed} signed by \
+                     this log, and this state has root {held} there: it holds another history. \
+                     Nothing is signed",
+                    size.get()
+                );
+                Err(WitnessError::Ahead { why, proven: true })
+            }
         }
     }
 
     fn judge_size(&mut self, theirs: TreeSize) -> Result<(), WitnessError> {
-        let ours = self.parts.sequencer.committed().borrow().size;
-        if theirs <= ours {
+        let signed = self.signed();
+        if theirs <= signed {
             self.known = Some(theirs);
             return Ok(());
         }
         let names = self.group.names(&self.parts.policy).join(", ");
-        Err(WitnessError::Ahead(format!(
-            "witness {names} says that it has cosigned {} leaves of this log, and this state holds \
-             {}. Nothing is signed. Bring back the newest state, or, when the witness is wrong, \
-             name it in witnesses.ignore_ahead",
+        let why = format!(
+            "witness {names} says that it has cosigned {} leaves of this log, and this state has \
+             signed {}. Nothing is signed. Bring back the newest state, or, when the witness is \
+             wrong, name it in witnesses.ignore_ahead",
             theirs.get(),
-            ours.get()
-        )))
+            signed.get()
+        );
+        Err(WitnessError::Ahead { why, proven: false })
     }
 
     /// Gets the witness's cosignatures on a head.
@@ -282,30 +338,18 @@ impl Task {
         let target = head.head();
         let checkpoint = head.signed.clone();
         for _ in 0..CONFLICTS_MAX {
-            let old_size = size_or_zero(self.known);
-            let proof = if old_size == TreeSize::ZERO || old_size == target.size {
-                ConsistencyProof::default()
-            } else {
-                Tree::of(self.parts.store.as_ref())
-                    .consistency(old_size, target.size)
-                    .map_err(|error| WitnessError::Tree(error.to_string()))?
-            };
-            let request = AddCheckpoint {
-                old_size,
-                proof,
-                checkpoint: checkpoint.clone(),
-            };
+            let request = self.request(size_or_zero(self.known), &checkpoint)?;
             match self.post(&request).await? {
                 Answer::Cosigned(lines) => {
                     self.known = Some(target.size);
                     return Ok(lines);
                 }
                 Answer::Conflict(theirs) if theirs > target.size => {
-                    let ours = self.parts.sequencer.committed().borrow().size;
-                    if theirs > ours {
+                    let signed = self.signed();
+                    if theirs > signed {
                         return Err(WitnessError::ClaimsAhead {
                             theirs: theirs.get(),
-                            ours: ours.get(),
+                            signed: signed.get(),
                         });
                     }
                     // It has seen a newer head of ours already; the next one will do.
@@ -316,6 +360,27 @@ impl Task {
             }
         }
         Err(WitnessError::Conflicts(size_or_zero(self.known).get()))
+    }
+
+    /// The request that takes a witness from a size to a checkpoint.
+    fn request(
+        &self,
+        old_size: TreeSize,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<AddCheckpoint, WitnessError> {
+        let size = checkpoint.head().size;
+        let proof = if old_size == TreeSize::ZERO || old_size == size {
+            ConsistencyProof::default()
+        } else {
+            Tree::of(self.parts.store.as_ref())
+                .consistency(old_size, size)
+                .map_err(|error| WitnessError::Tree(error.to_string()))?
+        };
+        Ok(AddCheckpoint {
+            old_size,
+            proof,
+            checkpoint: checkpoint.clone(),
+        })
     }
 
     async fn post(&self, request: &AddCheckpoint) -> Result<Answer, WitnessError> {
