@@ -24,7 +24,7 @@ pub struct Health {
 impl App {
     // Spec: SVC-13
     /// Healthy is: the witnesses agree with this state, and a checkpoint with its quorum exists
-    /// that is not older than the limit.
+    /// that is neither older than the limit nor newer than the clock.
     pub fn health_now(&self) -> Health {
         let now = self.clock.now().seconds();
         let time = self
@@ -33,6 +33,7 @@ impl App {
             .as_ref()
             .map(|published| published.time().get());
         let age_s = time.map(|time| now.saturating_sub(time));
+        let behind_s = time.map_or(0, |time| time.saturating_sub(now));
         let limit = self.stale_after.as_secs();
         let standing = self.standing.borrow().clone();
         let (good, summary) = match (standing, age_s) {
@@ -48,6 +49,13 @@ impl App {
             (Standing::Good, Some(age)) if age > limit => (
                 false,
                 format!("the newest cosigned tree head is {age} s old, the limit is {limit} s"),
+            ),
+            (Standing::Good, Some(_)) if behind_s > 0 => (
+                false,
+                format!(
+                    "the clock is {behind_s} s behind the newest cosigned tree head; \
+                     nothing is signed until it has caught up"
+                ),
             ),
             (Standing::Good, Some(_)) => (true, "ok".to_owned()),
         };
