@@ -66,10 +66,19 @@ impl Process {
 
     /// The address of the line `listening on http://…`.
     pub fn address(&self) -> SocketAddr {
-        let line = self.lines.lock().unwrap().recv_timeout(PATIENCE);
-        let line = line.unwrap_or_else(|_| panic!("it did not start: {}", self.stderr()));
+        self.try_address()
+            .unwrap_or_else(|| panic!("it did not start: {}", self.stderr()))
+    }
+
+    /// The same; `None` when the process ended before.
+    pub fn try_address(&self) -> Option<SocketAddr> {
+        let line = match self.lines.lock().unwrap().recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => panic!("it says nothing: {}", self.stderr()),
+        };
         let (_, address) = line.split_once("listening on http://").expect(&line);
-        address.parse().unwrap()
+        Some(address.parse().unwrap())
     }
 
     /// Everything that was written to the file of its standard error, by processes before it too.
