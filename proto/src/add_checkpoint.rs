@@ -167,7 +167,7 @@ pub struct Accepted {
     /// The signature lines of the checkpoint that were verified, by place, ascending. Others must
     /// not be stored or served.
     pub signatures: Vec<usize>,
-    /// The head is the one stored already: nothing to swap, only a new time.
+    /// The head is the one stored already: only the time and the note that go with it are new.
     pub refresh: bool,
 }
 
