@@ -319,11 +319,16 @@ impl Witness {
             sign_subtree::decide(known, &self.own_keys, &request).map_err(SubtreeError::Refused)?;
         // We cosigned the reference checkpoint, and we cosign nothing before it is durable: if our
         // state is behind it, the state is not the one that we had. A restored copy, the wrong
-        // volume, or a second witness with our key; none of them may go on signing.
+        // volume, or a second witness with our key; none of them may go on signing. Nor may we when
+        // it is another tree of the size that we remember: we have signed a fork.
         let reference = request.reference().head();
         let stored = self.heads.latest(&origin.hash()).map(|latest| latest.head);
-        if stored.is_none_or(|stored| stored.size < reference.size) {
-            return Err(SubtreeError::StateIsBehind { reference, stored });
+        match stored {
+            Some(stored) if stored.size == reference.size && stored != reference => {
+                return Err(SubtreeError::TwoTrees { reference, stored });
+            }
+            Some(stored) if stored.size >= reference.size => {}
+            _ => return Err(SubtreeError::StateIsBehind { reference, stored }),
         }
         // Spec: WIT-50
         let signers = self.signers.iter().enumerate();
@@ -587,6 +592,20 @@ pub enum SubtreeError {
         /// What we remember.
         stored: Option<TreeHead>,
     },
+    /// We cosigned another tree of the size that we remember. The operator is at fault, as above;
+    /// and the log has forked.
+    #[error(
+        "this witness cosigned root {} at size {} but remembers root {}",
+        .reference.root_hash,
+        .reference.size.get(),
+        .stored.root_hash
+    )]
+    TwoTrees {
+        /// What we cosigned.
+        reference: TreeHead,
+        /// What we remember.
+        stored: TreeHead,
+    },
     /// A key did not sign. The operator is at fault.
     #[error("{0}")]
     Sign(SignError),
@@ -610,9 +629,11 @@ impl SubtreeError {
                     Outcome::Unsigned
                 }
             },
-            Self::StateIsBehind { .. } | Self::Sign(_) | Self::Lines(_) | Self::Panicked => {
-                Outcome::Failed
-            }
+            Self::StateIsBehind { .. }
+            | Self::TwoTrees { .. }
+            | Self::Sign(_)
+            | Self::Lines(_)
+            | Self::Panicked => Outcome::Failed,
         }
     }
 }

@@ -205,7 +205,7 @@ fn subtree_refused(error: &SubtreeError) -> Response {
     match error {
         SubtreeError::Malformed(malformed) => http::error(status(malformed.status()), message),
         SubtreeError::Refused(refusal) => http::error(status(refusal.status()), message),
-        SubtreeError::StateIsBehind { .. } => {
+        SubtreeError::StateIsBehind { .. } | SubtreeError::TwoTrees { .. } => {
             tracing::error!(%error, "stop this witness: its state is not the one that it had");
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }

@@ -29,7 +29,7 @@ use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
     WriteError,
 };
-use jurat_witness::cosign::{AddError, ClockFault, Parts, StartError, Witness};
+use jurat_witness::cosign::{AddError, ClockFault, Parts, StartError, SubtreeError, Witness};
 use jurat_witness::heads::Heads;
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
@@ -301,7 +301,7 @@ async fn unknown_logs_cost_no_write_and_disabled_logs_keep_their_state() {
 async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
     use jurat_proto::proof::{ConsistencyProof, Subtree};
     use jurat_proto::sign_subtree::SignSubtree;
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     let name = KeyName::parse("witness.example.com/w1").unwrap();
     let key = SigningKey::generate(name, Algorithm::MlDsa44).unwrap();
     let line = key.to_note_signer().unwrap();
@@ -339,13 +339,28 @@ async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
     // The same key over an older copy of the state.
     let rolled_back = over(MemoryStore::new());
     let error = rolled_back
-        .sign_subtree(Bytes::from(body))
+        .sign_subtree(Bytes::from(body.clone()))
         .await
         .unwrap_err();
     assert!(
         error
             .to_string()
             .contains("cosigned size 8 but remembers size 0"),
+        "{error}"
+    );
+
+    // The same, after it was led to cosign another tree of that size.
+    let fork = bench.log.fork(7);
+    rolled_back
+        .add_checkpoint(Bytes::from(fork.request(0, 8)))
+        .await
+        .unwrap();
+    let error = rolled_back
+        .sign_subtree(Bytes::from(body))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, SubtreeError::TwoTrees { stored, .. } if stored == fork.head(8)),
         "{error}"
     );
 }
