@@ -43,6 +43,7 @@ use jurat_proto::note::{NoteError, SignatureLine};
 use jurat_proto::sign_subtree::{self, SignSubtree};
 use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
+use tokio::sync::Semaphore;
 
 use crate::heads::{Heads, Latest};
 use crate::log_list::LogList;
@@ -57,6 +58,9 @@ pub struct Witness {
     heads: Arc<Heads>,
     clock: SteadyClock,
     commits: Batcher<HeadSwap, Result<(), SwapFault>>,
+    /// A place for each piece of work that has a thread or waits for one.
+    places: Arc<Semaphore>,
+    places_max: usize,
     metrics: Metrics,
 }
 
@@ -72,7 +76,8 @@ pub struct Parts {
     pub logs: Arc<LogList>,
     /// What it counts.
     pub metrics: Metrics,
-    /// How many swaps wait for the disk at most; beyond it requests are refused as too many.
+    /// How many requests are verified and signed, or wait for that, at most; and how many swaps wait
+    /// for the disk at most. Beyond it requests are refused as too many.
     pub commits_waiting_max: NonZeroUsize,
     /// How many become durable together at most.
     pub commit_batch_max: NonZeroUsize,
@@ -123,6 +128,8 @@ impl Witness {
             heads,
             clock,
             commits,
+            places: Arc::new(Semaphore::new(parts.commits_waiting_max.get())),
+            places_max: parts.commits_waiting_max.get(),
             metrics,
         })
     }
@@ -191,12 +198,13 @@ impl Witness {
         }
         let (this, request) = (Arc::clone(self), Arc::new(request));
         let first = Arc::clone(&request);
-        let (verified, mut prepared) = blocking(move || {
-            let verified = this.verify(&first)?;
-            let prepared = this.prepare(&first, &verified)?;
-            Ok::<_, AddError>((Arc::new(verified), prepared))
-        })
-        .await??;
+        let (verified, mut prepared) = self
+            .blocking(move || {
+                let verified = this.verify(&first)?;
+                let prepared = this.prepare(&first, &verified)?;
+                Ok::<_, AddError>((Arc::new(verified), prepared))
+            })
+            .await??;
         let mut attempts_left = ATTEMPTS;
         loop {
             attempts_left -= 1;
@@ -213,7 +221,9 @@ impl Witness {
             // faster with. They are dropped here.
             let (this, request) = (Arc::clone(self), Arc::clone(&request));
             let verified = Arc::clone(&verified);
-            prepared = blocking(move || this.prepare(&request, &verified)).await??;
+            prepared = self
+                .blocking(move || this.prepare(&request, &verified))
+                .await??;
         }
     }
 
@@ -300,9 +310,10 @@ impl Witness {
         body: Bytes,
     ) -> Result<CosignatureLines, SubtreeError> {
         let this = Arc::clone(self);
-        let result = match blocking(move || this.subtree(&body)).await {
+        let result = match self.blocking(move || this.subtree(&body)).await {
             Ok(result) => result,
-            Err(Panicked) => Err(SubtreeError::Panicked),
+            Err(NotRun::Busy { capacity }) => Err(SubtreeError::Busy { capacity }),
+            Err(NotRun::Panicked) => Err(SubtreeError::Panicked),
         };
         let outcome = result
             .as_ref()
@@ -348,6 +359,29 @@ impl Witness {
         self.heads
             .latest(origin_hash)
             .map(|latest| latest.note.clone())
+    }
+
+    /// Runs signatures and proofs where they do not hold up the sockets.
+    ///
+    /// The runtime's queue for such work has no bound, and whoever hangs up leaves the work in it:
+    /// what the listener has in flight is not what waits here. So the work itself holds the place.
+    async fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, NotRun> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| NotRun::Busy {
+                capacity: self.places_max,
+            })?;
+        let work = move || {
+            let result = work();
+            drop(place);
+            result
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| NotRun::Panicked)
     }
 
     fn time_after(&self, latest: Option<&Latest>) -> Result<UnixSeconds, ClockFault> {
@@ -463,17 +497,16 @@ enum SwapFault {
     NotWritten,
 }
 
-/// Runs signatures and proofs where they do not hold up the sockets.
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<R, Panicked> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Panicked)
+/// Why work gave no result.
+enum NotRun {
+    /// No place was free.
+    Busy {
+        /// How many there are.
+        capacity: usize,
+    },
+    /// A bug. The process ends with it where panics abort.
+    Panicked,
 }
-
-/// A bug. The process ends with it where panics abort.
-struct Panicked;
 
 /// Why a witness did not start. The operator or the machine is at fault; nothing runs.
 #[derive(Debug, thiserror::Error)]
@@ -505,10 +538,10 @@ pub enum AddError {
     /// Nothing can be signed at this time. The machine's clock is at fault.
     #[error("{0}")]
     Clock(#[from] ClockFault),
-    /// Too much waits for the disk. Nobody is at fault.
-    #[error("{capacity} checkpoints wait to become durable already")]
+    /// Too much waits for a thread or for the disk. Nobody is at fault.
+    #[error("{capacity} checkpoints wait to be signed or to become durable already")]
     Busy {
-        /// The bound of the queue.
+        /// The bound of each queue.
         capacity: usize,
     },
     /// Others were faster again and again. Nobody is at fault.
@@ -564,9 +597,12 @@ impl AddError {
     }
 }
 
-impl From<Panicked> for AddError {
-    fn from(_: Panicked) -> Self {
-        Self::Panicked
+impl From<NotRun> for AddError {
+    fn from(error: NotRun) -> Self {
+        match error {
+            NotRun::Busy { capacity } => Self::Busy { capacity },
+            NotRun::Panicked => Self::Panicked,
+        }
     }
 }
 
@@ -609,6 +645,12 @@ pub enum SubtreeError {
     /// A key did not sign. The operator is at fault.
     #[error("{0}")]
     Sign(SignError),
+    /// Too much waits for a thread. Nobody is at fault.
+    #[error("{capacity} requests wait to be signed already")]
+    Busy {
+        /// The bound of the queue.
+        capacity: usize,
+    },
     /// There would be no line in the answer, or too many.
     #[error("{0}")]
     Lines(CosignatureLinesError),
@@ -629,6 +671,7 @@ impl SubtreeError {
                     Outcome::Unsigned
                 }
             },
+            Self::Busy { .. } => Outcome::Busy,
             Self::StateIsBehind { .. }
             | Self::TwoTrees { .. }
             | Self::Sign(_)

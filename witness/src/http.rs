@@ -209,6 +209,7 @@ fn subtree_refused(error: &SubtreeError) -> Response {
             tracing::error!(%error, "stop this witness: its state is not the one that it had");
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
+        SubtreeError::Busy { .. } => http::too_busy(message, RETRY_SECONDS),
         SubtreeError::Sign(_) | SubtreeError::Lines(_) | SubtreeError::Panicked => ours(error),
     }
 }

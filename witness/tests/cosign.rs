@@ -23,7 +23,7 @@ use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::add_checkpoint::Refusal;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
 use jurat_proto::cosignature;
-use jurat_proto::key::{KeyName, Signer, UnixSeconds, VerifierKey};
+use jurat_proto::key::{KeyName, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_store::registry::{LogState, Registry};
 use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
@@ -481,6 +481,61 @@ async fn while_the_disk_works_nothing_is_answered_or_shown_and_too_many_are_refu
     }
     assert!(cosigned >= 1 && busy >= 1, "{cosigned} {busy}");
     assert!(witness.checkpoint(&bench.log.origin.hash()).is_some());
+}
+
+/// A key that signs when the test wants.
+struct SlowKey {
+    key: SigningKey,
+    /// Closed while the other end is there.
+    gate: Mutex<Receiver<()>>,
+}
+
+impl Signer for SlowKey {
+    fn verifier_key(&self) -> &VerifierKey {
+        self.key.verifier_key()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let _opened = self.gate.lock().unwrap().recv();
+        self.key.sign(message)
+    }
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_does_not_make_room_for_more_work() {
+    let bench = Bench::new();
+    let (closed, gate) = sync_channel(0);
+    let name = KeyName::parse("witness.example.com/w1").unwrap();
+    let key = SlowKey {
+        key: SigningKey::generate(name, Algorithm::CosignatureV1).unwrap(),
+        gate: Mutex::new(gate),
+    };
+    let store = Arc::new(MemoryStore::new());
+    let (dir, metrics) = (bench.dir.path(), &bench.metrics);
+    let witness = start(dir, store, &bench.clock, metrics, vec![Box::new(key)]).unwrap();
+    let add = || witness.add_checkpoint(Bytes::from(bench.log.request(0, 5)));
+    for _ in 0..WAITING_MAX {
+        // Begun, and given up at once: the work is with the threads, the request is gone.
+        tokio::select! {
+            biased;
+            result = add() => panic!("{result:?}"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let refused = tokio::time::timeout(Duration::from_secs(5), add()).await;
+    let error = refused.expect("no more is taken").unwrap_err();
+    let all = WAITING_MAX;
+    assert!(
+        matches!(error, AddError::Busy { capacity } if capacity == all),
+        "{error}"
+    );
+    drop(closed);
+    while witness.checkpoint(&bench.log.origin.hash()).is_none() {
+        match add().await {
+            Ok(_) | Err(AddError::Busy { .. }) => tokio::task::yield_now().await,
+            Err(other) => panic!("{other}"),
+        }
+    }
 }
 
 #[tokio::test]
