@@ -164,8 +164,18 @@ impl Witness {
     }
 
     /// Accepts nothing more and returns when what waits is durable.
-    pub async fn stop(&self) {
+    ///
+    /// # Errors
+    /// As [`Self::failed`], when it was so before, or one of the last commits made it so.
+    pub async fn stop(&self) -> Result<(), Failure> {
+        let failed = self.failed();
         self.commits.stop().await;
+        // The worker has ended, so a failure is there to be read at once.
+        tokio::select! {
+            biased;
+            failure = failed => Err(failure),
+            () = std::future::ready(()) => Ok(()),
+        }
     }
 
     /// add-checkpoint: the lines of the answer, once the checkpoint is durable.

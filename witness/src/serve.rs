@@ -111,17 +111,20 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
     tokio::select! {
         // The failure first: an orderly end must not hide it.
         biased;
-        failure = witness.failed() => {
-            tracing::error!(%failure, "ending at once: what is durable has to be read again");
-            Err(ServeError::Failed(failure))
-        }
+        failure = witness.failed() => Err(failed(failure)),
         result = served => {
             follow.abort();
-            witness.stop().await;
+            // Requests that outlived the drain may still have swaps with the disk.
+            witness.stop().await.map_err(failed)?;
             tracing::info!("stopped");
             result.map_err(ServeError::Accept)
         }
     }
+}
+
+fn failed(failure: Failure) -> ServeError {
+    tracing::error!(%failure, "ending at once: what is durable has to be read again");
+    ServeError::Failed(failure)
 }
 
 fn announce(address: SocketAddr, tls: bool) {

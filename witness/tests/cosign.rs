@@ -232,6 +232,22 @@ async fn a_write_whose_outcome_is_not_known_ends_everything() {
 }
 
 #[tokio::test]
+async fn a_write_whose_outcome_is_not_known_at_the_end_is_no_orderly_end() {
+    // Spec: WIT-44
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    bench.store.fail_at(1, Fault::UnknownWritten);
+    bench.add(5, 6).await.unwrap_err();
+    assert!(matches!(bench.witness.stop().await, Err(Failure::Fatal(_))));
+
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    bench.witness.stop().await.unwrap();
+    let error = bench.add(5, 6).await.unwrap_err();
+    assert!(matches!(error, AddError::Stopped), "{error}");
+}
+
+#[tokio::test]
 async fn a_lost_race_is_decided_again_and_answered_with_the_new_size() {
     // Spec: WIT-43
     let bench = Bench::new();
