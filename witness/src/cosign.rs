@@ -42,10 +42,10 @@ use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
 use jurat_proto::note::{NoteError, SignatureLine};
 use jurat_proto::sign_subtree::{self, SignSubtree};
 use jurat_proto::tree::{TreeHead, TreeSize};
-use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
+use jurat_store::{CheckpointStore, HeadSwap, OriginHead, SwapRefusal, WriteError};
 use tokio::sync::Semaphore;
 
-use crate::heads::{Heads, Latest};
+use crate::heads::{Heads, Latest, LoadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 
@@ -100,11 +100,11 @@ impl Witness {
         if signers.is_empty() {
             return Err(StartError::NoKeys);
         }
-        let own_keys = signers
+        let own_keys: Vec<VerifierKey> = signers
             .iter()
             .map(|signer| signer.verifier_key().clone())
             .collect();
-        let heads = Arc::new(Heads::load(&*store).map_err(StartError::Load)?);
+        let heads = Arc::new(Heads::load(&*store, &own_keys).map_err(StartError::Load)?);
         metrics
             .origins
             .set(i64::try_from(heads.len()).unwrap_or(i64::MAX));
@@ -524,9 +524,9 @@ pub enum StartError {
     /// There is no key to sign with.
     #[error("a witness needs a key")]
     NoKeys,
-    /// The state could not be read.
+    /// The state could not be read, or contradicts itself.
     #[error("cannot load the state: {0}")]
-    Load(StoreError),
+    Load(LoadError),
     /// The system gave no thread.
     #[error("cannot start the commit thread: {0}")]
     Thread(io::Error),

@@ -24,13 +24,14 @@ use jurat_proto::add_checkpoint::Refusal;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
 use jurat_proto::cosignature;
 use jurat_proto::key::{KeyName, Signer, SignerError, UnixSeconds, VerifierKey};
+use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_store::registry::{LogState, Registry};
 use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
     WriteError,
 };
 use jurat_witness::cosign::{AddError, ClockFault, Parts, StartError, SubtreeError, Witness};
-use jurat_witness::heads::Heads;
+use jurat_witness::heads::{HeadFault, Heads, LoadError};
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
 
@@ -584,20 +585,37 @@ async fn a_checkpoint_that_leaves_no_room_for_cosignatures_is_too_large() {
 fn heads_of_more_than_one_page_are_loaded() {
     let store = MemoryStore::new();
     let head = TestLog::new("example.com/log").head(0);
+    let name = KeyName::parse("example.com/log").unwrap();
+    let line = SignatureLine::new(name, KeyId::new([1; 4]), vec![1]).unwrap();
+    let note = |origin: Origin| {
+        let extensions = Vec::new();
+        let checkpoint = Checkpoint {
+            origin,
+            head,
+            extensions,
+        };
+        SignedCheckpoint::new(checkpoint, vec![line.clone()])
+            .unwrap()
+            .to_bytes()
+    };
     let swaps: Vec<HeadSwap> = (0..2500_u64)
-        .map(|number| HeadSwap {
-            origin: Origin::parse(&format!("example.com/{number}")).unwrap(),
-            expected: None,
-            new: OriginHead {
+        .map(|number| {
+            let origin = Origin::parse(&format!("example.com/{number}")).unwrap();
+            let new = OriginHead {
                 head,
                 time: UnixSeconds::new(number).unwrap(),
-                note: number.to_string().into_bytes(),
+                note: note(origin.clone()),
                 log_index: None,
-            },
+            };
+            HeadSwap {
+                origin,
+                expected: None,
+                new,
+            }
         })
         .collect();
     store.compare_and_swap(&swaps).unwrap();
-    let heads = Heads::load(&store).unwrap();
+    let heads = Heads::load(&store, &[]).unwrap();
     assert_eq!(heads.len(), 2500);
     for swap in &swaps {
         assert_eq!(
@@ -605,6 +623,76 @@ fn heads_of_more_than_one_page_are_loaded() {
             swap.new.note
         );
     }
+}
+
+/// A store that holds this as what was cosigned last.
+fn holding(origin: &Origin, new: OriginHead) -> MemoryStore {
+    let store = MemoryStore::new();
+    let swap = HeadSwap {
+        origin: origin.clone(),
+        expected: None,
+        new,
+    };
+    let swapped = store.compare_and_swap(&[swap]).unwrap();
+    assert!(swapped.iter().all(Result::is_ok));
+    store
+}
+
+#[tokio::test]
+async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
+    // Spec: WIT-57
+    let mut bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    let (log, keys) = (&bench.log, bench.witness.keys());
+    let sound = bench.store.inner().latest(&log.origin).unwrap().unwrap();
+    let load = |origin: &Origin, head: &OriginHead, keys: &[VerifierKey]| {
+        Heads::load(&holding(origin, head.clone()), keys)
+    };
+    load(&log.origin, &sound, keys).unwrap();
+    load(&log.origin, &sound, &[]).expect("the keys may have been replaced since");
+
+    let fault = |origin: &Origin, head: OriginHead| match load(origin, &head, keys) {
+        Err(LoadError::Damaged { fault, .. }) => fault,
+        other => panic!("{other:?}"),
+    };
+    let with = |change: &dyn Fn(&mut OriginHead)| {
+        let mut head = sound.clone();
+        change(&mut head);
+        fault(&log.origin, head)
+    };
+    // Set back to nothing, to grow into another tree.
+    let emptied = with(&|head| head.head = log.head(0));
+    assert!(matches!(emptied, HeadFault::OtherHead { .. }), "{emptied}");
+    let time = with(&|head| head.time = UnixSeconds::new(1).unwrap());
+    assert!(matches!(time, HeadFault::OtherTime { .. }), "{time}");
+    let torn = with(&|head| head.note.truncate(100));
+    assert!(matches!(torn, HeadFault::NotACheckpoint(_)), "{torn}");
+    let other = Origin::parse("example.com/other").unwrap();
+    let moved = fault(&other, sound.clone());
+    assert!(matches!(moved, HeadFault::OtherOrigin { .. }), "{moved}");
+
+    // A fork with the log's signature, and our lines from the true checkpoint.
+    let lines: Vec<SignatureLine> = SignedCheckpoint::parse(&sound.note)
+        .unwrap()
+        .signatures()
+        .to_vec();
+    let fork = bench.log.fork(4);
+    let forged = fork.checkpoint(5).with_signatures(&[0], &lines[1..]);
+    let mut head = sound.clone();
+    head.head = fork.head(5);
+    head.note = forged.unwrap().to_bytes();
+    let store = holding(&bench.log.origin, head);
+    let error = Heads::load(&store, bench.witness.keys()).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            LoadError::Damaged {
+                fault: HeadFault::NotOurs(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 proptest! {
