@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::Sequencer;
+use super::sequencer::ControlError;
 
 /// How often tree heads are made.
 #[derive(Debug, Clone, Copy)]
@@ -111,9 +112,9 @@ pub enum SigningError {
         /// By how much it is behind.
         behind: u64,
     },
-    /// The store is closed; the process is stopping.
-    #[error("the intent to sign could not be recorded")]
-    NotRecorded,
+    /// The store is closed and the process stopping, or the store's rules forbid it.
+    #[error("the intent to sign could not be recorded: {0}")]
+    NotRecorded(#[from] ControlError),
     /// A signing key failed.
     #[error("a key of the log could not sign: {0}")]
     Signer(String),
@@ -159,7 +160,12 @@ impl TreeHeads {
     /// Waits until a head should be made, and returns what it is to cover.
     async fn next_due(&self, last_made: Option<Instant>) -> TreeHead {
         let mut committed = self.sequencer.committed();
-        let signed = self.last_signed.map(|(head, _)| head.size);
+        // Not what was recorded: a head that no key could sign is still to be made.
+        let signed = self
+            .offer
+            .borrow()
+            .as_ref()
+            .map(|signed| signed.head().size);
         let mut pending_since = None;
         let mut demanded = false;
         loop {
@@ -189,10 +195,7 @@ impl TreeHeads {
     /// durable before the first signature exists.
     async fn sign(&mut self, head: TreeHead) -> Result<SignedHead, SigningError> {
         let time = signing_time(self.clock.now().seconds(), self.last_signed)?;
-        self.sequencer
-            .record_signing(head, time)
-            .await
-            .map_err(|_| SigningError::NotRecorded)?;
+        self.sequencer.record_signing(head, time).await?;
         self.last_signed = Some((head, time));
         let signed = self.sign_checkpoint(head, time)?;
         self.metrics
@@ -260,7 +263,8 @@ fn due(
     let last_made = last_made?;
     Some(match pending_since {
         Some(since) if demanded => since.max(last_made) + pace.demand_delay.min(pace.interval),
-        Some(_) => last_made + pace.interval,
+        // However long the interval: a log with entries is no staler than one without.
+        Some(_) => last_made + pace.interval.min(pace.refresh),
         None => last_made + pace.refresh,
     })
 }
@@ -318,7 +322,13 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jurat_daemon::clock::SystemClock;
+    use jurat_keys::{Algorithm, SigningKey};
+    use jurat_proto::key::{SignerError, VerifierKey};
+    use jurat_proto::note::KeyName;
     use jurat_proto::tree::TreeSize;
+    use jurat_store::MemoryStore;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const PACE: Pace = Pace {
         interval: Duration::from_secs(1),
@@ -349,6 +359,68 @@ mod tests {
         );
         assert_eq!(due(PACE, Some(now), None, false), Some(now + ms(30_000)));
         assert_eq!(due(PACE, Some(now), None, true), Some(now + ms(30_000)));
+        let slow = Pace {
+            interval: ms(3_600_000),
+            ..PACE
+        };
+        let by_refresh = Some(now + ms(30_000));
+        assert_eq!(due(slow, Some(now), Some(entry), false), by_refresh);
+    }
+
+    /// A key that fails until it does not.
+    struct Failing {
+        key: SigningKey,
+        fails: AtomicUsize,
+    }
+
+    impl Signer for Failing {
+        fn verifier_key(&self) -> &VerifierKey {
+            self.key.verifier_key()
+        }
+
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+            let left = self.fails.load(Ordering::SeqCst);
+            if left > 0 {
+                self.fails.store(left - 1, Ordering::SeqCst);
+                return Err(SignerError::new("the token is locked"));
+            }
+            self.key.sign(message)
+        }
+    }
+
+    // Spec: SVC-12
+    #[tokio::test]
+    async fn a_head_that_no_key_could_sign_is_tried_again_after_the_interval() {
+        let name = KeyName::parse("example.com/log").unwrap();
+        let key = SigningKey::generate(name, Algorithm::Ed25519).unwrap();
+        let signer = Failing {
+            key,
+            fails: AtomicUsize::new(1),
+        };
+        let registry = &mut Registry::default();
+        let sequencer = Sequencer::start(Arc::new(MemoryStore::new()), registry).unwrap();
+        let (offer, mut offered) = watch::channel(None);
+        let heads = TreeHeads {
+            origin: Origin::parse("example.com/log").unwrap(),
+            signers: vec![Arc::new(signer)],
+            pace: Pace {
+                interval: Duration::from_millis(20),
+                ..PACE
+            },
+            clock: Arc::new(SystemClock),
+            sequencer,
+            demand: Demand::default(),
+            offer,
+            published: watch::channel(None).1,
+            last_signed: None,
+            metrics: Metrics::default(),
+        };
+        let shutdown = Shutdown::new();
+        tokio::spawn(heads.run(shutdown.clone()));
+        // Far below the refresh of 30 s.
+        let soon = tokio::time::timeout(Duration::from_secs(10), offered.changed());
+        soon.await.unwrap().unwrap();
+        shutdown.trigger();
     }
 
     // Spec: SVC-05, COS-23
