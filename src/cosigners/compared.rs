@@ -57,7 +57,7 @@ impl Witness {
     }
 }
 
-async fn listen(witness: Arc<Witness>) -> String {
+fn listen(witness: Arc<Witness>) -> String {
     let listener = http::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let handler = move |request: Request, _: SocketAddr| {
@@ -109,7 +109,7 @@ impl Service {
             answers: Box::new(answers),
             asked: Mutex::default(),
         });
-        let url = listen(Arc::clone(&witness)).await;
+        let url = listen(Arc::clone(&witness));
         let policy = policy_with(std::slice::from_ref(&*COSIGNER), &[&url], "any");
         let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
         let sequencer = Sequencer::start(Arc::clone(&store), &mut Registry::default()).unwrap();
@@ -187,9 +187,9 @@ fn other(size: u64) -> TreeHead {
     }
 }
 
-fn ahead(compared: Result<(), WitnessError>) -> Option<bool> {
+fn ahead(compared: &Result<(), WitnessError>) -> Option<bool> {
     match compared {
-        Err(WitnessError::Ahead { proven, .. }) => Some(proven),
+        Err(WitnessError::Ahead { proven, .. }) => Some(*proven),
         _ => None,
     }
 }
@@ -205,7 +205,7 @@ async fn an_empty_state_asks_a_witness_that_shows_nothing() {
         ..SERVICE
     };
     let mut setting = service.facing(None, stands_at(7)).await;
-    assert_eq!(ahead(setting.task.compare().await), Some(false));
+    assert_eq!(ahead(&setting.task.compare().await), Some(false));
     assert_eq!(*setting.witness.asked.lock().unwrap(), [(0, 0)]);
 }
 
@@ -218,7 +218,7 @@ async fn a_restored_state_that_has_grown_since_is_still_behind() {
         ..SERVICE
     };
     let mut setting = service.facing(None, stands_at(7)).await;
-    assert_eq!(ahead(setting.task.compare().await), Some(false));
+    assert_eq!(ahead(&setting.task.compare().await), Some(false));
 }
 
 /// What a witness shows may come from a cache.
@@ -226,7 +226,7 @@ async fn a_restored_state_that_has_grown_since_is_still_behind() {
 #[tokio::test]
 async fn an_old_head_that_is_shown_does_not_hide_a_newer_one() {
     let mut setting = SERVICE.facing(Some(TreeHead::empty()), stands_at(7)).await;
-    assert_eq!(ahead(setting.task.compare().await), Some(false));
+    assert_eq!(ahead(&setting.task.compare().await), Some(false));
 }
 
 // Spec: SVC-06
@@ -249,7 +249,7 @@ async fn a_witness_that_holds_a_smaller_tree_of_another_history_is_found_out() {
         _ => (409, "3\n".to_owned()),
     };
     let mut setting = SERVICE.facing(None, answers).await;
-    assert_eq!(ahead(setting.task.compare().await), Some(false));
+    assert_eq!(ahead(&setting.task.compare().await), Some(false));
     assert_eq!(*setting.witness.asked.lock().unwrap(), [(5, 5), (3, 5)]);
 }
 

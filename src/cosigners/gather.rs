@@ -1,18 +1,20 @@
 //! Gathering: counts verified cosignatures against the quorum, and publishes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jurat_daemon::shutdown::Shutdown;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::note::SignatureLine;
 use jurat_proto::policy::Policy;
+use jurat_proto::tree::TreeSize;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
 use super::{Report, Standing, later};
+use crate::log::sequencer::ControlError;
 use crate::log::tree_heads::SignedHead;
 use crate::log::{Published, Sequencer};
 
@@ -28,7 +30,7 @@ pub(crate) struct Gatherer {
     policy: Policy,
     sequencer: Sequencer,
     compared: BTreeSet<usize>,
-    heads: VecDeque<Gathered>,
+    heads: Vec<Gathered>,
     newest: Option<Published>,
     published: watch::Sender<Option<Published>>,
     standing: watch::Sender<Standing>,
@@ -55,7 +57,7 @@ impl Gatherer {
             policy,
             sequencer,
             compared: BTreeSet::new(),
-            heads: VecDeque::new(),
+            heads: Vec::new(),
             newest,
             published,
             standing,
@@ -144,9 +146,11 @@ impl Gatherer {
             shown: 0,
         };
         gathered.add(lines);
-        self.heads.push_back(gathered);
+        self.heads.push(gathered);
+        // The oldest goes, which is the one that has just come when its witness is that late.
+        self.heads.sort_by_key(Gathered::age);
         if self.heads.len() > HEADS_KEPT {
-            self.heads.pop_front();
+            self.heads.remove(0);
         }
     }
 
@@ -164,7 +168,7 @@ impl Gatherer {
             .iter_mut()
             .filter(|gathered| policy.quorum_met(|w| gathered.lines.contains_key(&w)))
             .filter(|gathered| gathered.improves(newest))
-            .max_by_key(|gathered| (gathered.head.head().size, gathered.head.time.get()));
+            .max_by_key(|gathered| gathered.age());
         let Some(gathered) = best else { return true };
         gathered.shown = gathered.lines.len();
         let lines: Vec<SignatureLine> = gathered
@@ -190,6 +194,11 @@ impl Gatherer {
             .await
         {
             tracing::error!(tree.size = size.get(), "cannot publish: {error}");
+            if let ControlError::Refused(_) = error {
+                // Nothing would ever be published again, and nobody would know why.
+                let why = format!("a cosigned tree head cannot be published: {error}");
+                self.standing.send_replace(Standing::Refused(why));
+            }
             return false;
         }
         self.metrics.published.inc();
@@ -203,6 +212,11 @@ impl Gatherer {
 }
 
 impl Gathered {
+    /// Larger is newer.
+    fn age(&self) -> (TreeSize, UnixSeconds) {
+        (self.head.head().size, self.head.time)
+    }
+
     fn add(&mut self, lines: Vec<Line>) {
         for (witness, line, time) in lines {
             self.lines.insert(witness, (line, time));
@@ -413,6 +427,38 @@ mod tests {
             *setting.standing.borrow(),
             Standing::Refused("ahead".to_owned())
         );
+    }
+
+    /// The store holds another tree than what was cosigned: nobody may go on.
+    #[tokio::test]
+    async fn a_publication_that_the_store_refuses_stops_the_service() {
+        let mut setting = setting("1");
+        let head = setting.head("a", 100).await;
+        let mut other = head.head();
+        other.root_hash = jurat_proto::hash::sha256(b"other");
+        let head = Arc::new(SignedHead {
+            signed: signed(other),
+            time: head.time,
+        });
+        let line = cosign(head.signed.checkpoint(), head.time, &setting.keys[0]).unwrap();
+        let lines = vec![(0, line, head.time)];
+        setting.gatherer.take(Report::Cosigned { head, lines });
+        assert!(!setting.gatherer.publish().await);
+        assert!(matches!(*setting.standing.borrow(), Standing::Refused(_)));
+    }
+
+    #[tokio::test]
+    async fn a_witness_that_is_late_pushes_no_newer_head_out() {
+        let mut setting = setting("2");
+        let late = setting.head("late", 99).await;
+        let mut heads = Vec::new();
+        for number in 0..4 {
+            heads.push(setting.head(&number.to_string(), 100 + number).await);
+            setting.cosigned(0, &heads[heads.len() - 1]).await;
+        }
+        setting.cosigned(2, &late).await;
+        setting.cosigned(1, &heads[0]).await;
+        assert_eq!(setting.seen(), Some((2, 100, 3)));
     }
 
     #[tokio::test]
