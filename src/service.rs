@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use jurat_daemon::client::{Client, ClientOptions};
 use jurat_daemon::clock::{Clock, SystemClock};
-use jurat_daemon::http::{self, HttpMetrics, Tls};
+use jurat_daemon::http::{self, HttpMetrics, Limits, Tls};
 use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry;
 use jurat_proto::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -17,7 +17,7 @@ use jurat_proto::key::{SignatureType, Signer, UnixSeconds, VerifierKey};
 use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::{LogStore, RedbOptions, RedbStore};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::cli::C2SP_REVISION;
 use crate::config::Config;
@@ -182,6 +182,8 @@ impl Base {
             sequencer: self.sequencer,
             published: cosigners.published.clone(),
             demand,
+            waiting: Arc::new(Semaphore::new(waiting_max(&config.limits))),
+            shutdown: shutdown.clone(),
         };
         Ok(App {
             origin: config.origin.clone(),
@@ -199,6 +201,12 @@ impl Base {
             registry,
         })
     }
+}
+
+/// Requests that may wait for receipts: all but a quarter, so that submissions, readers and
+/// `/health` are served while the witnesses are down and everybody waits.
+fn waiting_max(limits: &Limits) -> usize {
+    limits.requests_in_flight_max - limits.requests_in_flight_max / 4
 }
 
 /// The service with the machine's own clock.

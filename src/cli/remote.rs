@@ -16,6 +16,9 @@ use jurat_proto::tree::TreeSize;
 /// One request, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Between two questions for a receipt that is not there yet.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// A service or a log by its URL.
 pub(super) struct Remote {
     client: Client,
@@ -81,7 +84,8 @@ impl Remote {
                 let answer = self.client.get(&url).await?;
                 match answer.status.as_u16() {
                     200 => return Ok(answer.body),
-                    202 => {}
+                    // It waited as long as it could, or has no room for those who wait.
+                    202 | 503 => tokio::time::sleep(PAUSE).await,
                     status => bail!("{url} answered {status}: {}", one_line(&answer.body)),
                 }
             }

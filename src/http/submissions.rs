@@ -8,6 +8,7 @@ use jurat_proto::add_checkpoint::{
 };
 use jurat_proto::decimal::parse_decimal;
 use jurat_proto::tree::{LeafIndex, TreeSize};
+use tokio::time::Instant;
 
 use super::respond::{error, text, with_header};
 use super::{App, Refused, query};
@@ -19,8 +20,13 @@ use crate::submit::{Accepted, SubmitError};
 /// quorum takes unless witnesses are down.
 const ANCHOR_WAIT: Duration = Duration::from_secs(10);
 
-/// The longest wait that a client may ask for: below the listener's time for a request.
-const WAIT_MAX: Duration = Duration::from_secs(25);
+/// How long a request that has come so far may still wait: it must be answered before the
+/// listener's time for it is over, or its client would not learn that its entry is durable.
+fn patience(app: &App, begun: Instant, wanted: Duration) -> Duration {
+    let all = app.limits.request_timeout;
+    let last = all.saturating_sub(all / 6);
+    wanted.min(last.saturating_sub(begun.elapsed()))
+}
 
 // Spec: WIT-41, WIT-46
 /// C2SP tlog-witness add-checkpoint, byte for byte.
@@ -38,9 +44,11 @@ pub(super) async fn add_checkpoint(app: &App, request: Request) -> Response {
 
 /// The same body; answers with the receipt, or 202 and its place when the wait ends first.
 pub(super) async fn anchor(app: &App, request: Request) -> Response {
-    let patience = prefer_wait(&request).unwrap_or(ANCHOR_WAIT).min(WAIT_MAX);
+    let begun = Instant::now();
+    let wanted = prefer_wait(&request).unwrap_or(ANCHOR_WAIT);
     match submit(app, request).await {
         Ok(accepted) => {
+            let patience = patience(app, begun, wanted);
             let response = receipt_response(app.receipts.wait(accepted.index, patience).await);
             with_header(response, header::LOCATION, &location(accepted.index))
         }
@@ -67,7 +75,7 @@ pub(super) async fn receipt(app: &App, request: &Request, index: &str) -> Respon
     if wait == 0 {
         return receipt_response(app.receipts.receipt(index));
     }
-    let patience = Duration::from_secs(wait).min(WAIT_MAX);
+    let patience = patience(app, Instant::now(), Duration::from_secs(wait));
     receipt_response(app.receipts.wait(index, patience).await)
 }
 

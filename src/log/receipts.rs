@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jurat_daemon::shutdown::Shutdown;
 use jurat_proto::tlog_proof::TlogProof;
 use jurat_proto::tree::{LeafIndex, TreeSize};
 use jurat_store::{LogStore, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::tree::{Tree, TreeError};
 use super::tree_heads::Demand;
@@ -25,6 +26,10 @@ pub struct Receipts {
     pub published: watch::Receiver<Option<Published>>,
     /// Where a waiting caller asks for a tree head.
     pub demand: Demand,
+    /// Places for those who wait.
+    pub waiting: Arc<Semaphore>,
+    /// Ends all waits.
+    pub shutdown: Shutdown,
 }
 
 /// Why there is no receipt.
@@ -93,7 +98,9 @@ impl Receipts {
     }
 
     /// The receipt of an entry, waiting for its checkpoint when it has none yet. The wait asks for
-    /// a tree head, and ends after `patience` with [`ReceiptError::Pending`].
+    /// a tree head, and ends with [`ReceiptError::Pending`] after `patience`, at shutdown, and at
+    /// once when too many wait already: while witnesses are down, those who wait must leave room
+    /// for those who do not.
     ///
     /// # Errors
     /// [`ReceiptError`].
@@ -102,6 +109,13 @@ impl Receipts {
         index: LeafIndex,
         patience: Duration,
     ) -> Result<Vec<u8>, ReceiptError> {
+        match self.receipt(index) {
+            Err(ReceiptError::Pending { .. }) => {}
+            known => return known,
+        }
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return self.receipt(index);
+        };
         let mut published = self.published.clone();
         let covered = async {
             loop {
@@ -118,11 +132,70 @@ impl Receipts {
                 }
             }
         };
-        if let Err(error @ ReceiptError::NoEntry { .. }) = self.receipt(index) {
-            return Err(error);
-        }
         // Whether the wait ended well is what the receipt itself then says.
-        drop(tokio::time::timeout(patience, covered).await);
+        tokio::select! {
+            _ = tokio::time::timeout(patience, covered) => {}
+            // No tree head comes any more, and the drain should not wait for one.
+            () = self.shutdown.wait() => {}
+        }
         self.receipt(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Append;
+    use jurat_store::{MemoryStore, NewEntry};
+    use prometheus_client::registry::Registry;
+
+    /// One entry, and nothing published.
+    async fn unwitnessed(places: usize) -> (Receipts, watch::Sender<Option<Published>>) {
+        let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
+        let sequencer = Sequencer::start(Arc::clone(&store), &mut Registry::default()).unwrap();
+        let entry = NewEntry::new(b"a".to_vec()).unwrap();
+        let append = Append { entry, head: None };
+        sequencer.append(append).await.unwrap();
+        let (publish, published) = watch::channel(None);
+        let receipts = Receipts {
+            store,
+            sequencer,
+            published,
+            demand: Demand::default(),
+            waiting: Arc::new(Semaphore::new(places)),
+            shutdown: Shutdown::new(),
+        };
+        (receipts, publish)
+    }
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    async fn pending(receipts: &Receipts) -> bool {
+        let first = LeafIndex::new(0).unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(10), receipts.wait(first, LONG));
+        matches!(waited.await, Ok(Err(ReceiptError::Pending { .. })))
+    }
+
+    // Spec: SVC-10
+    #[tokio::test]
+    async fn who_finds_no_place_to_wait_is_answered_at_once() {
+        let (receipts, _publish) = unwitnessed(1).await;
+        let place = receipts.waiting.try_acquire().unwrap();
+        assert!(pending(&receipts).await);
+        drop(place);
+        let brief = Duration::from_millis(10);
+        let waited = receipts.wait(LeafIndex::new(0).unwrap(), brief).await;
+        assert!(matches!(waited, Err(ReceiptError::Pending { .. })));
+        assert_eq!(receipts.waiting.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_ends_all_waits() {
+        let (receipts, _publish) = unwitnessed(1).await;
+        let shutdown = receipts.shutdown.clone();
+        let waiting = tokio::spawn(async move { pending(&receipts).await });
+        tokio::task::yield_now().await;
+        shutdown.trigger();
+        assert!(waiting.await.unwrap());
     }
 }
