@@ -179,7 +179,18 @@ impl Cosigners {
                     .collect(),
             ),
         });
-        let (published_to, published) = watch::channel(parts.published.clone());
+        let served = parts.published.clone().filter(|published| {
+            let enough = has_quorum(published.signed(), &parts.policy);
+            if !enough {
+                tracing::warn!(
+                    tree.size = published.size().get(),
+                    "the checkpoint that was published before has no quorum under the policy as it \
+                     is now: nothing is served until a new one has it"
+                );
+            }
+            enough
+        });
+        let (published_to, published) = watch::channel(served);
         let (standing_to, standing) = watch::channel(Standing::Comparing);
         let parts = Arc::new(parts);
         for (row, group) in groups.into_iter().enumerate() {
@@ -211,10 +222,45 @@ impl Cosigners {
     }
 }
 
+// Spec: SVC-07, SVC-10
+/// Whether a quorum of the policy has signed a checkpoint.
+fn has_quorum(checkpoint: &SignedCheckpoint, policy: &Policy) -> bool {
+    let keys: Vec<VerifierKey> = policy.witnesses().iter().map(|w| w.key.clone()).collect();
+    // No good line of a known key is no witness.
+    let verified = checkpoint.verify_signatures(&keys).unwrap_or_default();
+    policy.quorum_met(|witness| verified.iter().any(|line| line.key_index == witness))
+}
+
 fn size_or_zero(size: Option<TreeSize>) -> TreeSize {
     size.unwrap_or(TreeSize::ZERO)
 }
 
 fn later(a: UnixSeconds, b: UnixSeconds) -> bool {
     a.get() > b.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{checkpoint, policy_with, witness_keys};
+    use super::*;
+    use jurat_proto::cosignature::cosign;
+
+    /// An operator who raises the quorum does not go on serving what the old one allowed.
+    // Spec: SVC-07
+    #[test]
+    fn a_restored_checkpoint_counts_under_the_policy_of_today() {
+        let keys = witness_keys(2);
+        let policy = |threshold| policy_with(&keys, &["http://a", "http://b"], threshold);
+        let alone = checkpoint(3);
+        let time = UnixSeconds::new(1_700_000_000).unwrap();
+        let line = cosign(alone.checkpoint(), time, &keys[1]).unwrap();
+        let witnessed = alone.with_signatures(&[0], &[line]).unwrap();
+        assert!(!has_quorum(&alone, &policy("1")));
+        assert!(has_quorum(&witnessed, &policy("1")));
+        assert!(!has_quorum(&witnessed, &policy("2")));
+        assert!(has_quorum(
+            &alone,
+            &Policy::parse(b"quorum none\n").unwrap()
+        ));
+    }
 }
