@@ -298,11 +298,13 @@ fn empty_tree(config: &Config) -> anyhow::Result<SignedCheckpoint> {
 /// that does not parse leaves the one before it in force.
 fn watch_logs(config: &Config, shutdown: &Shutdown) -> anyhow::Result<watch::Receiver<Arc<Logs>>> {
     let path = config.logs.clone();
+    // Before the file is read: what changes meanwhile is then seen as a change.
+    let mut seen = stamp(&path);
     let (tell, logs) = watch::channel(Arc::new(Logs::load(&path)?));
     let shutdown = shutdown.clone();
     let mut reloads = Reloads::new()?;
     tokio::spawn(async move {
-        let mut seen = stamp(&path);
+        let mut fault = String::new();
         loop {
             let forced = tokio::select! {
                 () = tokio::time::sleep(LOGS_POLL) => false,
@@ -313,18 +315,27 @@ fn watch_logs(config: &Config, shutdown: &Shutdown) -> anyhow::Result<watch::Rec
             if now == seen && !forced {
                 continue;
             }
-            seen = now;
             match Logs::load(&path) {
                 Ok(logs) => {
+                    seen = now;
+                    fault.clear();
                     tracing::info!(
                         logs.count = logs.all().len(),
                         "the registry of logs was read again"
                     );
                     tell.send_replace(Arc::new(logs));
                 }
-                Err(error) => tracing::error!(
-                    "the registry of logs cannot be read; the one before stays in force: {error}"
-                ),
+                // Tried again, since the fault may pass without a change of the file.
+                Err(error) => {
+                    let text = error.to_string();
+                    if fault != text {
+                        tracing::error!(
+                            "the registry of logs cannot be read; the one before stays in force: \
+                             {text}"
+                        );
+                        fault = text;
+                    }
+                }
             }
         }
     });

@@ -31,7 +31,7 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
         service::run_on_system_clock(config, shutdown, |address| {
             output::line(format_args!("listening on {scheme}://{address}"));
             tracing::info!(
-                log.origin = origin.as_str(),
+                origin = origin.as_str(),
                 "listening on {scheme}://{address}"
             );
         })
