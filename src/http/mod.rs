@@ -187,6 +187,7 @@ fn percent_decode(value: &str) -> String {
         let escaped = (first == b'%')
             .then(|| tail.get(..2))
             .flatten()
+            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))
             .and_then(|hex| std::str::from_utf8(hex).ok())
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         if let Some(byte) = escaped {
@@ -209,6 +210,7 @@ mod tests {
         assert_eq!(percent_decode("a%2Fb%2b+c%3D"), "a/b++c=");
         assert_eq!(percent_decode("100%"), "100%");
         assert_eq!(percent_decode("%zz%4"), "%zz%4");
+        assert_eq!(percent_decode("%+f"), "%+f");
     }
 
     #[test]
