@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::cli::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosigners::{Cosigners, Parts, Standing};
-use crate::http::App;
+use crate::http::{App, Bundles};
 use crate::log::receipts::Receipts;
 use crate::log::tree_heads::{self, Demand, SignedHead, TreeHeads};
 use crate::log::{Published, Sequencer};
@@ -189,6 +189,8 @@ impl Base {
             origin: config.origin.clone(),
             keys: App::key_lines(config),
             store: self.store,
+            bundles: Bundles::default(),
+            walking: Arc::new(Semaphore::new(1)),
             submit,
             receipts,
             published: cosigners.published,

@@ -1,10 +1,12 @@
 //! `GET /logs`, `GET /logs/<origin hash>/checkpoint`, `GET /logs/<origin hash>/history`.
 
+use std::sync::Arc;
+
 use jurat_daemon::http::{self, Cache, Request, Response, StatusCode};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::decimal::parse_decimal;
 use jurat_proto::tree::LeafIndex;
-use jurat_store::registry::LogState;
+use jurat_store::registry::{Log, LogState};
 use jurat_store::{OriginHead, StoreError};
 use serde_json::{Value, json};
 
@@ -25,15 +27,15 @@ pub(super) fn list(app: &App, request: &Request) -> Response {
         Err(message) => return error(400, &message),
     };
     let logs = app.submit.logs.borrow().clone();
+    let after = match after.map(|hash| logs.by_hash(&hash)) {
+        Some(None) => return error(404, "no log has the origin hash given as after"),
+        after => after.flatten(),
+    };
     let mut rows = Vec::new();
     let mut next = None;
-    let mut skip = after.is_some();
-    for log in logs.all() {
-        let hash = log.origin.hash_hex();
-        if skip {
-            skip = Some(&hash) != after.as_ref();
-            continue;
-        }
+    // The registry is in the order of the origins.
+    let rest = |log: &&Log| after.is_none_or(|after| log.origin > *after);
+    for log in logs.all().filter(rest) {
         if rows.len() == PAGE_MAX {
             next = rows
                 .last()
@@ -45,14 +47,11 @@ pub(super) fn list(app: &App, request: &Request) -> Response {
             Err(why) => return failed(&why),
         }
     }
-    if skip {
-        return error(404, "no log has the origin hash given as after");
-    }
     http::json(StatusCode::OK, &json!({ "logs": rows, "next": next }))
 }
 
 /// What is known of one log.
-pub(super) fn one(app: &App, request: &Request, rest: &str) -> Response {
+pub(super) async fn one(app: &App, request: &Request, rest: &str) -> Response {
     let Some((hash, what)) = rest.split_once('/') else {
         return http::not_found();
     };
@@ -69,13 +68,16 @@ pub(super) fn one(app: &App, request: &Request, rest: &str) -> Response {
             Ok(None) => error(404, "this log has not anchored anything yet"),
             Err(why) => failed(&why),
         },
-        "history" => history(app, request, origin),
+        "history" => history(app, request, origin).await,
         _ => http::not_found(),
     }
 }
 
 /// The anchored checkpoints of a log, newest first: `?before=<index>` continues.
-fn history(app: &App, request: &Request, origin: &Origin) -> Response {
+///
+/// The store walks from the newest one to the page, which for an old page of a busy log takes
+/// seconds: so on a thread for work that blocks, and one at a time.
+async fn history(app: &App, request: &Request, origin: &Origin) -> Response {
     let before = match query(request, "before") {
         Ok(None) => None,
         Ok(Some(text)) => match parse_decimal(&text).ok().and_then(LeafIndex::new) {
@@ -84,8 +86,19 @@ fn history(app: &App, request: &Request, origin: &Origin) -> Response {
         },
         Err(message) => return error(400, &message),
     };
-    match app.store.history(origin, before, HISTORY_MAX) {
-        Ok(items) => {
+    let Ok(turn) = Arc::clone(&app.walking).acquire_owned().await else {
+        return http::too_busy("the service is stopping\n", 1);
+    };
+    let (store, walked) = (Arc::clone(&app.store), origin.clone());
+    let walk = tokio::task::spawn_blocking(move || {
+        let items = store.history(&walked, before, HISTORY_MAX);
+        drop(turn);
+        items
+    });
+    match walk.await {
+        Err(why) => failed(&why),
+        Ok(Err(why)) => failed(&why),
+        Ok(Ok(items)) => {
             let next = (items.len() == HISTORY_MAX)
                 .then(|| items.last().map(|item| item.log_index.get()))
                 .flatten();
@@ -105,7 +118,6 @@ fn history(app: &App, request: &Request, origin: &Origin) -> Response {
                 &json!({ "origin": origin.as_str(), "history": rows, "next": next }),
             )
         }
-        Err(why) => failed(&why),
     }
 }
 
@@ -128,7 +140,7 @@ fn head(latest: &OriginHead) -> Value {
     })
 }
 
-fn failed(why: &StoreError) -> Response {
+fn failed(why: &dyn std::fmt::Display) -> Response {
     tracing::error!("the anchored logs could not be read: {why}");
     error(500, "the store cannot be read")
 }

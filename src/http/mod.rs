@@ -19,8 +19,9 @@ use jurat_daemon::http::{self, Handler, HttpMetrics, Limits, Method, Request, Re
 use jurat_proto::checkpoint::Origin;
 use jurat_store::LogStore;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+pub use self::tiles::Bundles;
 use crate::config::Config;
 use crate::cosigners::{Standing, Status};
 use crate::log::Published;
@@ -35,6 +36,10 @@ pub struct App {
     pub keys: Keys,
     /// Entries and tiles.
     pub store: Arc<dyn LogStore>,
+    /// Bounds on entry bundles.
+    pub bundles: Bundles,
+    /// One walk through a log's history at a time: it may be long.
+    pub walking: Arc<Semaphore>,
     /// The door for checkpoints.
     pub submit: Submit,
     /// Receipts.
@@ -114,9 +119,9 @@ impl App {
                 if let Some(index) = path.strip_prefix("/receipt/") {
                     submissions::receipt(self, request, index).await
                 } else if let Some(rest) = path.strip_prefix("/logs/") {
-                    logs::one(self, request, rest)
+                    logs::one(self, request, rest).await
                 } else if path.starts_with("/tile/") {
-                    tiles::tile(self, request, path)
+                    tiles::tile(self, request, path).await
                 } else {
                     http::not_found()
                 }

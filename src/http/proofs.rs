@@ -30,9 +30,9 @@ pub(super) fn consistency(app: &App, request: &Request) -> Response {
 
 fn try_inclusion(app: &App, request: &Request) -> Result<Response, Refused> {
     let published = app.published()?.size();
-    let size = match number(request, "size")? {
-        Some(size) => within(size, published, "size")?,
-        None => published,
+    let (size, cache) = match number(request, "size")? {
+        Some(size) => (within(size, published, "size")?, FIXED),
+        None => (published, MOVING),
     };
     let index = match (number(request, "index")?, leaf(request)?) {
         (Some(index), None) => LeafIndex::new(index).ok_or_else(|| bad("index is too large"))?,
@@ -51,7 +51,7 @@ fn try_inclusion(app: &App, request: &Request) -> Result<Response, Refused> {
     let proof = tree.inclusion(index, size).map_err(|why| failed(&why))?;
     let place = format!("/proof/inclusion?index={}&size={}", index.get(), size.get());
     let facts = [("index", index.get()), ("size", size.get())];
-    Ok(answer(request, &place, &facts, proof.hashes()))
+    Ok(answer(request, &place, &facts, proof.hashes(), cache))
 }
 
 fn try_consistency(app: &App, request: &Request) -> Result<Response, Refused> {
@@ -71,11 +71,23 @@ fn try_consistency(app: &App, request: &Request) -> Result<Response, Refused> {
         &place,
         &[("from", from.get()), ("to", to.get())],
         proof.hashes(),
+        FIXED,
     ))
 }
 
 /// A proof between fixed sizes never changes.
-fn answer(request: &Request, place: &str, facts: &[(&str, u64)], hashes: &[Hash]) -> Response {
+const FIXED: Cache = Cache::Seconds(60);
+
+/// One to the published size changes with it.
+const MOVING: Cache = Cache::Seconds(1);
+
+fn answer(
+    request: &Request,
+    place: &str,
+    facts: &[(&str, u64)],
+    hashes: &[Hash],
+    cache: Cache,
+) -> Response {
     let response = if wants_json(request.headers()) {
         let mut document = serde_json::Map::new();
         for (name, value) in facts {
@@ -90,7 +102,7 @@ fn answer(request: &Request, place: &str, facts: &[(&str, u64)], hashes: &[Hash]
     };
     let response = with_header(response, header::CONTENT_LOCATION, place);
     let response = with_header(response, header::VARY, "accept");
-    http::with_cache(response, Cache::Seconds(60))
+    http::with_cache(response, cache)
 }
 
 fn find(app: &App, leaf: &Hash) -> Result<LeafIndex, Refused> {
