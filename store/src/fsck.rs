@@ -3,8 +3,9 @@
 //! Checked: each entry's leaf hash; each stored hash of each tile level; the tree head and the
 //! right edge; the dedup index in both directions; rows that belong to nothing; that the
 //! published and the last signed head are heads of this tree; that origin heads and their
-//! histories point to entries that exist. Not checked: what the entries say and whether their
-//! signatures are good (floor 2 knows those), nor the engine's pages.
+//! histories point to entries that exist, each of which is in one history. Not checked: what
+//! entries and notes say and whether their signatures are good (floor 2 knows those), nor the
+//! engine's pages.
 //!
 //! Two threads: one reads and hashes entries, the other compares hashes and builds the tree.
 //! Memory: 9 bytes for each entry, and a few bundles.
@@ -35,7 +36,14 @@ pub trait Inspect: LogStore {
     /// The backend's failures.
     fn dedup_len(&self) -> Result<u64, StoreError>;
 
-    /// Rows that belong to no entry of the committed tree. A sound store has none.
+    /// Visits the entry that each row of a history stands for, in any order, whether or not the
+    /// history of an origin leads there.
+    ///
+    /// # Errors
+    /// The backend's failures.
+    fn history_rows(&self, visit: &mut dyn FnMut(u64)) -> Result<(), StoreError>;
+
+    /// Rows that belong to nothing, as far as they can be told one by one. A sound store has none.
     ///
     /// # Errors
     /// The backend's failures.
@@ -50,7 +58,7 @@ pub struct DedupRow {
     pub index: u64,
 }
 
-/// A row that belongs to no entry of the committed tree.
+/// A row that belongs to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stray {
     /// An entry beyond the tree.
@@ -58,7 +66,7 @@ pub enum Stray {
         /// Its index.
         index: u64,
     },
-    /// A history row of an entry beyond the tree.
+    /// A history row of an entry beyond the tree, or one that no origin's history leads to.
     History {
         /// The entry's index.
         index: u64,
@@ -71,6 +79,11 @@ pub enum Stray {
         row: u64,
         /// Its length.
         bytes: usize,
+    },
+    /// A row of bookkeeping that this version does not know.
+    Meta {
+        /// Its name.
+        name: String,
     },
 }
 
@@ -535,30 +548,40 @@ fn check_heads<S: LogStore + ?Sized>(
     Ok(())
 }
 
-fn check_origins<S: LogStore + ?Sized>(
+fn check_origins<S: Inspect + ?Sized>(
     store: &S,
     report: &mut Report,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), StoreError> {
+    let size = usize::try_from(report.head.size.get()).unwrap_or(usize::MAX);
+    let mut reached = vec![false; size];
     let mut after: Option<Origin> = None;
     loop {
         let page = store.origins(after.as_ref(), 256)?;
         for (origin, head) in &page {
             report.origins += 1;
-            check_origin(store, origin, head, report);
+            check_origin(store, origin, head, &mut reached, report);
         }
         progress(Progress::Origins(report.origins));
         match page.into_iter().next_back() {
             Some((origin, _)) => after = Some(origin),
-            None => return Ok(()),
+            None => break,
         }
     }
+    store.history_rows(&mut |index| {
+        // Rows beyond the tree are among the strays.
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        if reached.get(at) == Some(&false) {
+            report.add(Finding::Stray(Stray::History { index }));
+        }
+    })
 }
 
 fn check_origin<S: LogStore + ?Sized>(
     store: &S,
     origin: &Origin,
     head: &OriginHead,
+    reached: &mut [bool],
     report: &mut Report,
 ) {
     let size = report.head.size;
@@ -580,12 +603,27 @@ fn check_origin<S: LogStore + ?Sized>(
     for item in items.iter().filter(|item| !size.contains(item.log_index)) {
         report.add(beyond(item.log_index));
     }
+    for item in &items {
+        let at = usize::try_from(item.log_index.get()).unwrap_or(usize::MAX);
+        if let Some(reached) = reached.get_mut(at)
+            && std::mem::replace(reached, true)
+        {
+            let index = item.log_index.get();
+            report.add(broken(format!("entry {index} is in another one as well")));
+        }
+    }
     let newest = items.first().map(|item| item.log_index);
     if head.log_index > newest {
         report.add(broken(format!(
             "it begins at {newest:?}, the head is at {:?}",
             head.log_index
         )));
+    }
+    if let Some(newest) = items.first()
+        && (newest.size > head.head.size || newest.time > head.time)
+    {
+        let index = newest.log_index.get();
+        report.add(broken(format!("entry {index} is beyond the head")));
     }
     let pairs = items.iter().zip(items.iter().skip(1));
     if let Some((newer, older)) = pairs

@@ -303,6 +303,13 @@ impl Inspect for MemoryStore {
         Ok(state.range.size())
     }
 
+    fn history_rows(&self, visit: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        let state = self.read();
+        let items = state.origins.history.values().flatten();
+        items.for_each(|item| visit(item.log_index.get()));
+        Ok(())
+    }
+
     fn dedup_len(&self) -> Result<u64, StoreError> {
         Ok(self.read().range.size().get())
     }

@@ -6,7 +6,8 @@ use jurat_proto::hash::Hash;
 use jurat_proto::tree::TreeSize;
 
 use super::schema::{
-    DEDUP, ENTRIES, HISTORY, ROW, TILE_LEVEL_MAX, engine, node_row, split_dedup_key,
+    DEDUP, DEDUP_MARK, ENTRIES, FORMAT, HISTORY, META, PUBLISHED, ROW, SIGNED, TILE_LEVEL_MAX,
+    TREE, engine, split_dedup_key, split_node_row,
 };
 use super::{RedbStore, read_hashes, read_mark};
 use crate::StoreError;
@@ -43,28 +44,47 @@ impl Inspect for RedbStore {
             });
         }
         let hashes = read_hashes(&read)?;
-        for level in 0..=TILE_LEVEL_MAX {
-            let table = if level == 0 {
-                &hashes.leaves
-            } else {
-                &hashes.nodes
-            };
-            let have = size >> (8 * level);
-            // The last row that should exist may be too long; any row after it is too much.
-            let last = have.saturating_sub(1) / ROW;
-            let rows = table.range(node_row(level, last)..node_row(level + 1, 0));
-            for row in rows.map_err(engine(DOING))? {
+        let tables = [
+            (&hashes.leaves, 0..=0_u8),
+            (&hashes.nodes, 1..=TILE_LEVEL_MAX),
+        ];
+        for (table, levels) in tables {
+            for row in table.iter().map_err(engine(DOING))? {
                 let (key, value) = row.map_err(engine(DOING))?;
-                let row = key.value() - node_row(level, 0);
-                let should = have.saturating_sub(row * ROW).min(ROW);
+                let (level, row) = split_node_row(key.value());
+                let have = if levels.contains(&level) {
+                    size >> (8 * level)
+                } else {
+                    0
+                };
+                let should = have.saturating_sub(row.saturating_mul(ROW)).min(ROW);
                 let bytes = value.value().len();
-                if u64::try_from(bytes / Hash::LEN).unwrap_or(0) != should || bytes % Hash::LEN != 0
+                if u64::try_from(bytes / Hash::LEN).unwrap_or(0) != should
+                    || bytes % Hash::LEN != 0
+                    || bytes == 0
                 {
                     strays.push(Stray::HashRow { level, row, bytes });
                 }
             }
         }
+        let meta = read.open_table(META).map_err(engine(DOING))?;
+        for row in meta.iter().map_err(engine(DOING))? {
+            let name = row.map_err(engine(DOING))?.0.value().to_owned();
+            if ![FORMAT, TREE, DEDUP_MARK, PUBLISHED, SIGNED].contains(&name.as_str()) {
+                strays.push(Stray::Meta { name });
+            }
+        }
         Ok(strays)
+    }
+
+    fn history_rows(&self, visit: &mut dyn FnMut(u64)) -> Result<(), StoreError> {
+        const DOING: &str = "walking the histories";
+        let read = self.snapshot()?;
+        let table = read.open_table(HISTORY).map_err(engine(DOING))?;
+        for row in table.iter().map_err(engine(DOING))? {
+            visit(row.map_err(engine(DOING))?.0.value());
+        }
+        Ok(())
     }
 
     fn dedup_len(&self) -> Result<u64, StoreError> {

@@ -66,6 +66,12 @@ pub(super) fn node_row(level: u8, row: u64) -> u64 {
     (u64::from(level) << 56) | row
 }
 
+/// Tile level and row number of a key of `leaves` or `nodes`.
+pub(super) fn split_node_row(key: u64) -> (u8, u64) {
+    let [level, ..] = key.to_be_bytes();
+    (level, key & ((1 << 56) - 1))
+}
+
 /// A key of `dedup`. Keys of one prefix stand together, in the order of their indices.
 pub(super) fn dedup_key(prefix: u64, index: u64) -> u128 {
     (u128::from(prefix) << 64) | u128::from(index)

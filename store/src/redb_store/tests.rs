@@ -11,6 +11,7 @@ use crate::fsck::{Finding, Stray, fsck};
 use crate::{Batch, LogStore, NewEntry};
 
 mod disk;
+mod leads;
 mod model;
 
 /// A pool so small that sweeps begin, end and are interrupted all the time.
