@@ -12,10 +12,18 @@ mod network;
 
 use std::io::Read as _;
 use std::net::TcpStream;
-use std::sync::Barrier;
+use std::pin::Pin;
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use jurat::log::sequencer::WAITING_MAX;
+use jurat::log::{Append, AppendError, Sequencer};
 use jurat_daemon::limits::OpenFiles;
+use jurat_proto::tree::TreeHead;
+use jurat_store::{Fault, Faulty, LogStore, MemoryStore, NewEntry};
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
 
 use crate::network::{Client, Home, Service, TestLog, eventually, http};
 
@@ -248,4 +256,52 @@ fn connections_beyond_the_limit_are_turned_away() {
             .is_ok_and(|answer| answer.status == 200)
             .then_some(())
     });
+}
+
+/// As many submissions wait as may, behind a disk that does not answer; one more is refused at
+/// once, and nothing of it is kept.
+// Spec: SVC-15
+#[tokio::test]
+async fn submissions_beyond_the_queue_are_refused_at_once() {
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(0);
+    let released = Mutex::new(released);
+    let stuck = Arc::new(Notify::new());
+    let is_stuck = Arc::clone(&stuck);
+    let store = Arc::new(Faulty::with_crash(MemoryStore::new(), move || {
+        is_stuck.notify_one();
+        let _ = released.lock().unwrap().recv();
+    }));
+    store.fail_at(1, Fault::CrashBefore);
+    let shared: Arc<dyn LogStore> = store.clone();
+    let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+    let submit = |n: usize| {
+        let sequencer = sequencer.clone();
+        let entry = NewEntry::new(format!("entry {n}").into_bytes()).unwrap();
+        let append = Append { entry, head: None };
+        async move { sequencer.append(append).await }
+    };
+    let first = tokio::spawn(submit(0));
+    stuck.notified().await;
+    let waiting = (1..=WAITING_MAX.get()).map(|n| Box::pin(submit(n)));
+    let mut waiting: Vec<_> = waiting.collect();
+    for submission in &mut waiting {
+        assert!(poll_once(submission.as_mut()).await.is_none());
+    }
+    let refused = submit(WAITING_MAX.get() + 1).await;
+    assert_eq!(refused, Err(AppendError::Overloaded));
+    release.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), Err(AppendError::Stopped));
+    for submission in waiting {
+        assert_eq!(submission.await, Err(AppendError::Stopped));
+    }
+    assert_eq!(store.inner().head().unwrap(), TreeHead::empty());
+}
+
+/// The outcome, when it is there already.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
