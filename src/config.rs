@@ -4,13 +4,15 @@
 //! path resolved, every file read and every number within its bounds. All problems are reported at
 //! once.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jurat_daemon::client::{Client, ClientOptions};
 use jurat_daemon::config::{ConfigError, Loaded, Problems, load};
-use jurat_daemon::http::Limits;
+use jurat_daemon::http::{Limits, Tls};
 use jurat_keys::SigningKey;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{SignatureType, Signer, VerifierKey};
@@ -185,9 +187,10 @@ impl Config {
         let policy = policy(problems, &at(&raw.policy));
         if let Some(policy) = &policy {
             check_policy(problems, policy, &raw.witnesses.ignore_ahead);
+            check_independence(problems, policy, log_keys.iter().chain(&cosigner_keys));
         }
         let pace = pace(problems, raw);
-        check_rest(problems, raw, &at(&raw.logs), &at(&raw.database));
+        check_rest(problems, raw, at);
         Some(Self {
             origin: origin?,
             listen: raw.listen,
@@ -223,7 +226,8 @@ impl Config {
     }
 }
 
-fn check_rest(problems: &mut Problems, raw: &RawConfig, logs: &Path, database: &Path) {
+fn check_rest(problems: &mut Problems, raw: &RawConfig, at: impl Fn(&Path) -> PathBuf) {
+    let (logs, database) = (at(&raw.logs), at(&raw.database));
     problems.check(
         raw.health.stale_after_s > raw.tree_heads.refresh_s,
         "health.stale_after_s",
@@ -237,6 +241,25 @@ fn check_rest(problems: &mut Problems, raw: &RawConfig, logs: &Path, database: &
         8..=65_536,
     );
     raw.limits.check("limits", problems);
+    if let Some(tls) = &raw.tls {
+        let (certificate, key) = (at(&tls.certificate_file), at(&tls.key_file));
+        problems.take(
+            "tls",
+            Tls::load(&certificate, &key),
+            "PEM files of a certificate and its key",
+        );
+    }
+    if let Some(file) = &raw.witnesses.ca_file {
+        let options = ClientOptions {
+            extra_roots: Some(at(file)),
+            ..ClientOptions::default()
+        };
+        problems.take(
+            "witnesses.ca_file",
+            Client::new(options),
+            "a PEM file with certificates",
+        );
+    }
     problems.take(
         "logs",
         Registry::load(logs),
@@ -275,6 +298,31 @@ fn check_log_keys(problems: &mut Problems, origin: &Origin, keys: &[Arc<dyn Sign
                 "log_keys",
                 format!("the key is named {}", key.name()),
                 format!("keys with the origin as their name: {origin}"),
+            );
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for key in keys {
+        let key = key.verifier_key();
+        let kind = key.signature_type();
+        if !matches!(
+            kind,
+            SignatureType::Ed25519 | SignatureType::CosignatureV1 | SignatureType::MlDsa44
+        ) {
+            problems.add(
+                "log_keys",
+                format!(
+                    "key {} is of type {kind}, which cannot sign tree heads",
+                    key.name()
+                ),
+                "keys of type 0x01, 0x04 or 0x06",
+            );
+        }
+        if !seen.insert(key.public_key_bytes()) {
+            problems.add(
+                "log_keys",
+                format!("a key of type {kind} is there twice"),
+                "each key once",
             );
         }
     }
@@ -348,8 +396,20 @@ fn check_policy(problems: &mut Problems, policy: &Policy, ignore_ahead: &[String
         policy
             .witnesses()
             .get(index)
-            .is_some_and(|w| w.url.is_some())
+            .and_then(|w| w.url.as_ref()?.to_str())
+            .is_some_and(is_http)
     };
+    for witness in policy.witnesses() {
+        if let Some(url) = &witness.url
+            && !url.to_str().is_some_and(is_http)
+        {
+            problems.add(
+                "policy",
+                format!("witness {}: its URL cannot be asked", witness.name),
+                "an http or https URL",
+            );
+        }
+    }
     if !policy.quorum_met(reachable) {
         problems.add(
             "policy",
@@ -368,6 +428,33 @@ fn check_policy(problems: &mut Problems, policy: &Policy, ignore_ahead: &[String
                 "witnesses.ignore_ahead",
                 wrong,
                 "names of witnesses in the policy",
+            );
+        }
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+}
+
+/// A service that witnesses itself is witnessed by nobody.
+fn check_independence<'a>(
+    problems: &mut Problems,
+    policy: &Policy,
+    own: impl Iterator<Item = &'a Arc<dyn Signer>>,
+) {
+    let own: Vec<&[u8]> = own
+        .map(|key| key.verifier_key().public_key_bytes())
+        .collect();
+    for witness in policy.witnesses() {
+        if own.contains(&witness.key.public_key_bytes()) {
+            problems.add(
+                "policy",
+                format!("witness {} has a key of this service", witness.name),
+                "witnesses with keys that others hold",
             );
         }
     }
@@ -420,3 +507,63 @@ fn in_range<T: PartialOrd + std::fmt::Display>(
 
 /// What is right for a key file.
 const KEY_RIGHT: &str = "a key file that only its owner can read";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jurat_keys::Algorithm;
+    use jurat_proto::note::KeyName;
+
+    fn key(name: &str, kind: Algorithm) -> Arc<dyn Signer> {
+        Arc::new(SigningKey::generate(KeyName::parse(name).unwrap(), kind).unwrap())
+    }
+
+    fn told(check: impl FnOnce(&mut Problems)) -> Vec<String> {
+        let mut problems = Problems::new(Path::new("jurat.toml"));
+        check(&mut problems);
+        problems
+            .iter()
+            .map(|problem| problem.wrong.clone())
+            .collect()
+    }
+
+    fn policy(key: &Arc<dyn Signer>, url: &str) -> Policy {
+        let text = format!("witness w {} {url}\nquorum w\n", key.verifier_key());
+        Policy::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_log_key_signs_once_and_is_of_a_kind_that_can() {
+        let origin = Origin::parse("example.com/log").unwrap();
+        let log = key("example.com/log", Algorithm::Ed25519);
+        let p256 = key("example.com/log", Algorithm::P256);
+        let check = |keys: &[Arc<dyn Signer>]| told(|p| check_log_keys(p, &origin, keys));
+        assert!(check(std::slice::from_ref(&log)).is_empty());
+        assert_eq!(check(&[Arc::clone(&log), Arc::clone(&log)]).len(), 1);
+        assert_eq!(check(&[log, p256]).len(), 1);
+    }
+
+    #[test]
+    fn a_witness_is_somebody_else() {
+        let (own, other) = (
+            key("example.com/log", Algorithm::CosignatureV1),
+            key("example.com/w", Algorithm::CosignatureV1),
+        );
+        let check = |witness| {
+            told(|p| check_independence(p, &policy(witness, "http://w"), [&own].into_iter()))
+        };
+        assert!(check(&other).is_empty());
+        assert_eq!(check(&own).len(), 1);
+    }
+
+    #[test]
+    fn a_witness_is_asked_over_http_or_not_at_all() {
+        let witness = key("example.com/w", Algorithm::CosignatureV1);
+        let check = |url: &str| told(|p| check_policy(p, &policy(&witness, url), &[]));
+        assert!(check("https://w.example/x").is_empty());
+        assert!(check("http://127.0.0.1:1").is_empty());
+        for url in ["w.example", "ftp://w.example", "http:///x"] {
+            assert_eq!(check(url).len(), 2, "{url}: the URL, and so the quorum");
+        }
+    }
+}
