@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Instant;
 
 use prometheus_client::collector::Collector;
@@ -44,6 +44,7 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
     .map_err(TelemetryError::Filter)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     match format {
         LogFormat::Human => builder.with_target(false).try_init(),

@@ -116,6 +116,10 @@ fn command<const N: usize>(args: [OsString; N]) -> anyhow::Result<Command> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new(program);
     command.arg("witness").args(args).stdin(Stdio::null());
+    // What a witness has to say in good times would be in the middle of the story.
+    if std::env::var_os("RUST_LOG").is_none() {
+        command.env("RUST_LOG", "warn");
+    }
     Ok(command)
 }
 
