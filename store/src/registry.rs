@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -206,16 +207,7 @@ impl Registry {
     /// what the file system refuses.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, RegistryError> {
         let path = path.as_ref();
-        let io = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => RegistryError::Missing {
-                path: path.to_owned(),
-            },
-            _ => RegistryError::Io {
-                doing: "read",
-                path: path.to_owned(),
-                source,
-            },
-        };
+        let io = |source| unreadable(path, source);
         let parse = |problems| RegistryError::Parse {
             path: path.to_owned(),
             problems,
@@ -366,11 +358,14 @@ impl Registry {
         path: &Path,
         change: impl FnOnce(&mut BTreeMap<Origin, Log>) -> Result<Change, RegistryError>,
     ) -> Result<Change, RegistryError> {
-        let _lock = lock(path)?;
-        let mut registry = Self::load(path)?;
+        // The file itself, not a link to it: the link stays, and whoever comes by another name waits
+        // for the same lock.
+        let path = fs::canonicalize(path).map_err(|source| unreadable(path, source))?;
+        let _lock = lock(&path)?;
+        let mut registry = Self::load(&path)?;
         let done = change(&mut registry.logs)?;
         if done != Change::Nothing {
-            registry.save(path)?;
+            registry.save(&path)?;
         }
         Ok(done)
     }
@@ -390,6 +385,12 @@ impl Registry {
         let draft = beside(path, ".new");
         let mut file = File::create(&draft).map_err(io("create", &draft))?;
         if let Ok(old) = fs::metadata(path) {
+            let new = file.metadata().map_err(io("look at", &draft))?;
+            // When root changes it, the service that owns it must still be able to read it.
+            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+                fchown(&file, Some(old.uid()), Some(old.gid()))
+                    .map_err(io("set the owner of", &draft))?;
+            }
             file.set_permissions(old.permissions())
                 .map_err(io("set the mode of", &draft))?;
         }
@@ -448,6 +449,18 @@ fn lock(path: &Path) -> Result<File, RegistryError> {
     let file = file.map_err(io)?;
     file.lock().map_err(io)?;
     Ok(file)
+}
+
+fn unreadable(path: &Path, source: io::Error) -> RegistryError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => RegistryError::Missing { path },
+        _ => RegistryError::Io {
+            doing: "read",
+            path,
+            source,
+        },
+    }
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

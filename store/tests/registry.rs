@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{KeyName, SignatureType, VerifierKey};
@@ -111,6 +111,26 @@ fn changers_take_turns() {
         }
     });
     assert_eq!(Registry::load(path).unwrap().logs().len(), 20);
+}
+
+// Spec: STO-15
+#[test]
+fn a_list_behind_a_link_is_changed_where_it_is_and_keeps_its_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, link) = (directory.path().join("real"), directory.path().join("link"));
+    Registry::create(&path).unwrap();
+    symlink(&path, &link).unwrap();
+    // Only root can give a file away; everybody else checks the link.
+    let given = chown(&path, Some(4_711), Some(4_712)).is_ok();
+    Registry::add(&link, &origin("example.com/a"), &[key("a")]).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(Registry::load(&path).unwrap().logs().len(), 1);
+    let lock = directory.path().join("link.lock");
+    assert!(!lock.exists(), "one list, one lock");
+    if given {
+        let metadata = path.metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (4_711, 4_712));
+    }
 }
 
 // Spec: STO-15
