@@ -28,6 +28,7 @@ use jurat_proto::hash::Hash;
 use jurat_proto::tree::{LeafIndex, TreeSize};
 use jurat_store::{Batch, LogStore, NewEntry, RedbOptions, RedbStore};
 use serde_json::json;
+use support::process::thread_cpu_time;
 use support::report::{Report, Times, ms, thousands};
 use support::service::Home;
 use support::{Effort, Random, allocated_bytes};
@@ -104,6 +105,7 @@ struct Cost {
     entries: u64,
     search: Duration,
     commit: Duration,
+    cpu: Duration,
     file_bytes: u64,
 }
 
@@ -111,6 +113,7 @@ impl Costs {
     fn append(&mut self, store: &RedbStore, entries: Vec<NewEntry>) {
         let hashes: Vec<Hash> = entries.iter().map(|entry| *entry.leaf_hash()).collect();
         let count = u64::try_from(entries.len()).unwrap();
+        let cpu = thread_cpu_time();
         let begun = Instant::now();
         let found = store.find_leaves(&hashes).unwrap();
         let search = begun.elapsed();
@@ -126,6 +129,7 @@ impl Costs {
             })
             .unwrap();
         let commit = begun.elapsed();
+        let cpu = thread_cpu_time() - cpu;
         let size_after = committed.head.size.get();
         let file_bytes = if size_after.is_multiple_of(10_000) {
             allocated_bytes(store.path())
@@ -137,6 +141,7 @@ impl Costs {
             entries: count,
             search,
             commit,
+            cpu,
             file_bytes,
         });
     }
@@ -151,8 +156,9 @@ impl Costs {
         let mut text = String::from(
             "Cost per append by size of the log (batches of 1,000; each row is measured over the \
              entries since half its size, at most the last million):\n\n\
-             | entries | per append | search | commit | appends/s | commit p50 / p99 | \
-             bytes on disk per entry |\n|---:|---:|---:|---:|---:|---:|---:|\n",
+             | entries | per append | search | commit | processor | appends/s | \
+             commit p50 / p99 | bytes on disk per entry |\n\
+             |---:|---:|---:|---:|---:|---:|---:|---:|\n",
         );
         for stretch in &stretches {
             text.push_str(&stretch.markdown());
@@ -187,6 +193,7 @@ impl Costs {
             entries: batches().map(|batch| batch.entries).sum::<u64>() as f64,
             search: batches().map(|batch| batch.search).sum(),
             commit: batches().map(|batch| batch.commit).sum(),
+            cpu: batches().map(|batch| batch.cpu).sum(),
             commits: Times::new(batches().map(|batch| batch.commit).collect()),
             bytes: batches().next_back().unwrap().file_bytes as f64 / size as f64,
         }
@@ -201,6 +208,7 @@ struct Stretch {
     entries: f64,
     search: Duration,
     commit: Duration,
+    cpu: Duration,
     commits: Times,
     bytes: f64,
 }
@@ -216,11 +224,12 @@ impl Stretch {
 
     fn markdown(&self) -> String {
         format!(
-            "| {} | {:.1} µs | {:.1} µs | {:.1} µs | {} | {} / {} ms | {:.0} |\n",
+            "| {} | {:.1} µs | {:.1} µs | {:.1} µs | {:.1} µs | {} | {} / {} ms | {:.0} |\n",
             thousands(self.size as f64),
             self.each_us(),
             self.us(self.search),
             self.us(self.commit),
+            self.us(self.cpu),
             thousands(1e6 / self.each_us()),
             ms(self.commits.at(50.0)),
             ms(self.commits.at(99.0)),
@@ -231,7 +240,7 @@ impl Stretch {
     fn json(&self) -> serde_json::Value {
         json!({
             "entries": self.size, "search_us": self.us(self.search),
-            "commit_us": self.us(self.commit), "commits": self.commits.json(),
+            "commit_us": self.us(self.commit), "cpu_us": self.us(self.cpu), "commits": self.commits.json(),
             "bytes_per_entry": self.bytes,
         })
     }

@@ -20,6 +20,13 @@ pub fn cpu_time(process: &str) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// Processor time of the calling thread since its start, to the nanosecond.
+pub fn thread_cpu_time() -> Duration {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    let running = schedstat.split_ascii_whitespace().next().unwrap();
+    Duration::from_nanos(running.parse().unwrap())
+}
+
 /// Resident memory of a process, in bytes.
 pub fn resident_bytes(process: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
