@@ -85,20 +85,40 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
 /// Those of [`run`].
 pub(super) fn create(args: &InitArgs) -> anyhow::Result<Created> {
     // Spec: CKP-25, NOTE-32, COS-24, COS-26
-    let origin = Origin::parse(&args.origin).context("--origin")?;
+    let origin = Origin::parse(&args.origin)
+        .map_err(|error| output::usage(format_args!("--origin: {error}")))?;
     if args.origin.contains("://") {
-        bail!("--origin is a URL without a schema: example.com/log, not https://example.com/log");
+        return Err(output::usage(
+            "--origin is a URL without a schema: example.com/log, not https://example.com/log",
+        ));
     }
-    let name = KeyName::parse(&args.origin)
-        .context("--origin must also serve as a key name: no spaces, no plus sign")?;
+    let name = KeyName::parse(&args.origin).map_err(|error| {
+        output::usage(format_args!(
+            "--origin must also serve as a key name, with no spaces and no plus sign: {error}"
+        ))
+    })?;
     let policy = args.policy.as_deref().map(read_policy).transpose()?;
-    claim(&args.dir)?;
-    let keys = args.dir.join("keys");
+    let made_dir = claim(&args.dir)?;
+    let created = fill(args, &origin, &name, policy);
+    if created.is_err() {
+        undo(&args.dir, made_dir);
+    }
+    created
+}
+
+/// Writes everything into an empty directory; the configuration last, so that what has one is whole.
+fn fill(
+    args: &InitArgs,
+    origin: &Origin,
+    name: &KeyName,
+    policy: Option<Vec<u8>>,
+) -> anyhow::Result<Created> {
+    let keys = args.dir.join(KEYS);
     private_dir(&keys)?;
     let cosigner = KeyName::parse(&format!("{}/cosigner", args.origin))?;
     let log = [
-        key(&keys.join("log.ed25519.key"), &name, Algorithm::Ed25519)?,
-        key(&keys.join("log.mldsa44.key"), &name, Algorithm::MlDsa44)?,
+        key(&keys.join("log.ed25519.key"), name, Algorithm::Ed25519)?,
+        key(&keys.join("log.mldsa44.key"), name, Algorithm::MlDsa44)?,
     ];
     let cosigners = [
         key(
@@ -116,15 +136,18 @@ pub(super) fn create(args: &InitArgs) -> anyhow::Result<Created> {
         Some(policy) => policy,
         None => policy_template(&log, args.without_witnesses)?.into_bytes(),
     };
-    write_new(&args.dir.join("witnesses.policy"), &policy)?;
-    Registry::create(args.dir.join("logs.toml")).context("cannot create logs.toml")?;
-    let database = args.dir.join("jurat.redb");
+    write_new(&args.dir.join(POLICY), &policy)?;
+    Registry::create(args.dir.join(LOGS)).context("cannot create logs.toml")?;
+    let database = args.dir.join(DATABASE);
     drop(
         RedbStore::create(&database, jurat_store::RedbOptions::default())
             .with_context(|| format!("cannot create {}", database.display()))?,
     );
     let config = args.dir.join(config::FILE_NAME);
-    write_new(&config, config_text(&origin, args).as_bytes())?;
+    write_new(&config, config_text(origin, args).as_bytes())?;
+    // The keys are about to be told to others: their names must survive a power cut.
+    sync_dir(&args.dir)?;
+    sync_dir(args.dir.parent().unwrap_or(&args.dir))?;
     Ok(Created {
         config,
         log: log.to_vec(),
@@ -138,8 +161,23 @@ fn read_policy(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn claim(dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+const KEYS: &str = "keys";
+const POLICY: &str = "witnesses.policy";
+const LOGS: &str = "logs.toml";
+/// The registry's lock lies beside it.
+const LOGS_LOCK: &str = "logs.toml.lock";
+const DATABASE: &str = "jurat.redb";
+
+/// Takes an empty directory, or makes one for its owner alone. Whether it was made.
+fn claim(dir: &Path) -> anyhow::Result<bool> {
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    let existed = dir.exists();
+    if !existed {
+        private_dir(dir)?;
+    }
     let mut entries = std::fs::read_dir(dir).with_context(|| format!("{}", dir.display()))?;
     if entries.next().is_some() {
         bail!(
@@ -147,7 +185,30 @@ fn claim(dir: &Path) -> anyhow::Result<()> {
             dir.display()
         );
     }
-    Ok(())
+    Ok(!existed)
+}
+
+/// After a failure: removes what [`fill`] made in a directory that was empty, so that init can be
+/// run again. What cannot be removed is left; the error that is told came before.
+fn undo(dir: &Path, made_dir: bool) {
+    for name in [config::FILE_NAME, DATABASE, LOGS_LOCK, LOGS, POLICY] {
+        drop(std::fs::remove_file(dir.join(name)));
+    }
+    drop(std::fs::remove_dir_all(dir.join(KEYS)));
+    if made_dir {
+        drop(std::fs::remove_dir(dir));
+    }
+}
+
+fn sync_dir(dir: &Path) -> anyhow::Result<()> {
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    std::fs::File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .with_context(|| format!("cannot make {} durable", dir.display()))
 }
 
 fn private_dir(dir: &Path) -> anyhow::Result<()> {
@@ -216,4 +277,51 @@ fn config_text(origin: &Origin, args: &InitArgs) -> String {
          [health]\n\
          stale_after_s = 120     # /health says no when the cosigned tree head is older\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn args(dir: PathBuf) -> InitArgs {
+        InitArgs {
+            dir,
+            origin: "example.com/log".to_owned(),
+            policy: None,
+            without_witnesses: true,
+            listen: ([127, 0, 0, 1], 0).into(),
+        }
+    }
+
+    #[test]
+    fn what_init_makes_is_for_its_owner_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/service");
+        create(&args(dir.clone())).unwrap();
+        let mode = std::fs::metadata(&dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
+
+    // Spec: SVC-19
+    #[test]
+    fn an_init_that_fails_leaves_nothing_and_can_be_run_again() {
+        let root = tempfile::tempdir().unwrap();
+        let (empty, absent) = (root.path().join("empty"), root.path().join("absent"));
+        std::fs::create_dir(&empty).unwrap();
+        for dir in [empty, absent] {
+            let existed = dir.exists();
+            let args = args(dir.clone());
+            let origin = Origin::parse(&args.origin).unwrap();
+            let name = KeyName::parse(&args.origin).unwrap();
+            let made = claim(&dir).unwrap();
+            // Something that fill meets halfway.
+            std::fs::create_dir(dir.join(DATABASE)).unwrap();
+            assert!(fill(&args, &origin, &name, None).is_err());
+            std::fs::remove_dir(dir.join(DATABASE)).unwrap();
+            undo(&dir, made);
+            assert_eq!(dir.exists(), existed);
+            create(&args).unwrap();
+        }
+    }
 }
