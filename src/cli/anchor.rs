@@ -1,5 +1,6 @@
 //! `jurat anchor`: sends a log's checkpoints to a service and keeps the receipts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -62,6 +63,15 @@ pub(super) fn run(args: &AnchorArgs) -> anyhow::Result<ExitCode> {
             "--proof serves one checkpoint; use --tiles for several",
         ));
     }
+    let places = checkpoints
+        .iter()
+        .map(|(path, _)| receipt_path(args.output.as_deref(), path, several));
+    if let Some(twice) = first_twice(places) {
+        return Err(output::usage(format_args!(
+            "two receipts would be written to {}: rename a checkpoint, or anchor them one by one",
+            twice.display()
+        )));
+    }
     if several && let Some(dir) = &args.output {
         std::fs::create_dir_all(dir).with_context(|| format!("{}", dir.display()))?;
     }
@@ -82,7 +92,7 @@ async fn anchor_all(
         let receipt = anchor_one(args, &service, checkpoint, &mut known)
             .await
             .with_context(|| format!("{}", path.display()))?;
-        let place = receipt_path(args, path, several);
+        let place = receipt_path(args.output.as_deref(), path, several);
         std::fs::write(&place, &receipt)
             .with_context(|| format!("cannot write {}", place.display()))?;
         bar.inc(1);
@@ -169,15 +179,40 @@ async fn proof(
 }
 
 // Spec: PRF-11
-fn receipt_path(args: &AnchorArgs, checkpoint: &Path, several: bool) -> PathBuf {
+fn receipt_path(output: Option<&Path>, checkpoint: &Path, several: bool) -> PathBuf {
     let name = || {
         let mut name = checkpoint.file_name().unwrap_or_default().to_owned();
         name.push(".tlog-proof");
         PathBuf::from(name)
     };
-    match &args.output {
+    match output {
         Some(path) if several => path.join(name()),
-        Some(path) => path.clone(),
+        Some(path) => path.to_owned(),
         None => checkpoint.with_file_name(name()),
+    }
+}
+
+fn first_twice(mut paths: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let mut seen = BTreeSet::new();
+    paths.find(|path| !seen.insert(path.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_receipt_is_written_over_another() {
+        let into = |dir: Option<&str>| {
+            let paths = ["a/checkpoint", "b/checkpoint"];
+            first_twice(
+                paths
+                    .map(|path| receipt_path(dir.map(Path::new), Path::new(path), true))
+                    .into_iter(),
+            )
+        };
+        assert_eq!(into(None), None);
+        let both = PathBuf::from("out/checkpoint.tlog-proof");
+        assert_eq!(into(Some("out")), Some(both));
     }
 }
