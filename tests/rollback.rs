@@ -40,10 +40,19 @@ fn stop(mut service: Service) {
     assert!(service.process.terminate().success());
 }
 
-/// What every witness holds, byte for byte.
-fn held(witnesses: &[WitnessHome]) -> Vec<Option<Vec<u8>>> {
-    let bytes = |witness: &WitnessHome| witness.cosigned().map(|signed| signed.to_bytes());
-    witnesses.iter().map(bytes).collect()
+/// What every witness holds of what the service has signed: the text, and the lines by its keys.
+/// One of them has a time, so the same head signed again is not the same. (A witness may cosign
+/// what it holds once more.)
+fn held(witnesses: &[WitnessHome]) -> Vec<Option<String>> {
+    let signed = |witness: &WitnessHome| {
+        let checkpoint = witness.cosigned()?;
+        let lines = checkpoint.signatures().iter();
+        let own = lines.filter(|line| line.name().as_str() == network::service::ORIGIN);
+        let own: Vec<String> = own.map(ToString::to_string).collect();
+        assert_eq!(own.len(), 2, "{own:?}");
+        Some(checkpoint.checkpoint().to_text() + &own.join("\n"))
+    };
+    witnesses.iter().map(signed).collect()
 }
 
 fn keep(home: &Home, name: &str) -> PathBuf {
@@ -203,7 +212,7 @@ fn a_claim_to_be_ahead_holds_until_the_operator_overrules_it() {
     refuses(
         &home,
         &witnesses,
-        &["w1.0", "77", "holds 2", "ignore_ahead"],
+        &["w1.0", "77", "signed 2", "ignore_ahead"],
     );
     home.edit("[witnesses]\n", "[witnesses]\nignore_ahead = [\"w1.0\"]\n");
     let service = home.serve();
