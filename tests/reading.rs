@@ -14,7 +14,7 @@ use std::io::Read as _;
 
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::hash::{Hash, leaf_hash};
-use jurat_proto::key::SignatureType;
+use jurat_proto::key::{SignatureType, VerifierKey};
 use jurat_proto::proof::{ConsistencyProof, InclusionProof, verify_consistency, verify_inclusion};
 use jurat_proto::tile::EntryBundle;
 use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead};
@@ -66,7 +66,7 @@ fn the_checkpoint_is_a_note_with_both_keys_of_the_log_and_is_hardly_cached() {
         keys.iter()
             .all(|key| key.name().as_str() == signed.origin().as_str())
     );
-    let types: Vec<_> = keys.iter().map(|key| key.signature_type()).collect();
+    let types: Vec<_> = keys.iter().map(VerifierKey::signature_type).collect();
     assert_eq!(types, [SignatureType::Ed25519, SignatureType::MlDsa44]);
     assert_eq!(signed.verify_signatures(&keys).unwrap().len(), 2);
     let etag = format!("If-None-Match: {}", answer.header("etag").unwrap());
@@ -193,13 +193,9 @@ fn proofs_verify_in_text_and_in_json() {
         (json["from"].as_u64(), json["to"].as_u64()),
         (Some(100), Some(300))
     );
-    let lines: String = json["proof"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|h| format!("{}\n", h.as_str().unwrap()))
-        .collect();
-    assert_eq!(lines, text.text());
+    let hashes = json["proof"].as_array().unwrap().iter();
+    let lines: Vec<&str> = hashes.map(|hash| hash.as_str().unwrap()).collect();
+    assert_eq!(lines, text.text().lines().collect::<Vec<_>>());
     assert_eq!(service.get("/proof/consistency?from=0&to=300").body, b"");
     assert_eq!(service.get("/proof/consistency?from=300&to=300").body, b"");
 }

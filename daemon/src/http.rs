@@ -94,7 +94,7 @@ pub struct Limits {
     pub keep_alive_idle: Duration,
     /// Open connections. Default 8192; more than the descriptors allow fails at accept.
     pub connections_max: usize,
-    /// Requests that a handler works on at a time. Default 1024.
+    /// Requests that a handler works on at a time. Default 4096.
     pub requests_in_flight_max: usize,
     /// The body of any request; a handler may allow less. Default 256 KiB.
     pub body_bytes_max: usize,
@@ -189,7 +189,7 @@ impl Default for RawLimits {
             write_timeout_ms: 15_000,
             keep_alive_idle_ms: 60_000,
             connections_max: 8192,
-            requests_in_flight_max: 1024,
+            requests_in_flight_max: 4096,
             body_bytes_max: 256 * 1024,
             header_bytes_max: 16 * 1024,
             drain_timeout_ms: 10_000,

@@ -287,7 +287,7 @@ async fn a_proven_rollback_cannot_be_ignored_by_configuration() {
 }
 
 /// A second instance with the same keys, somewhere else: found out while this one runs.
-// Spec: SVC-06
+// Spec: SVC-06, SVC-21
 #[tokio::test]
 async fn a_head_of_ours_that_we_never_signed_stops_a_running_service() {
     for (proven, shown) in [(true, Some(other(70))), (false, None)] {

@@ -13,7 +13,7 @@ mod compared;
 pub mod gather;
 pub mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod witness;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -162,6 +162,7 @@ impl Task {
                 }
                 Err(error) => {
                     self.failed(&error);
+                    // Spec: SVC-21
                     // The claim alone stops nothing once signing has begun, or one witness could
                     // end the service at will; a head that this log's keys have signed does.
                     if let WitnessError::ClaimsAhead { .. } = error

@@ -108,6 +108,13 @@ fn refusal(refused: &SubmitError) -> Response {
         }
         SubmitError::Append(AppendError::Overloaded | AppendError::Stopped)
         | SubmitError::ClockBehind { .. } => http::too_busy(format!("{why}\n"), 1),
+        SubmitError::Damaged(cause) => {
+            tracing::error!("the database is damaged; run `jurat fsck`: {cause}");
+            error(
+                500,
+                "what is stored of this log is damaged; nothing was changed",
+            )
+        }
         SubmitError::Store(cause) => {
             tracing::error!("a submission could not be decided: {cause}");
             error(500, "the store cannot be read; nothing was changed")

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use jurat_daemon::clock::Clock;
-use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal, decide};
+use jurat_proto::add_checkpoint::{
+    AddCheckpoint, Refusal, decide_consistency, verify_log_signatures,
+};
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use jurat_proto::cosignature::cosign;
 use jurat_proto::entry::{CheckpointEntry, Entry, EntryError};
-use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
+use jurat_proto::key::{Signer, UnixSeconds};
 use jurat_proto::note::SignatureLine;
 use jurat_proto::tree::{LeafIndex, TreeHead};
 use jurat_store::{EntryTooLong, HeadSwap, LogStore, NewEntry, OriginHead, StoreError};
@@ -24,8 +26,10 @@ use tokio::sync::watch;
 
 use crate::log::{Append, AppendError, Sequencer};
 
+pub mod heads;
 pub mod logs;
 
+use self::heads::Damaged;
 use self::logs::Logs;
 
 /// Times that a submission is decided anew because another one of its origin was faster. The
@@ -82,6 +86,9 @@ pub enum SubmitError {
     /// The store failed.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// The stored head of this origin contradicts its checkpoint.
+    #[error("{0}")]
+    Damaged(#[from] Box<Damaged>),
     /// A cosigner key failed.
     #[error("a key could not sign: {0}")]
     Signer(String),
@@ -98,14 +105,17 @@ impl Submit {
         result
     }
 
+    // Spec: NOTE-31
+    /// What does not depend on the stored head is done once, whatever races there are.
     async fn add(&self, request: &AddCheckpoint) -> Result<Accepted, SubmitError> {
-        let origin = &request.checkpoint.checkpoint().origin;
+        let origin = request.checkpoint.origin();
         let logs = Arc::clone(&self.logs.borrow());
-        let keys = logs.keys_for(origin);
+        let verified = verify_log_signatures(logs.keys_for(origin), &request.checkpoint)?;
+        let entry = CheckpointEntry::new(&request.checkpoint, &verified)?;
+        let new = NewEntry::new(Entry::Checkpoint(entry.clone()).to_bytes())?;
         let mut races = 0;
         loop {
-            let latest = self.store.latest(origin)?;
-            match self.attempt(request, origin, keys, latest.as_ref()).await {
+            match self.attempt(request, entry.checkpoint(), &new).await {
                 Err(SubmitError::Append(AppendError::Conflict { .. })) if races < RACES_MAX => {
                     races += 1;
                 }
@@ -114,24 +124,26 @@ impl Submit {
         }
     }
 
-    // Spec: SVC-03, SVC-16, NOTE-31, WIT-43, WIT-44, WIT-45
+    // Spec: SVC-03, SVC-16, SVC-20, WIT-43, WIT-44, WIT-45
     async fn attempt(
         &self,
         request: &AddCheckpoint,
-        origin: &Origin,
-        keys: Option<&[VerifierKey]>,
-        latest: Option<&OriginHead>,
+        verified: &SignedCheckpoint,
+        entry: &NewEntry,
     ) -> Result<Accepted, SubmitError> {
-        let expected = latest.map(|latest| latest.head);
-        let accepted = decide(expected.as_ref(), keys, request)?;
-        let time = self.time(latest)?;
-        let entry = CheckpointEntry::new(&request.checkpoint, &accepted.signatures)?;
-        let cosignatures = self.cosign(entry.checkpoint().checkpoint(), time)?;
-        let note = served_note(entry.checkpoint(), &cosignatures)?;
-        let swap = head_swap(origin, expected, accepted.head, time, note);
-        let bytes = Entry::Checkpoint(entry).to_bytes();
+        let origin = verified.origin();
+        let latest = self.store.latest(origin)?;
+        if let Some(latest) = &latest {
+            heads::check(origin, latest)?;
+        }
+        let expected = latest.as_ref().map(|latest| latest.head);
+        let progress = decide_consistency(expected.as_ref(), request)?;
+        let time = self.time(latest.as_ref())?;
+        let cosignatures = self.cosign(verified.checkpoint(), time)?;
+        let note = served_note(verified, &cosignatures)?;
+        let swap = head_swap(origin, expected, progress.head, time, note);
         let append = Append {
-            entry: NewEntry::new(bytes)?,
+            entry: entry.clone(),
             head: Some(swap),
         };
         let appended = self.sequencer.append(append).await?;
@@ -240,6 +252,7 @@ impl Metrics {
             Err(
                 SubmitError::Append(AppendError::Stopped)
                 | SubmitError::Store(_)
+                | SubmitError::Damaged(_)
                 | SubmitError::Signer(_),
             ) => "failed",
         };
