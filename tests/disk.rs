@@ -198,8 +198,12 @@ fn a_full_disk_stops_the_service_and_loses_nothing() {
             println!("mounting is not permitted here");
             return;
         };
-        let home = Home::inside(&disk.path);
+        let home = Home::new();
         let mut log = filling(&home);
+        let database = disk.path.join("jurat.redb");
+        std::fs::copy(home.database(), &database).unwrap();
+        let database = format!("\"{}\"", database.display());
+        home.edit("\"jurat.redb\"", &database);
         let ballast = disk.fill(but);
         let mut service = home.serve();
         let acknowledged = fill(&service, &mut log);

@@ -22,27 +22,14 @@ pub const ORIGIN: &str = "jurat.example/log";
 
 /// The directory of a service, which outlives its processes.
 pub struct Home {
-    /// Removed with this, when it was made for it.
-    _temporary: Option<tempfile::TempDir>,
-    root: PathBuf,
+    root: tempfile::TempDir,
 }
 
 impl Home {
     /// A service without witnesses that makes tree heads as fast as they are wanted.
     pub fn new() -> Self {
-        let temporary = tempfile::tempdir().unwrap();
-        let root = temporary.path().to_owned();
-        Self {
-            _temporary: Some(temporary),
-            ..Self::inside(&root)
-        }
-    }
-
-    /// The same, in a directory of the caller's.
-    pub fn inside(root: &Path) -> Self {
         let home = Self {
-            _temporary: None,
-            root: root.to_owned(),
+            root: tempfile::tempdir().unwrap(),
         };
         let dir = home.dir();
         let dir = dir.to_str().unwrap();
@@ -55,11 +42,11 @@ impl Home {
 
     /// The directory around the service's, for whatever else the test keeps.
     pub fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
     }
 
     pub fn dir(&self) -> PathBuf {
-        self.root.join("service")
+        self.root().join("service")
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -140,7 +127,7 @@ impl Home {
     }
 
     pub fn stderr_file(&self) -> PathBuf {
-        self.root.join("service.stderr")
+        self.root().join("service.stderr")
     }
 
     /// What its processes have printed to standard error so far.
