@@ -357,7 +357,10 @@ fn a_receipt_verifies(home: &Home, address: SocketAddr) -> usize {
 
 fn sent_late(paced: &Paced) -> String {
     let late = paced.lateness.at(99.0);
-    format!("from when they were due, p99 sent {} ms after it", ms(late))
+    format!(
+        "counted from when due, of which p99 {} ms until sent",
+        ms(late)
+    )
 }
 
 fn only_200(statuses: &Statuses) {
