@@ -240,7 +240,9 @@ impl Stretch {
     fn json(&self) -> serde_json::Value {
         json!({
             "entries": self.size, "search_us": self.us(self.search),
-            "commit_us": self.us(self.commit), "cpu_us": self.us(self.cpu), "commits": self.commits.json(),
+            "commit_us": self.us(self.commit),
+            "cpu_us": self.us(self.cpu),
+            "commits": self.commits.json(),
             "bytes_per_entry": self.bytes,
         })
     }

@@ -407,7 +407,8 @@ impl fmt::Display for Refusal {
             ),
             Self::NoTrustedSignature { origin } => write!(
                 f,
-                "no signature is by a key that is trusted for {origin}; sign with the registered key"
+                "no signature is by a key that is trusted for {origin}; sign with the \
+                 registered key"
             ),
             Self::BadSignature(error) => {
                 write!(
@@ -442,7 +443,8 @@ impl fmt::Display for Refusal {
                 submitted,
             } => write!(
                 f,
-                "the root hash at size {} was {latest} when it was cosigned and is {submitted} now; \
+                "the root hash at size {} was {latest} when it was cosigned and is \
+                 {submitted} now; \
                  a log never has two",
                 size.get()
             ),

@@ -1,7 +1,7 @@
 //! The entries of Jurat's own log.
 //!
-//! In scope: the bytes of an entry, its kinds, its leaf hash. Out of scope: who may submit what, and
-//! where entries are stored.
+//! In scope: the bytes of an entry, its kinds, its leaf hash. Out of scope: who may submit what,
+//! and where entries are stored.
 //!
 //! ```text
 //! jurat-entry/v1 <kind>

@@ -1,4 +1,5 @@
-//! Trust policy: which logs and witnesses a verifier accepts, and how many of the latter it asks for.
+//! Trust policy: which logs and witnesses a verifier accepts, and how many of the latter it asks
+//! for.
 //!
 //! In scope: the C2SP tlog-policy file (parse, encode), its quorum rule, and the verification of a
 //! signed checkpoint under it. Out of scope: reading files, talking to logs or witnesses, and what
@@ -438,8 +439,8 @@ impl PolicyBuilder {
     /// The finished policy.
     ///
     /// # Errors
-    /// [`PolicyFault::NoQuorum`] when no quorum was set: a policy never asks for nothing by silence.
-    /// [`PolicyFault::TooLong`] when the policy would be too large a file to be read back.
+    /// [`PolicyFault::NoQuorum`] when no quorum was set: a policy never asks for nothing by
+    /// silence. [`PolicyFault::TooLong`] when the policy would be too large a file to be read back.
     pub fn finish(self) -> Result<Policy, PolicyFault> {
         // Spec: POL-17, POL-18
         let quorum = self.quorum.ok_or(PolicyFault::NoQuorum)?;

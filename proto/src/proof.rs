@@ -3,8 +3,8 @@
 //!
 //! All four are one proof. It shows that the leaves `[start, end)` of a subtree are the same leaves
 //! in a larger tree; an inclusion proof is that of the subtree `[index, index + 1)`, and a
-//! consistency proof is that of the subtree `[0, old size)`. Both sides walk the same way down, from
-//! the root of the tree to the target, and note at each node where the target is:
+//! consistency proof is that of the subtree `[0, old size)`. Both sides walk the same way down,
+//! from the root of the tree to the target, and note at each node where the target is:
 //!
 //! ```text
 //!      [lo ........ mid ..... hi)     mid - lo = largest power of two below hi - lo
@@ -14,8 +14,8 @@
 //!                                     for the subtree as well as for the tree; go right
 //! ```
 //!
-//! The walk ends at a node that is the (rest of the) target. When a `Both` was on the way, that node
-//! is not the whole subtree and the verifier does not know its hash, so it is the first of the
+//! The walk ends at a node that is the (rest of the) target. When a `Both` was on the way, that
+//! node is not the whole subtree and the verifier does not know its hash, so it is the first of the
 //! proof; the other hashes follow from the bottom to the top. There is no other choice anywhere, so
 //! the number of hashes follows from `start`, `end` and the size, and any other number is an error.
 //!

@@ -1,4 +1,5 @@
-//! The receipt: a tlog-proof whose extra data are the entry itself, so that one file verifies alone.
+//! The receipt: a tlog-proof whose extra data are the entry itself, so that one file verifies
+//! alone.
 //!
 //! In scope: parsing, encoding, and what a receipt proves under a policy. Out of scope: waiting for
 //! cosignatures, and comparing their times with a clock.
@@ -73,8 +74,8 @@ impl Receipt {
 
     /// Verifies that the entry stands in a log of the policy, in a tree that the quorum cosigned.
     ///
-    /// The policy is about the log that gave the receipt, not about a log whose checkpoint the entry
-    /// is: for that one see [`Receipt::verify_anchored`].
+    /// The policy is about the log that gave the receipt, not about a log whose checkpoint the
+    /// entry is: for that one see [`Receipt::verify_anchored`].
     ///
     /// # Errors
     /// [`VerifyError`]: what the receipt lacks.
@@ -96,7 +97,8 @@ impl Receipt {
     /// Without this, that the checkpoint is by that log is only the receipt's log's word.
     ///
     /// # Errors
-    /// [`SignaturesError`] when a line by one of the keys does not verify or none is by any of them.
+    /// [`SignaturesError`] when a line by one of the keys does not verify or none is by any of
+    /// them.
     // Spec: RCP-06
     pub fn verify_anchored(
         &self,

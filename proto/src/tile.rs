@@ -394,7 +394,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_tile_survives_its_path(level in 0..=63_u8, index in 0..=TILE_INDEX_MAX, bits in 0..64_u32, width in 1..=256_u16) {
+        fn every_tile_survives_its_path(
+            level in 0..=63_u8,
+            index in 0..=TILE_INDEX_MAX,
+            bits in 0..64_u32,
+            width in 1..=256_u16,
+        ) {
             let index = index >> bits.min(54);
             let tile = TileCoord::new(level, index, width).unwrap();
             prop_assert_eq!(TileCoord::parse_path(&tile.path()), Ok(tile));

@@ -1,8 +1,8 @@
 //! The C2SP tlog-proof: one text file that shows an entry in a log, with no network.
 //!
 //! In scope: parsing, encoding, and verification under a policy. Out of scope: the leaf hash, which
-//! only the application can compute, what the extra data means (`receipt` gives it one meaning), and
-//! what the cosignatures' times must be compared with.
+//! only the application can compute, what the extra data means (`receipt` gives it one meaning),
+//! and what the cosignatures' times must be compared with.
 //!
 //! ```text
 //! c2sp.org/tlog-proof@v1

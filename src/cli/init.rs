@@ -106,7 +106,8 @@ pub(super) fn create(args: &InitArgs) -> anyhow::Result<Created> {
     created
 }
 
-/// Writes everything into an empty directory; the configuration last, so that what has one is whole.
+/// Writes everything into an empty directory; the configuration last, so that what has one is
+/// whole.
 fn fill(
     args: &InitArgs,
     origin: &Origin,

@@ -41,7 +41,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the whole network on this machine: a service, three witness processes, a log that anchors
+    /// Run the whole network on this machine: a service, three witness processes, a log that
+    /// anchors
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     /// Create keys, configuration and empty state for a new service (the only command that does)

@@ -28,7 +28,8 @@ use tokio::sync::watch;
 /// seconds.
 pub const WAITING_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 
-/// Entries in one transaction. Larger batches gain no throughput and hold the last submitter longer.
+/// Entries in one transaction. Larger batches gain no throughput and hold the last submitter
+/// longer.
 pub const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(2_048).unwrap();
 
 /// Pause before a control request tries the full queue again.

@@ -24,7 +24,8 @@ pub enum Damaged {
     },
     /// It is another checkpoint.
     #[error(
-        "the stored head of {origin} has size {} and root {}, its checkpoint says {} size {}, root {}",
+        "the stored head of {origin} has size {} and root {}, its checkpoint says {} size {}, \
+         root {}",
         .head.size, .head.root_hash, .says, .checkpoint.size, .checkpoint.root_hash
     )]
     Other {

@@ -50,7 +50,12 @@ pub enum SwapRefusal {
         new: TreeSize,
     },
     /// Same size, other root. At fault: as above; this is a fork.
-    #[error("two roots for size {}: {} and {}", .current.size.get(), .current.root_hash, .new.root_hash)]
+    #[error(
+        "two roots for size {}: {} and {}",
+        .current.size.get(),
+        .current.root_hash,
+        .new.root_hash
+    )]
     Forks {
         /// The current head.
         current: TreeHead,

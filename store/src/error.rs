@@ -63,7 +63,10 @@ pub enum Corruption {
         bytes: usize,
     },
     /// The hashes stored for the right edge of the tree do not give the stored root.
-    #[error("the tree head of size {} says root {stored}, the stored hashes give {derived}", .size.get())]
+    #[error(
+        "the tree head of size {} says root {stored}, the stored hashes give {derived}",
+        .size.get()
+    )]
     Root {
         /// Size of the committed tree.
         size: TreeSize,
@@ -79,7 +82,10 @@ pub enum Corruption {
         index: LeafIndex,
     },
     /// The deduplication index claims what the tree does not have.
-    #[error("the dedup index is at {merged_through} and {frozen_through} in a tree of {}", .size.get())]
+    #[error(
+        "the dedup index is at {merged_through} and {frozen_through} in a tree of {}",
+        .size.get()
+    )]
     DedupMark {
         /// Entries below it are claimed to have a row.
         merged_through: u64,

@@ -131,7 +131,11 @@ pub enum Finding {
         stored: Hash,
     },
     /// The tree head is not that of the entries.
-    #[error("the entries have root {derived} at size {}, the tree head says {}", .stored.size.get(), .stored.root_hash)]
+    #[error(
+        "the entries have root {derived} at size {}, the tree head says {}",
+        .stored.size.get(),
+        .stored.root_hash
+    )]
     TreeHead {
         /// Computed from the entries.
         derived: Hash,

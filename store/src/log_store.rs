@@ -93,7 +93,11 @@ pub enum CommitError {
         current: TreeHead,
     },
     /// Some head swaps were refused, so nothing changed at all. Every refused one is listed.
-    #[error("{} head swaps were refused, the first: {}", .0.len(), .0.first().map_or(String::new(), |first| first.refusal.to_string()))]
+    #[error(
+        "{} head swaps were refused, the first: {}",
+        .0.len(),
+        .0.first().map_or(String::new(), |first| first.refusal.to_string())
+    )]
     HeadsRefused(Vec<RefusedSwap>),
     /// The tree would outgrow 2^63-1 entries. Nothing changed.
     #[error("the tree is full")]

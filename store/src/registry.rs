@@ -358,8 +358,8 @@ impl Registry {
         path: &Path,
         change: impl FnOnce(&mut BTreeMap<Origin, Log>) -> Result<Change, RegistryError>,
     ) -> Result<Change, RegistryError> {
-        // The file itself, not a link to it: the link stays, and whoever comes by another name waits
-        // for the same lock.
+        // The file itself, not a link to it: the link stays, and whoever comes by another name
+        // waits for the same lock.
         let path = fs::canonicalize(path).map_err(|source| unreadable(path, source))?;
         let _lock = lock(&path)?;
         let mut registry = Self::load(&path)?;

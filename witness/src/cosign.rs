@@ -76,8 +76,8 @@ pub struct Parts {
     pub logs: Arc<LogList>,
     /// What it counts.
     pub metrics: Metrics,
-    /// How many requests are verified and signed, or wait for that, at most; and how many swaps wait
-    /// for the disk at most. Beyond it requests are refused as too many.
+    /// How many requests are verified and signed, or wait for that, at most; and how many swaps
+    /// wait for the disk at most. Beyond it requests are refused as too many.
     pub commits_waiting_max: NonZeroUsize,
     /// How many become durable together at most.
     pub commit_batch_max: NonZeroUsize,

@@ -204,7 +204,10 @@ pub enum HeadFault {
     #[error("its note: {0}")]
     NotOurs(SignaturesError),
     /// Our cosignature has another time.
-    #[error("its time is {stored}, that of our cosignature {}", .signed.map_or(0, UnixSeconds::get))]
+    #[error(
+        "its time is {stored}, that of our cosignature {}",
+        .signed.map_or(0, UnixSeconds::get)
+    )]
     OtherTime {
         /// The stored time.
         stored: UnixSeconds,

@@ -204,7 +204,8 @@ impl fmt::Display for PolicyParseError {
                 octet: b'\r',
             } => write!(
                 f,
-                "policy line {line}: carriage return at column {column}; lines end in a newline only"
+                "policy line {line}: carriage return at column {column}; lines end in a \
+                 newline only"
             ),
             Self::ForbiddenOctet {
                 line,

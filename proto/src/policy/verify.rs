@@ -75,7 +75,8 @@ impl Policy {
             });
         }
         // One key can stand for the log and for a witness. Each is verified once and counted for
-        // both, so that the pairs below do not depend on which of two equal keys a line is given to.
+        // both, so that the pairs below do not depend on which of two equal keys a line is given
+        // to.
         let mut keys: Vec<VerifierKey> = Vec::new();
         for key in log_keys
             .iter()

@@ -212,7 +212,11 @@ proptest! {
 
     // Spec: MRK-10
     #[test]
-    fn a_changed_subtree_proof_fails((subtree, n) in subtree_in_tree(), bit in 0..256_usize, at: Index) {
+    fn a_changed_subtree_proof_fails(
+        (subtree, n) in subtree_in_tree(),
+        bit in 0..256_usize,
+        at: Index,
+    ) {
         let leaves = leaves(n);
         let (nodes, head) = tree(&leaves);
         let hash = reference::mth(&leaves[subtree.start() as usize..subtree.end() as usize]);
@@ -251,7 +255,8 @@ proptest! {
         let leaves = leaves(n);
         let (nodes, head) = tree(&leaves);
         let hash = reference::mth(&leaves[subtree.start() as usize..subtree.end() as usize]);
-        let mut hashes = prove_subtree_consistency(&subtree, size(n), &nodes).unwrap().into_hashes();
+        let proof = prove_subtree_consistency(&subtree, size(n), &nodes).unwrap();
+        let mut hashes = proof.into_hashes();
         let expected = hashes.len();
         hashes.resize(found, hash);
         let proof = ConsistencyProof::new(hashes).unwrap();
@@ -307,7 +312,8 @@ proptest! {
         prop_assert!(verify_consistency(&from, &head, &consistency).is_err());
         // Forces an aligned start now and then.
         let aligned = start & !(end.saturating_sub(start).max(1).next_power_of_two() - 1);
-        for subtree in [Subtree::new(start, end), Subtree::new(aligned, end)].into_iter().flatten() {
+        let ranges = [Subtree::new(start, end), Subtree::new(aligned, end)];
+        for subtree in ranges.into_iter().flatten() {
             let verdict = verify_subtree_consistency(&subtree, &hash, &consistency, &head);
             let numbers = [subtree.start(), subtree.end(), n];
             prop_assert_eq!(

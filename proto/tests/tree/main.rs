@@ -1,7 +1,7 @@
 //! The laws of the tree, of its proofs and of its tiles, against the words of the specifications.
 //!
-//! `reference` is written from RFC 6962 and the subtree draft, recursion by recursion, and shares no
-//! algorithm with the crate; `oracle` asks another implementation.
+//! `reference` is written from RFC 6962 and the subtree draft, recursion by recursion, and shares
+//! no algorithm with the crate; `oracle` asks another implementation.
 
 #![expect(
     clippy::unwrap_used,

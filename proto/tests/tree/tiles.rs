@@ -134,7 +134,11 @@ proptest! {
     }
 
     #[test]
-    fn each_node_of_a_tree_is_in_one_of_its_tiles(n in 1..=u64::MAX >> 1, level in 0..63_u8, at: u64) {
+    fn each_node_of_a_tree_is_in_one_of_its_tiles(
+        n in 1..=u64::MAX >> 1,
+        level in 0..63_u8,
+        at: u64,
+    ) {
         let tree = TreeSize::new(n).unwrap();
         let count = n >> level;
         prop_assume!(count > 0);

@@ -806,7 +806,10 @@ proptest! {
 
     // Spec: WIT-07
     #[test]
-    fn what_parses_after_a_change_is_canonical(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn what_parses_after_a_change_is_canonical(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let mut body = body().into_bytes();
         let at = at.index(body.len());
         body[at] = byte;
@@ -818,7 +821,10 @@ proptest! {
     /// The one property that a witness exists for: from a stored head it goes to no other history,
     /// whatever is sent, and a change in any byte of a good request is never accepted as more.
     #[test]
-    fn no_change_of_a_byte_leads_to_another_head(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn no_change_of_a_byte_leads_to_another_head(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let tree = Tree::new(7, "e");
         let mut body = body().into_bytes();
         let at = at.index(body.len());

@@ -130,7 +130,10 @@ fn a_cosignature_without_a_time_is_refused() {
 proptest! {
     // Spec: WIT-21
     #[test]
-    fn what_parses_after_a_change_is_canonical(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn what_parses_after_a_change_is_canonical(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let answer = CosignatureLines::new(lines(&[&Key::witness("w", 1), &Key::witness("v", 2)]));
         let mut body = answer.unwrap().to_bytes();
         let at = at.index(body.len());

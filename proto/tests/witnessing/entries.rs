@@ -176,7 +176,10 @@ fn the_anchored_text_is_kept_byte_for_byte() {
 proptest! {
     // Spec: ENT-04
     #[test]
-    fn what_parses_after_a_change_is_canonical(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn what_parses_after_a_change_is_canonical(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let mut bytes = entry().to_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;

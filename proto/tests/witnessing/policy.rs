@@ -871,7 +871,10 @@ proptest! {
 
     // Spec: POL-24, POL-25
     #[test]
-    fn more_cosignatures_never_hurt_and_shortfalls_are_told(policy in any_policy(), set in any::<u8>()) {
+    fn more_cosignatures_never_hurt_and_shortfalls_are_told(
+        policy in any_policy(),
+        set in any::<u8>(),
+    ) {
         let met = policy.quorum_met(|place| set >> place & 1 == 1);
         for more in 0..8 {
             let with_more = policy.quorum_met(|place| (set | 1 << more) >> place & 1 == 1);

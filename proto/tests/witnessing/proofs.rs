@@ -292,7 +292,8 @@ proptest! {
     ) {
         let hashes = InclusionProof::new(hashes.into_iter().map(Hash::new).collect()).unwrap();
         let checkpoint: SignedCheckpoint = signed(ORIGIN, Tree::new(2, "e").head(2), &[&log()]);
-        let proof = TlogProof::new(extra, LeafIndex::new(index).unwrap(), hashes, checkpoint).unwrap();
+        let index = LeafIndex::new(index).unwrap();
+        let proof = TlogProof::new(extra, index, hashes, checkpoint).unwrap();
         prop_assert_eq!(TlogProof::parse(&proof.to_bytes()).unwrap(), proof);
     }
 
@@ -300,7 +301,10 @@ proptest! {
     /// and lines of unknown keys can change without the proof failing.
     // Spec: PRF-01, PRF-08
     #[test]
-    fn a_changed_byte_never_proves_another_leaf(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn a_changed_byte_never_proves_another_leaf(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let mut changed = file(None).into_bytes();
         let at = at.index(changed.len());
         changed[at] = byte;

@@ -285,7 +285,10 @@ proptest! {
 
     // Spec: WIT-25
     #[test]
-    fn what_parses_after_a_change_is_canonical(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn what_parses_after_a_change_is_canonical(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
         let mut body = body().into_bytes();
         let at = at.index(body.len());
         body[at] = byte;

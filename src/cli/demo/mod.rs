@@ -216,7 +216,8 @@ async fn anchor(
     let verdict = Receipt::parse(&bytes)?.verify(policy)?;
     let head = request.checkpoint.head();
     Ok(format!(
-        "{} size {}: entry {} of {} leaves, {} cosignatures, {} ms; receipt of {} bytes verifies: {}",
+        "{} size {}: entry {} of {} leaves, {} cosignatures, {} ms; receipt of {} bytes \
+         verifies: {}",
         request.checkpoint.origin(),
         head.size.get(),
         verdict.index.get(),

@@ -50,7 +50,10 @@ pub enum CreateError {
 pub enum OpenError {
     /// There is no file. Only an explicit `create` makes one, so that a wrong path or a volume
     /// that is not mounted cannot pass for an empty log. At fault: the operator.
-    #[error("{} does not exist; a store is created only on demand, never by opening it", .path.display())]
+    #[error(
+        "{} does not exist; a store is created only on demand, never by opening it",
+        .path.display()
+    )]
     Missing {
         /// The path.
         path: PathBuf,
