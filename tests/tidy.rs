@@ -11,13 +11,23 @@
     reason = "a broken check should stop at once, where it broke"
 )]
 
+#[path = "tidy/changelog.rs"]
 mod changelog;
+#[path = "tidy/commands.rs"]
 mod commands;
+#[path = "tidy/examples.rs"]
 mod examples;
+#[path = "tidy/floors.rs"]
 mod floors;
+#[path = "tidy/fuzzed.rs"]
 mod fuzzed;
+#[path = "tidy/links.rs"]
 mod links;
+#[path = "tidy/names.rs"]
 mod names;
+#[path = "tidy/sources.rs"]
 mod sources;
+#[path = "tidy/spec_rows.rs"]
 mod spec_rows;
+#[path = "tidy/text.rs"]
 mod text;
