@@ -16,7 +16,8 @@ use jurat_proto::hash::Hash;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 use jurat_store::{
-    Batch, HeadSwap, LogStore, NewEntry, Published, RecordError, SignedHead, StoreError,
+    Batch, HeadSwap, LogStore, NewEntry, Published, RecordError, Recorded, Records, SignedHead,
+    StoreError,
 };
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -221,36 +222,52 @@ impl Committer {
 
     fn try_commit(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, String> {
         let mut appends = Vec::with_capacity(requests.len());
-        let mut control = Vec::new();
+        let mut records = Records::default();
+        let (mut signing, mut publish) = (None, None);
+        let mut rest = Vec::new();
         for (place, request) in requests.into_iter().enumerate() {
             match request {
                 Request::Append(append) => appends.push((place, append)),
-                other => control.push((place, other)),
+                Request::RecordSigning(signed) if signing.is_none() => {
+                    signing = Some(place);
+                    records.signing = Some(signed);
+                }
+                Request::Publish(published) if publish.is_none() => {
+                    publish = Some(place);
+                    records.publish = Some(published);
+                }
+                other => rest.push((place, other)),
             }
         }
-        let mut answers = Vec::with_capacity(appends.len() + control.len());
-        if !appends.is_empty() {
-            let (places, appends): (Vec<_>, Vec<_>) = appends.into_iter().unzip();
-            let results = self.append_all(appends)?.into_iter().map(Answer::Append);
-            answers.extend(places.into_iter().zip(results));
+        let mut answers = Vec::with_capacity(appends.len() + 2 + rest.len());
+        let (places, appends): (Vec<_>, Vec<_>) = appends.into_iter().unzip();
+        let (results, recorded) = self.commit_all(appends, records)?;
+        let results = results.into_iter().map(Answer::Append);
+        answers.extend(places.into_iter().zip(results));
+        for (place, result) in [(signing, recorded.signing), (publish, recorded.publish)] {
+            if let (Some(place), Some(result)) = (place, result) {
+                let result = result.map_err(|refusal| ControlError::Refused(refusal.to_string()));
+                answers.push((place, Answer::Record(result)));
+            }
         }
-        for (place, request) in control {
+        for (place, request) in rest {
             let result = match request {
                 Request::RecordSigning(signed) => self.store.record_signing(signed),
                 Request::Publish(published) => self.store.publish(published),
                 Request::Append(_) => continue,
             };
-            answers.push((place, Answer::Record(recorded(result)?)));
+            answers.push((place, Answer::Record(recorded_alone(result)?)));
         }
         answers.sort_unstable_by_key(|(place, _)| *place);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Appends a batch in one transaction.
-    fn append_all(
+    /// Everything in one transaction: entries, origin heads, and the records of our own heads.
+    fn commit_all(
         &mut self,
         appends: Vec<Append>,
-    ) -> Result<Vec<Result<Appended, AppendError>>, String> {
+        records: Records,
+    ) -> Result<(Vec<Result<Appended, AppendError>>, Recorded), String> {
         let heads = self
             .heads_of(&appends)
             .map_err(|e| format!("cannot read heads: {e}"))?;
@@ -262,30 +279,34 @@ impl Committer {
             .store
             .find_leaves(&hashes)
             .map_err(|e| format!("cannot look up leaf hashes: {e}"))?;
-        let plan = plan(self.head.size, appends, &known, heads)?;
         let Plan {
             entries,
             swaps,
             answers,
-        } = plan;
+        } = plan(self.head.size, appends, &known, heads)?;
         let appended = entries.len();
-        if appended > 0 || !swaps.is_empty() {
+        let mut recorded = Recorded::default();
+        if appended > 0 || !swaps.is_empty() || records != Records::default() {
             let batch = Batch {
                 entries,
                 heads: swaps,
                 expected: self.head,
             };
-            match self.store.commit(batch) {
-                Ok(committed) => {
-                    self.head = committed.head;
-                    self.announce.send_replace(committed.head);
-                }
-                // Whatever it is, what this thread believes of the store is no longer true.
-                Err(error) => return Err(format!("a commit failed: {error}")),
-            }
+            // Whatever fails, what this thread believes of the store is no longer true.
+            let (committed, done) = self
+                .store
+                .commit_with(batch, records)
+                .map_err(|error| format!("a commit failed: {error}"))?;
+            recorded = done;
+            self.head = committed.head;
+            self.announce.send_if_modified(|head| {
+                let moved = *head != committed.head;
+                *head = committed.head;
+                moved
+            });
         }
         self.metrics.record(appended, &answers);
-        Ok(answers)
+        Ok((answers, recorded))
     }
 
     fn heads_of(&self, appends: &[Append]) -> Result<Heads, StoreError> {
@@ -305,7 +326,7 @@ impl Committer {
 type Heads = HashMap<Origin, Option<(TreeHead, UnixSeconds)>>;
 
 /// A refusal is the asker's; a failure is everybody's.
-fn recorded(result: Result<(), RecordError>) -> Result<Result<(), ControlError>, String> {
+fn recorded_alone(result: Result<(), RecordError>) -> Result<Result<(), ControlError>, String> {
     match result {
         Ok(()) => Ok(Ok(())),
         Err(RecordError::Refused(refusal)) => Ok(Err(ControlError::Refused(refusal.to_string()))),
@@ -574,6 +595,52 @@ mod tests {
                 Err(AppendError::Stopped)
             );
         }
+    }
+
+    // Spec: SVC-01, SVC-04
+    #[test]
+    fn an_entry_an_intent_and_a_publication_share_one_commit() {
+        let faulty = Arc::new(Faulty::new(MemoryStore::new()));
+        let store: Arc<dyn LogStore> = faulty.clone();
+        let head = store.head().unwrap();
+        let (announce, committed) = watch::channel(head);
+        let metrics = Metrics::new(&mut Registry::default());
+        let mut thread = Committer {
+            store,
+            head,
+            announce,
+            metrics,
+        };
+        let time = UnixSeconds::new(7).unwrap();
+        let note = b"note".to_vec();
+        let requests = vec![
+            Request::Publish(Published { head, note }),
+            Request::Append(append("a", None)),
+            Request::RecordSigning(SignedHead { head, time }),
+        ];
+        let answers = thread.commit(requests).unwrap();
+        assert!(matches!(
+            answers[..],
+            [
+                Answer::Record(Ok(())),
+                Answer::Append(Ok(_)),
+                Answer::Record(Ok(()))
+            ]
+        ));
+        assert_eq!(faulty.writes(), 1);
+        assert_eq!(committed.borrow().size.get(), 1);
+        // Two of a kind are two commits, and each gets its own answer.
+        let back = UnixSeconds::new(6).unwrap();
+        let answers = thread
+            .commit(vec![
+                Request::RecordSigning(SignedHead { head, time }),
+                Request::RecordSigning(SignedHead { head, time: back }),
+            ])
+            .unwrap();
+        assert!(matches!(
+            answers[..],
+            [Answer::Record(Ok(())), Answer::Record(Err(_))]
+        ));
     }
 
     // Spec: SVC-04

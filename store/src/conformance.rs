@@ -21,7 +21,7 @@ use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 use crate::fsck::{Finding, Inspect, fsck};
 use crate::{
     Batch, CheckpointStore, CommitError, HeadRefusal, HeadSwap, HistoryItem, LogStore, NewEntry,
-    OriginHead, Published, RecordError, RefusedSwap, SignedHead, SwapRefusal,
+    OriginHead, Published, RecordError, Records, RefusedSwap, SignedHead, SwapRefusal,
 };
 
 /// How the suite gets at a backend.
@@ -52,6 +52,8 @@ pub fn all(fixture: &impl Fixture) {
     history_lists_each_anchored_checkpoint_once(fixture);
     only_heads_of_this_tree_are_published_and_sizes_never_go_down(fixture);
     signing_never_goes_back_in_size_or_time(fixture);
+    records_ride_on_a_commit_and_do_not_disturb_it(fixture);
+    records_alone_are_a_commit_and_a_stale_batch_takes_them_down(fixture);
     readers_see_whole_batches(fixture);
     everything_survives_a_restart(fixture);
     fsck_is_clean_and_sees_a_forged_leaf(fixture);
@@ -596,6 +598,97 @@ pub fn signing_never_goes_back_in_size_or_time(fixture: &impl Fixture) {
         time: seconds(10),
     };
     assert_eq!(store.last_signed().unwrap(), Some(last));
+}
+
+/// Spec: STO-03, STO-08, STO-09.
+pub fn records_ride_on_a_commit_and_do_not_disturb_it(fixture: &impl Fixture) {
+    let store = fixture.create();
+    let first = append(&store, 0..3).head;
+    let records = records(Some((first, 100)), Some((first, "one")));
+    let (committed, recorded) = commit_with(&store, first, 3..5, records);
+    assert_eq!(committed.head, tree_of(5));
+    let both = (recorded.signing, recorded.publish);
+    assert_eq!(both, (Some(Ok(())), Some(Ok(()))));
+    // Their heads are of the tree before the batch; what is refused leaves the entries alone.
+    let records = self::records(Some((tree_of(6), 101)), Some((first, "two")));
+    let (committed, recorded) = commit_with(&store, tree_of(5), 5..6, records);
+    assert_eq!(committed.head, tree_of(6));
+    let refused = HeadRefusal::NotCommitted {
+        size: size(6),
+        committed: size(5),
+    };
+    let both = (recorded.signing, recorded.publish);
+    assert_eq!(both, (Some(Err(refused)), Some(Ok(()))));
+    let store = fixture.reopen(store);
+    let last = store.last_signed().unwrap();
+    assert_eq!(
+        last.map(|last| (last.head, last.time)),
+        Some((first, seconds(100)))
+    );
+    assert_eq!(store.published().unwrap().unwrap().note, b"two");
+    assert_eq!(store.head().unwrap(), tree_of(6));
+}
+
+/// Spec: STO-03, STO-09.
+pub fn records_alone_are_a_commit_and_a_stale_batch_takes_them_down(fixture: &impl Fixture) {
+    let store = fixture.create();
+    let tree = append(&store, 0..3).head;
+    let first = records(Some((tree, 100)), None);
+    commit_with(&store, tree, 0..0, first);
+    let back = records(Some((tree, 99)), None);
+    let (_, recorded) = commit_with(&store, tree, 0..0, back);
+    let refused = HeadRefusal::TimeWentBack {
+        current: seconds(100),
+        time: seconds(99),
+    };
+    let both = (recorded.signing, recorded.publish);
+    assert_eq!(both, (Some(Err(refused)), None));
+    let stale = Batch {
+        expected: TreeHead::empty(),
+        entries: Vec::new(),
+        heads: Vec::new(),
+    };
+    let conflict = store.commit_with(stale, records(Some((tree, 200)), Some((tree, "no"))));
+    assert!(matches!(conflict, Err(CommitError::Conflict { .. })));
+    let store = fixture.reopen(store);
+    assert_eq!(store.last_signed().unwrap().unwrap().time, seconds(100));
+    assert_eq!(store.published().unwrap(), None);
+}
+
+/// The head over the first so many of [`entries`].
+fn tree_of(leaves: usize) -> TreeHead {
+    let hashes: Vec<Hash> = (0..leaves).map(|i| leaf_hash(&bytes(i))).collect();
+    TreeHead {
+        size: size(leaves),
+        root_hash: naive_root(&hashes),
+    }
+}
+
+fn records(signing: Option<(TreeHead, u64)>, publish: Option<(TreeHead, &str)>) -> Records {
+    Records {
+        signing: signing.map(|(head, time)| SignedHead {
+            head,
+            time: seconds(time),
+        }),
+        publish: publish.map(|(head, note)| Published {
+            head,
+            note: note.as_bytes().to_vec(),
+        }),
+    }
+}
+
+fn commit_with(
+    store: &impl LogStore,
+    expected: TreeHead,
+    numbers: std::ops::Range<usize>,
+    records: Records,
+) -> (crate::Committed, crate::Recorded) {
+    let batch = Batch {
+        expected,
+        entries: entries(numbers),
+        heads: Vec::new(),
+    };
+    store.commit_with(batch, records).unwrap()
 }
 
 /// Spec: STO-03. Readers run beside the writer; whatever head they see, its newest entry, tile and

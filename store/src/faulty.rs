@@ -9,7 +9,7 @@ use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead};
 
 use crate::{
     Batch, CheckpointStore, CommitError, Committed, HeadSwap, HistoryItem, LogStore, OriginHead,
-    Published, RecordError, SignedHead, StoreError, SwapRefusal, WriteError,
+    Published, RecordError, Recorded, Records, SignedHead, StoreError, SwapRefusal, WriteError,
 };
 
 /// What happens at the chosen write. Writes are `commit`, `compare_and_swap`, `publish` and
@@ -187,9 +187,13 @@ impl<S: LogStore> LogStore for Faulty<S> {
         self.alive()?.frontier()
     }
 
-    fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+    fn commit_with(
+        &self,
+        batch: Batch,
+        records: Records,
+    ) -> Result<(Committed, Recorded), CommitError> {
         self.write(CommitError::Failed, CommitError::Unknown, |s| {
-            s.commit(batch)
+            s.commit_with(batch, records)
         })
     }
 

@@ -32,7 +32,7 @@ pub use error::{Corruption, StoreError, WriteError};
 pub use faulty::{Fault, Faulty};
 pub use log_store::{
     Batch, CommitError, Committed, EntryTooLong, HeadRefusal, HistoryItem, LogStore, NewEntry,
-    Published, RecordError, RefusedSwap, SignedHead,
+    Published, RecordError, Recorded, Records, RefusedSwap, SignedHead,
 };
 pub use memory::MemoryStore;
 pub use nodes::{StoreTiles, TileError};

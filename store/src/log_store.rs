@@ -138,6 +138,24 @@ pub struct SignedHead {
     pub time: UnixSeconds,
 }
 
+/// Heads of our own tree that become durable with a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    /// A head that is about to be signed.
+    pub signing: Option<SignedHead>,
+    /// A checkpoint that is served from now on.
+    pub publish: Option<Published>,
+}
+
+/// What became of [`Records`], each in its place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Of the head to be signed.
+    pub signing: Option<Result<(), HeadRefusal>>,
+    /// Of the checkpoint.
+    pub publish: Option<Result<(), HeadRefusal>>,
+}
+
 /// Why a head may not be published or signed. At fault: the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadRefusal {
@@ -238,7 +256,22 @@ pub trait LogStore: CheckpointStore {
     ///
     /// # Errors
     /// All but [`CommitError::Unknown`] promise that nothing changed.
-    fn commit(&self, batch: Batch) -> Result<Committed, CommitError>;
+    fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+        let (committed, _) = self.commit_with(batch, Records::default())?;
+        Ok(committed)
+    }
+
+    /// As [`Self::commit`], and what [`Self::record_signing`] and [`Self::publish`] would do, with
+    /// one wait for the disk for all of it. The records' heads are checked against the tree as it
+    /// was before the batch; one that is refused changes nothing and does not disturb the rest.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    fn commit_with(
+        &self,
+        batch: Batch,
+        records: Records,
+    ) -> Result<(Committed, Recorded), CommitError>;
 
     /// For each leaf hash, the lowest index of a committed entry with exactly that hash (all 32
     /// bytes), or `None`. Entries of a commit that has not returned are not seen: those in flight

@@ -16,8 +16,8 @@ use crate::fsck::{DedupRow, Inspect, Stray};
 use crate::rules::{check_head, check_signing_time, check_swap, grown, next_index, prefix};
 use crate::{
     Batch, CheckpointStore, CommitError, Committed, HeadRefusal, HeadSwap, HistoryItem, LogStore,
-    OriginHead, Published, RecordError, RefusedSwap, SignedHead, StoreError, SwapRefusal,
-    WriteError,
+    OriginHead, Published, RecordError, Recorded, Records, RefusedSwap, SignedHead, StoreError,
+    SwapRefusal, WriteError,
 };
 
 /// Both traits in memory. Nothing survives the process.
@@ -126,6 +126,20 @@ impl State {
     fn check(&self, current: Option<TreeSize>, head: &TreeHead) -> Result<(), HeadRefusal> {
         check_head(current, head, self.range.size(), self.root_at(head.size))
     }
+
+    fn publish(&mut self, published: Published) -> Result<(), HeadRefusal> {
+        let current = self.published.as_ref().map(|now| now.head.size);
+        self.check(current, &published.head)?;
+        self.published = Some(published);
+        Ok(())
+    }
+
+    fn record(&mut self, signed: SignedHead) -> Result<(), HeadRefusal> {
+        self.check(self.signed.map(|last| last.head.size), &signed.head)?;
+        check_signing_time(self.signed, signed.time)?;
+        self.signed = Some(signed);
+        Ok(())
+    }
 }
 
 fn window<T>(items: &[T], index: u64, width: u16) -> Option<&[T]> {
@@ -181,7 +195,11 @@ impl LogStore for MemoryStore {
         Ok(self.read().range.clone())
     }
 
-    fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+    fn commit_with(
+        &self,
+        batch: Batch,
+        records: Records,
+    ) -> Result<(Committed, Recorded), CommitError> {
         let mut state = self.write();
         let current = state.range.head();
         if batch.expected != current {
@@ -199,16 +217,21 @@ impl LogStore for MemoryStore {
             return Err(CommitError::HeadsRefused(refused));
         }
         state.origins = origins;
+        let recorded = Recorded {
+            signing: records.signing.map(|signed| state.record(signed)),
+            publish: records.publish.map(|published| state.publish(published)),
+        };
         for entry in batch.entries {
             let (bytes, leaf_hash) = entry.into_parts();
             state
                 .append(bytes, leaf_hash)
                 .map_err(|TreeFull| CommitError::TreeFull)?;
         }
-        Ok(Committed {
+        let committed = Committed {
             head: state.range.head(),
             first_index: next_index(current.size),
-        })
+        };
+        Ok((committed, recorded))
     }
 
     fn find_leaves(&self, leaf_hashes: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
@@ -250,13 +273,7 @@ impl LogStore for MemoryStore {
     }
 
     fn publish(&self, published: Published) -> Result<(), RecordError> {
-        let mut state = self.write();
-        state.check(
-            state.published.as_ref().map(|now| now.head.size),
-            &published.head,
-        )?;
-        state.published = Some(published);
-        Ok(())
+        Ok(self.write().publish(published)?)
     }
 
     fn last_signed(&self) -> Result<Option<SignedHead>, StoreError> {
@@ -264,11 +281,7 @@ impl LogStore for MemoryStore {
     }
 
     fn record_signing(&self, signed: SignedHead) -> Result<(), RecordError> {
-        let mut state = self.write();
-        state.check(state.signed.map(|last| last.head.size), &signed.head)?;
-        check_signing_time(state.signed, signed.time)?;
-        state.signed = Some(signed);
-        Ok(())
+        Ok(self.write().record(signed)?)
     }
 
     fn history(

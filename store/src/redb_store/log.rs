@@ -17,8 +17,8 @@ use super::schema::{
 use super::{RedbStore, meta, put_meta, read_hashes};
 use crate::rules::{check_head, check_signing_time, grown, next_index, prefix};
 use crate::{
-    Batch, CommitError, Committed, Corruption, HistoryItem, LogStore, NewEntry, Published,
-    RecordError, RefusedSwap, SignedHead, StoreError, WriteError,
+    Batch, CommitError, Committed, Corruption, HeadRefusal, HistoryItem, LogStore, NewEntry,
+    Published, RecordError, Recorded, Records, RefusedSwap, SignedHead, StoreError, WriteError,
 };
 
 impl LogStore for RedbStore {
@@ -31,7 +31,11 @@ impl LogStore for RedbStore {
     }
 
     // Spec: STO-03, STO-04
-    fn commit(&self, batch: Batch) -> Result<Committed, CommitError> {
+    fn commit_with(
+        &self,
+        batch: Batch,
+        records: Records,
+    ) -> Result<(Committed, Recorded), CommitError> {
         let _writer = self.writer().map_err(CommitError::Failed)?;
         let (mut frontier, slice) = {
             let shared = self.shared().map_err(CommitError::Failed)?;
@@ -46,11 +50,13 @@ impl LogStore for RedbStore {
                 current: frontier.head(),
             });
         }
+        let recorded = self.check_records(&records)?;
         self.fill_filter(batch.entries.len())
             .map_err(CommitError::Failed)?;
         let write = self.begin_write().map_err(CommitError::Failed)?;
         // An early return drops the transaction, which rolls it back.
         append(&write, &batch, &mut frontier, &slice)?;
+        put_records(&write, &records, &recorded).map_err(CommitError::Failed)?;
         self.finish(write)?;
         let head = frontier.head();
         let keys = (first_index.get()..)
@@ -62,7 +68,7 @@ impl LogStore for RedbStore {
         shared.pool.committed(&slice, keys, head.size.get());
         shared.head = head;
         shared.frontier = frontier;
-        Ok(Committed { head, first_index })
+        Ok((Committed { head, first_index }, recorded))
     }
 
     // Spec: STO-10
@@ -187,8 +193,7 @@ impl LogStore for RedbStore {
     // Spec: STO-08
     fn publish(&self, published: Published) -> Result<(), RecordError> {
         let _writer = self.writer().map_err(RecordError::Failed)?;
-        let current = self.published().map_err(RecordError::Failed)?;
-        self.check_own(current.map(|current| current.head.size), &published.head)?;
+        self.check_publish(&published)?;
         Ok(self.write_meta(PUBLISHED, &schema::published_bytes(&published))?)
     }
 
@@ -201,9 +206,7 @@ impl LogStore for RedbStore {
     // Spec: STO-09
     fn record_signing(&self, signed: SignedHead) -> Result<(), RecordError> {
         let _writer = self.writer().map_err(RecordError::Failed)?;
-        let current = self.last_signed().map_err(RecordError::Failed)?;
-        self.check_own(current.map(|current| current.head.size), &signed.head)?;
-        check_signing_time(current, signed.time)?;
+        self.check_signing(&signed)?;
         Ok(self.write_meta(SIGNED, &schema::signed_bytes(&signed))?)
     }
 
@@ -263,6 +266,55 @@ impl RedbStore {
         };
         Ok(check_head(current, head, committed.size, ours)?)
     }
+
+    fn check_publish(&self, published: &Published) -> Result<(), RecordError> {
+        let current = self.published().map_err(RecordError::Failed)?;
+        self.check_own(current.map(|current| current.head.size), &published.head)
+    }
+
+    fn check_signing(&self, signed: &SignedHead) -> Result<(), RecordError> {
+        let current = self.last_signed().map_err(RecordError::Failed)?;
+        self.check_own(current.map(|current| current.head.size), &signed.head)?;
+        Ok(check_signing_time(current, signed.time)?)
+    }
+
+    fn check_records(&self, records: &Records) -> Result<Recorded, CommitError> {
+        let signing = records.signing.as_ref();
+        let publish = records.publish.as_ref();
+        Ok(Recorded {
+            signing: refusal(signing.map(|signed| self.check_signing(signed)))?,
+            publish: refusal(publish.map(|published| self.check_publish(published)))?,
+        })
+    }
+}
+
+/// A refusal is an answer; what else goes wrong ends the commit, which has not begun.
+fn refusal(
+    checked: Option<Result<(), RecordError>>,
+) -> Result<Option<Result<(), HeadRefusal>>, CommitError> {
+    match checked {
+        None => Ok(None),
+        Some(Ok(())) => Ok(Some(Ok(()))),
+        Some(Err(RecordError::Refused(refusal))) => Ok(Some(Err(refusal))),
+        Some(Err(RecordError::Failed(error) | RecordError::Unknown(error))) => {
+            Err(CommitError::Failed(error))
+        }
+    }
+}
+
+/// Those that were not refused.
+fn put_records(
+    write: &WriteTransaction,
+    records: &Records,
+    recorded: &Recorded,
+) -> Result<(), StoreError> {
+    if let (Some(signed), Some(Ok(()))) = (&records.signing, &recorded.signing) {
+        put_meta(write, SIGNED, &schema::signed_bytes(signed))?;
+    }
+    if let (Some(published), Some(Ok(()))) = (&records.publish, &recorded.publish) {
+        put_meta(write, PUBLISHED, &schema::published_bytes(published))?;
+    }
+    Ok(())
 }
 
 /// The part of a commit inside the transaction. Nothing outside it is changed here.
