@@ -261,7 +261,7 @@ fn config_text(origin: &Origin, args: &InitArgs) -> String {
     let listen = args.listen;
     format!(
         "# Configuration of the service. Paths are relative to this file. `jurat check-config`\n\
-         # reports all problems at once; docs/config.md explains every field.\n\n\
+         # reports all problems at once; docs/service.md explains every field.\n\n\
          origin = {origin}\n\
          listen = \"{listen}\"\n\
          database = \"jurat.redb\"\n\

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
-use super::{Report, Standing, later};
+use super::{Report, Standing};
 use crate::log::sequencer::ControlError;
 use crate::log::tree_heads::SignedHead;
 use crate::log::{Published, Sequencer};
@@ -233,7 +233,7 @@ impl Gathered {
         if own.size != head.size {
             return own.size > head.size;
         }
-        later(self.head.time, time) || (self.head.time == time && self.lines.len() > self.shown)
+        self.head.time > time || (self.head.time == time && self.lines.len() > self.shown)
     }
 }
 

@@ -23,7 +23,7 @@ use jurat_daemon::client::Client;
 use jurat_daemon::clock::Clock;
 use jurat_daemon::shutdown::Shutdown;
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
-use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_proto::key::VerifierKey;
 use jurat_proto::policy::Policy;
 use jurat_proto::tree::TreeSize;
 use jurat_store::LogStore;
@@ -231,19 +231,12 @@ fn has_quorum(checkpoint: &SignedCheckpoint, policy: &Policy) -> bool {
     policy.quorum_met(|witness| verified.iter().any(|line| line.key_index == witness))
 }
 
-fn size_or_zero(size: Option<TreeSize>) -> TreeSize {
-    size.unwrap_or(TreeSize::ZERO)
-}
-
-fn later(a: UnixSeconds, b: UnixSeconds) -> bool {
-    a.get() > b.get()
-}
-
 #[cfg(test)]
 mod tests {
     use super::testing::{checkpoint, policy_with, witness_keys};
     use super::*;
     use jurat_proto::cosignature::cosign;
+    use jurat_proto::key::UnixSeconds;
 
     /// An operator who raises the quorum does not go on serving what the old one allowed.
     // Spec: SVC-07

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::gather::Line;
 use super::standing::{Judgement, judge, own_head};
-use super::{Parts, Report, Status, WitnessStatus, size_or_zero};
+use super::{Parts, Report, Status, WitnessStatus};
 use crate::log::tree::Tree;
 use crate::log::tree_heads::SignedHead;
 
@@ -339,7 +339,7 @@ impl Task {
         let target = head.head();
         let checkpoint = head.signed.clone();
         for _ in 0..CONFLICTS_MAX {
-            let request = self.request(size_or_zero(self.known), &checkpoint)?;
+            let request = self.request(self.known.unwrap_or_default(), &checkpoint)?;
             match self.post(&request).await? {
                 Answer::Cosigned(lines) => {
                     self.known = Some(target.size);
@@ -360,7 +360,9 @@ impl Task {
                 Answer::Conflict(theirs) => self.known = Some(theirs),
             }
         }
-        Err(WitnessError::Conflicts(size_or_zero(self.known).get()))
+        Err(WitnessError::Conflicts(
+            self.known.unwrap_or_default().get(),
+        ))
     }
 
     /// The request that takes a witness from a size to a checkpoint.
