@@ -1,7 +1,8 @@
 //! Private keys: the only room that holds their bytes.
 //!
-//! In scope: making keys, key files (the Go note signer format, PKCS#8 PEM), and signing. Out of
-//! scope: what is signed, and every verification; both are `jurat_proto`'s.
+//! In scope: making keys, key files (the Go note signer format, PKCS#8 PEM), signing, and the
+//! primitive of a faster verification ([`fast_verifier`]). Out of scope: what is signed, and what
+//! counts as a signature; both are `jurat_proto`'s.
 //!
 //! - A key file is readable by its owner alone, or it is refused ([`FileError::Exposed`]).
 //! - A key is never overwritten ([`SigningKey::save_new`]).
@@ -13,6 +14,7 @@ mod file;
 mod note_signer;
 mod pkcs8;
 mod signing_key;
+mod verify;
 
 pub use crate::file::FileError;
 pub use crate::note_signer::NoteSignerError;
@@ -20,3 +22,4 @@ pub use crate::pkcs8::PemError;
 pub use crate::signing_key::{
     Algorithm, GenerateError, KeyFileError, KeyFileProblem, KeyTextError, SigningKey,
 };
+pub use crate::verify::{FastKeyError, fast_verifier};

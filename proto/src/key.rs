@@ -14,7 +14,7 @@
 //! # Ed25519, strictly
 //!
 //! RFC 8032 leaves room, and libraries differ in how they use it. Here one rule holds, the same for
-//! 0x01 and 0x04, and one library decides (`ed25519-dalek`, `verify_strict`):
+//! 0x01 and 0x04:
 //!
 //! - the public key is the canonical encoding of a point, and the point is not of small order: both
 //!   are checked when a key is parsed, so a bad key is an error of the list that holds it;
@@ -24,6 +24,10 @@
 //!
 //! All honest signatures pass. A signature that passes here also passes in Go's `crypto/ed25519`
 //! and in `BoringSSL`, which check no small orders.
+//!
+//! What can be said of the encodings alone is checked here; the equation is left to a library:
+//! `ed25519-dalek` (`verify_strict`), or the one behind a [`Primitive`]. With those checks in front
+//! nothing is left on which libraries that leave out the cofactor could differ.
 //!
 //! # Out of scope
 //! Private keys: the [`Signer`] trait is all that this crate knows of them.
@@ -63,8 +67,20 @@ struct Inner {
 enum Decoded {
     Ed25519(ed25519_dalek::VerifyingKey),
     P256(p256::ecdsa::VerifyingKey),
-    CosignatureV1(ed25519_dalek::VerifyingKey),
     MlDsa44(Box<ml_dsa::VerifyingKey<ml_dsa::MlDsa44>>),
+    Primitive(Box<dyn Primitive>),
+}
+
+/// The bare signature check of one public key, done by another library than this crate's own:
+/// a faster one, which need not be pure Rust. See [`VerifierKey::with_primitive`].
+pub trait Primitive: Send + Sync {
+    /// Whether this is the key's signature over these bytes.
+    ///
+    /// What is checked before: a `signature` of Ed25519 has 64 bytes, `s` below the group order and
+    /// an `R` that is canonical and not of small order; one of P-256 is not the DER but the 32
+    /// bytes each of `r` and `s`, both from 1 to the group order less 1; one of ML-DSA-44 has its
+    /// 2420 bytes, and the context is empty.
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool;
 }
 
 impl VerifierKey {
@@ -107,9 +123,10 @@ impl VerifierKey {
     ) -> Result<Self, KeyError> {
         // Spec: COS-16
         let decoded = match signature_type {
-            SignatureType::Ed25519 => Decoded::Ed25519(decode_ed25519(public_key)?),
+            SignatureType::Ed25519 | SignatureType::CosignatureV1 => {
+                Decoded::Ed25519(decode_ed25519(public_key)?)
+            }
             SignatureType::Ecdsa => Decoded::P256(decode_p256(public_key)?),
-            SignatureType::CosignatureV1 => Decoded::CosignatureV1(decode_ed25519(public_key)?),
             SignatureType::MlDsa44 => {
                 // Spec: COS-12. Such a key could sign nothing.
                 let bytes = name.as_str().len();
@@ -138,6 +155,19 @@ impl VerifierKey {
         }
     }
 
+    /// The same key, whose signatures another library checks. Name, id and everything that is shown
+    /// or compared stay.
+    #[must_use]
+    pub fn with_primitive(&self, primitive: Box<dyn Primitive>) -> Self {
+        Self(Arc::new(Inner {
+            name: self.0.name.clone(),
+            key_id: self.0.key_id,
+            signature_type: self.0.signature_type,
+            bytes: self.0.bytes.clone(),
+            decoded: Decoded::Primitive(primitive),
+        }))
+    }
+
     /// The name.
     pub fn name(&self) -> &KeyName {
         &self.0.name
@@ -162,10 +192,7 @@ impl VerifierKey {
     /// cosigners do not.
     // Spec: COS-14
     pub fn covers_extension_lines(&self) -> bool {
-        match self.0.decoded {
-            Decoded::Ed25519(_) | Decoded::P256(_) | Decoded::CosignatureV1(_) => true,
-            Decoded::MlDsa44(_) => false,
-        }
+        self.0.signature_type != SignatureType::MlDsa44
     }
 
     /// Whether a line claims to be by this key: the same name *and* the same id.
@@ -180,15 +207,12 @@ impl VerifierKey {
     /// When it is not this key's signature for this text; for timestamped types (0x04 and 0x06)
     /// also when the text is no checkpoint.
     pub fn verify_note(&self, text: &str, signature: &[u8]) -> Result<Verified, SignatureError> {
-        match &self.0.decoded {
-            Decoded::Ed25519(_) | Decoded::P256(_) => self.verify_text(text, signature),
-            Decoded::CosignatureV1(_) | Decoded::MlDsa44(_) => {
-                // Spec: COS-01
-                let checkpoint =
-                    Checkpoint::parse_text(text).map_err(SignatureError::NotACheckpoint)?;
-                cosignature::verify_checkpoint(self, &checkpoint, signature)
-            }
+        if !self.is_timestamped() {
+            return self.verify_text(text, signature);
         }
+        // Spec: COS-01
+        let checkpoint = Checkpoint::parse_text(text).map_err(SignatureError::NotACheckpoint)?;
+        cosignature::verify_checkpoint(self, &checkpoint, signature)
     }
 
     /// As [`VerifierKey::verify_note`], for a checkpoint that is already parsed.
@@ -200,14 +224,17 @@ impl VerifierKey {
         checkpoint: &Checkpoint,
         signature: &[u8],
     ) -> Result<Verified, SignatureError> {
-        match &self.0.decoded {
-            Decoded::Ed25519(_) | Decoded::P256(_) => {
-                self.verify_text(&checkpoint.to_text(), signature)
-            }
-            Decoded::CosignatureV1(_) | Decoded::MlDsa44(_) => {
-                cosignature::verify_checkpoint(self, checkpoint, signature)
-            }
+        if self.is_timestamped() {
+            cosignature::verify_checkpoint(self, checkpoint, signature)
+        } else {
+            self.verify_text(&checkpoint.to_text(), signature)
         }
+    }
+
+    /// Whether a time goes with each signature, which then is of a checkpoint (0x04 and 0x06).
+    fn is_timestamped(&self) -> bool {
+        let timestamped = [SignatureType::CosignatureV1, SignatureType::MlDsa44];
+        timestamped.contains(&self.0.signature_type)
     }
 
     fn verify_text(&self, text: &str, signature: &[u8]) -> Result<Verified, SignatureError> {
@@ -221,33 +248,63 @@ impl VerifierKey {
     /// # Errors
     /// When it is not this key's signature over these bytes.
     pub fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
-        match &self.0.decoded {
-            Decoded::Ed25519(key) | Decoded::CosignatureV1(key) => {
-                // Spec: NOTE-16
-                let signature: &[u8; ED25519_SIGNATURE_LEN] = exact(signature)?;
+        let verified = match self.0.signature_type {
+            SignatureType::Ecdsa => self.verify_p256(message, signature)?,
+            SignatureType::MlDsa44 => self.verify_ml_dsa_44(message, exact(signature)?)?,
+            _ => self.verify_ed25519(message, exact(signature)?)?,
+        };
+        if verified {
+            Ok(())
+        } else {
+            Err(SignatureError::Invalid)
+        }
+    }
+
+    // Spec: NOTE-16
+    fn verify_ed25519(
+        &self,
+        message: &[u8],
+        signature: &[u8; ED25519_SIGNATURE_LEN],
+    ) -> Result<bool, SignatureError> {
+        if !is_strict_ed25519(signature) {
+            return Err(SignatureError::Invalid);
+        }
+        Ok(match &self.0.decoded {
+            Decoded::Ed25519(key) => {
                 let signature = ed25519_dalek::Signature::from_bytes(signature);
-                key.verify_strict(message, &signature)
-                    .map_err(|_| SignatureError::Invalid)
+                key.verify_strict(message, &signature).is_ok()
             }
-            Decoded::P256(key) => {
-                // Spec: NOTE-18
-                let signature = p256::ecdsa::Signature::from_der(signature)
-                    .map_err(|_| SignatureError::NotDer)?;
-                key.verify(message, &signature)
-                    .map_err(|_| SignatureError::Invalid)
-            }
+            Decoded::Primitive(primitive) => primitive.verify(message, signature),
+            Decoded::P256(_) | Decoded::MlDsa44(_) => false,
+        })
+    }
+
+    // Spec: NOTE-18
+    fn verify_p256(&self, message: &[u8], signature: &[u8]) -> Result<bool, SignatureError> {
+        let signature =
+            p256::ecdsa::Signature::from_der(signature).map_err(|_| SignatureError::NotDer)?;
+        Ok(match &self.0.decoded {
+            Decoded::P256(key) => key.verify(message, &signature).is_ok(),
+            Decoded::Primitive(primitive) => primitive.verify(message, &signature.to_bytes()),
+            Decoded::Ed25519(_) | Decoded::MlDsa44(_) => false,
+        })
+    }
+
+    // Spec: COS-05
+    fn verify_ml_dsa_44(
+        &self,
+        message: &[u8],
+        signature: &[u8; ML_DSA_44_SIGNATURE_LEN],
+    ) -> Result<bool, SignatureError> {
+        Ok(match &self.0.decoded {
             Decoded::MlDsa44(key) => {
-                // Spec: COS-05
-                let signature: &[u8; ML_DSA_44_SIGNATURE_LEN] = exact(signature)?;
                 let signature = ml_dsa::Signature::<ml_dsa::MlDsa44>::decode(signature.into())
                     .ok_or(SignatureError::Invalid)?;
-                if key.verify_with_context(message, &[], &signature) {
-                    Ok(())
-                } else {
-                    Err(SignatureError::Invalid)
-                }
+                key.verify_with_context(message, &[], &signature)
             }
-        }
+            Decoded::Primitive(primitive) => primitive.verify(message, signature),
+            Decoded::Ed25519(_) | Decoded::P256(_) => false,
+        })
     }
 
     fn vkey_len(&self) -> usize {
@@ -343,6 +400,63 @@ fn decode_ed25519(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, KeyError>
     }
     Ok(key)
 }
+
+/// Whether `R` is canonical and not of small order, and `s` below the group order.
+// Spec: NOTE-16
+fn is_strict_ed25519(signature: &[u8; ED25519_SIGNATURE_LEN]) -> bool {
+    let Some((r, s)) = signature.split_first_chunk::<32>() else {
+        return false;
+    };
+    let mut y = *r;
+    if let Some(top) = y.last_mut() {
+        *top &= 0x7f;
+    }
+    // Little-endian, so compared from the end. The sign of x tells no order; and where x is zero,
+    // which has no sign, the order is 1 or 2.
+    y.iter().rev().lt(FIELD_PRIME.iter().rev())
+        && !SMALL_ORDER_Y.contains(&y)
+        && s.iter().rev().lt(GROUP_ORDER.iter().rev())
+}
+
+/// 2^255 - 19, little-endian.
+const FIELD_PRIME: [u8; 32] = {
+    let mut prime = [0xff; 32];
+    prime[0] = 0xed;
+    prime[31] = 0x7f;
+    prime
+};
+
+/// 2^252 + 27742317777372353535851937790883648493, little-endian.
+const GROUP_ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+/// The y of the eight points whose order divides 8, little-endian: of order 1 and 2, of order 4
+/// (two points), of order 8 (two points each).
+const SMALL_ORDER_Y: [[u8; 32]; 5] = [
+    {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    },
+    {
+        let mut minus_one = FIELD_PRIME;
+        minus_one[0] = 0xec;
+        minus_one
+    },
+    [0; 32],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
 
 fn decode_p256(bytes: &[u8]) -> Result<p256::ecdsa::VerifyingKey, KeyError> {
     // Spec: NOTE-19
