@@ -130,4 +130,10 @@ pub trait CheckpointStore: Send + Sync {
         after: Option<&Origin>,
         limit: usize,
     ) -> Result<Vec<(Origin, OriginHead)>, StoreError>;
+
+    /// How many origins have a head. Costs no more with many than with few.
+    ///
+    /// # Errors
+    /// The backend's failures.
+    fn origin_count(&self) -> Result<u64, StoreError>;
 }

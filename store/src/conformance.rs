@@ -406,9 +406,10 @@ pub fn heads_never_go_back(fixture: &impl Fixture) {
     assert_eq!(store.compare_and_swap(&[refresh]).unwrap(), [Ok(())]);
 }
 
-/// Pages are in the byte order of the origins and neither repeat nor skip.
+/// Pages are in the byte order of the origins and neither repeat nor skip; and all are counted.
 pub fn origins_are_listed_in_pages(fixture: &impl Fixture) {
     let store = fixture.create();
+    assert_eq!(store.origin_count().unwrap(), 0);
     let mut names: Vec<String> = (0..25).map(|i| format!("log-{}", i * 7 % 25)).collect();
     let swaps: Vec<_> = names
         .iter()
@@ -430,6 +431,10 @@ pub fn origins_are_listed_in_pages(fixture: &impl Fixture) {
         names.iter().map(|name| origin(name)).collect::<Vec<_>>()
     );
     assert_eq!(store.origins(None, 0).unwrap(), Vec::new());
+    assert_eq!(store.origin_count().unwrap(), 25);
+    let again = swap("log-3", Some(head(1)), head(2), 1);
+    store.compare_and_swap(&[again]).unwrap();
+    assert_eq!(store.origin_count().unwrap(), 25);
 }
 
 /// Spec: STO-18. A refresh adds no item; an entry carries one checkpoint of one origin.

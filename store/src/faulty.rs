@@ -176,6 +176,10 @@ impl<S: CheckpointStore> CheckpointStore for Faulty<S> {
     ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
         self.alive()?.origins(after, limit)
     }
+
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        self.alive()?.origin_count()
+    }
 }
 
 impl<S: LogStore> LogStore for Faulty<S> {

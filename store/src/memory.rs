@@ -184,6 +184,11 @@ impl CheckpointStore for MemoryStore {
             .filter_map(|(key, head)| Some((Origin::parse(key).ok()?, head.clone())))
             .collect())
     }
+
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        let count = self.read().origins.heads.len();
+        Ok(u64::try_from(count).unwrap_or(u64::MAX))
+    }
 }
 
 impl LogStore for MemoryStore {

@@ -34,6 +34,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal};
 use jurat_daemon::clock::{Clock, SteadyClock, SteppedBack, UnixTime};
+use jurat_keys::{FastKeyError, fast_verifier};
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
 use jurat_proto::cosignature::{self, SignError};
 use jurat_proto::cosignature_lines::{CosignatureLines, CosignatureLinesError};
@@ -42,10 +43,10 @@ use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
 use jurat_proto::note::{NoteError, SignatureLine};
 use jurat_proto::sign_subtree::{self, SignSubtree};
 use jurat_proto::tree::{TreeHead, TreeSize};
-use jurat_store::{CheckpointStore, HeadSwap, OriginHead, SwapRefusal, WriteError};
+use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
 use tokio::sync::Semaphore;
 
-use crate::heads::{Heads, Latest, LoadError};
+use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 
@@ -61,6 +62,8 @@ pub struct Witness {
     /// A place for each piece of work that has a thread or waits for one.
     places: Arc<Semaphore>,
     places_max: usize,
+    /// A place for each note that is being read for a monitor.
+    reads: Arc<Semaphore>,
     metrics: Metrics,
 }
 
@@ -84,7 +87,7 @@ pub struct Parts {
 }
 
 impl Witness {
-    /// Loads the state and starts the commit thread.
+    /// Opens the state and starts the commit thread.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
@@ -104,10 +107,13 @@ impl Witness {
             .iter()
             .map(|signer| signer.verifier_key().clone())
             .collect();
-        let heads = Arc::new(Heads::load(&*store, &own_keys).map_err(StartError::Load)?);
+        let fast_keys = own_keys.iter().map(fast_verifier).collect::<Result<_, _>>();
+        let fast_keys: Vec<VerifierKey> = fast_keys.map_err(StartError::Key)?;
+        let heads = Heads::open(Arc::clone(&store), fast_keys.clone());
+        let heads = Arc::new(heads.map_err(StartError::State)?);
         metrics
             .origins
-            .set(i64::try_from(heads.len()).unwrap_or(i64::MAX));
+            .set(i64::try_from(heads.count()).unwrap_or(i64::MAX));
         let commits = Batcher::spawn(
             "commit",
             parts.commits_waiting_max,
@@ -123,13 +129,14 @@ impl Witness {
         let clock = SteadyClock::new(clock, CLOCK_TOLERANCE);
         Ok(Self {
             signers,
-            own_keys,
+            own_keys: fast_keys,
             logs,
             heads,
             clock,
             commits,
             places: Arc::new(Semaphore::new(parts.commits_waiting_max.get())),
             places_max: parts.commits_waiting_max.get(),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
             metrics,
         })
     }
@@ -202,7 +209,7 @@ impl Witness {
     async fn add(self: &Arc<Self>, body: &[u8]) -> Result<(CosignatureLines, Progress), AddError> {
         let request = AddCheckpoint::parse(body).map_err(AddError::Malformed)?;
         // A flood for logs that nobody registered costs a parse and a look-up, no thread, no disk.
-        if self.logs.current().keys_for(request.origin()).is_none() {
+        if !self.logs.current().is_active(request.origin()) {
             let origin = request.origin().clone();
             return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
         }
@@ -240,9 +247,8 @@ impl Witness {
     /// Which lines of the checkpoint to keep: one for each of the log's keys that signed it.
     fn verify(&self, request: &AddCheckpoint) -> Result<Vec<usize>, AddError> {
         let checkpoint = &request.checkpoint;
-        let registry = self.logs.current();
-        let keys = registry.keys_for(request.origin());
-        let verified = add_checkpoint::verify_log_signatures(keys, checkpoint)?;
+        let keys = self.logs.current().keys_for(request.origin());
+        let verified = add_checkpoint::verify_log_signatures(keys.as_deref(), checkpoint)?;
         // Spec: WIT-56. A key may have signed twice; and a line in our name is not the log's, even
         // if somebody registered our key as one of a log's.
         let lines = checkpoint.signatures();
@@ -270,12 +276,12 @@ impl Witness {
     /// Decides on the latest head and signs; nothing of it has left yet.
     fn prepare(&self, request: &AddCheckpoint, verified: &[usize]) -> Result<Prepared, AddError> {
         let origin = request.origin();
-        let latest = self.heads.latest(&origin.hash());
-        let expected = latest.as_ref().map(|latest| latest.head);
+        let latest = self.heads.latest(origin)?;
+        let expected = latest.map(|latest| latest.head);
         // Spec: WIT-48
         let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)
             .inspect_err(|refusal| tell_of_fork(request, refusal))?;
-        let time = self.time_after(latest.as_deref())?;
+        let time = self.time_after(latest)?;
         // Spec: WIT-46
         let checkpoint = request.checkpoint.checkpoint();
         let cosignatures = self
@@ -335,7 +341,7 @@ impl Witness {
     fn subtree(&self, body: &[u8]) -> Result<CosignatureLines, SubtreeError> {
         let request = SignSubtree::parse(body).map_err(SubtreeError::Malformed)?;
         let origin = request.origin();
-        let known = self.logs.current().keys_for(origin).is_some();
+        let known = self.logs.current().is_active(origin);
         let accepted =
             sign_subtree::decide(known, &self.own_keys, &request).map_err(SubtreeError::Refused)?;
         // We cosigned the reference checkpoint, and we cosign nothing before it is durable: if our
@@ -343,7 +349,7 @@ impl Witness {
         // volume, or a second witness with our key; none of them may go on signing. Nor may we when
         // it is another tree of the size that we remember: we have signed a fork.
         let reference = request.reference().head();
-        let stored = self.heads.latest(&origin.hash()).map(|latest| latest.head);
+        let stored = self.heads.latest(origin)?.map(|latest| latest.head);
         match stored {
             Some(stored) if stored.size == reference.size && stored != reference => {
                 return Err(SubtreeError::TwoTrees { reference, stored });
@@ -363,12 +369,27 @@ impl Witness {
         CosignatureLines::new(lines).map_err(SubtreeError::Lines)
     }
 
-    /// The checkpoint that is served for the origin with this SHA-256.
-    pub fn checkpoint(&self, origin_hash: &Hash) -> Option<Bytes> {
-        // Spec: WIT-54
-        self.heads
-            .latest(origin_hash)
-            .map(|latest| latest.note.clone())
+    /// The checkpoint that is served for the origin with this SHA-256; `None` for one that was
+    /// never cosigned.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub async fn checkpoint(&self, origin_hash: &Hash) -> Result<Option<Bytes>, CheckpointError> {
+        let logs = self.logs.current();
+        let Some(origin) = logs.origin(origin_hash).cloned() else {
+            return Ok(None);
+        };
+        let place = Arc::clone(&self.reads).try_acquire_owned();
+        let place = place.map_err(|_| CheckpointError::Busy)?;
+        let heads = Arc::clone(&self.heads);
+        let read = tokio::task::spawn_blocking(move || {
+            // Spec: WIT-54, WIT-57
+            let note = heads.note(&origin);
+            drop(place);
+            note
+        });
+        let note = read.await.map_err(|_| CheckpointError::Panicked)?;
+        note.map_err(CheckpointError::Read)
     }
 
     /// Runs signatures and proofs where they do not hold up the sockets.
@@ -394,7 +415,7 @@ impl Witness {
             .map_err(|_| NotRun::Panicked)
     }
 
-    fn time_after(&self, latest: Option<&Latest>) -> Result<UnixSeconds, ClockFault> {
+    fn time_after(&self, latest: Option<Latest>) -> Result<UnixSeconds, ClockFault> {
         let now = self.time()?;
         match latest {
             Some(latest) if latest.time > now => Err(ClockFault::BehindCosigned {
@@ -475,13 +496,13 @@ fn committer(
             clock.instant().saturating_duration_since(began),
         );
         let durable = swaps
-            .into_iter()
+            .iter()
             .zip(&results)
             .filter(|(_, result)| result.is_ok());
         heads.committed(durable.map(|(swap, _)| swap));
         metrics
             .origins
-            .set(i64::try_from(heads.len()).unwrap_or(i64::MAX));
+            .set(i64::try_from(heads.count()).unwrap_or(i64::MAX));
         Ok(results
             .into_iter()
             .map(|result| result.map_err(SwapFault::Lost))
@@ -524,9 +545,12 @@ pub enum StartError {
     /// There is no key to sign with.
     #[error("a witness needs a key")]
     NoKeys,
-    /// The state could not be read, or contradicts itself.
-    #[error("cannot load the state: {0}")]
-    Load(LoadError),
+    /// The state cannot be read.
+    #[error("cannot read the state: {0}")]
+    State(StoreError),
+    /// A key that signs cannot be verified: a defect of this program.
+    #[error("{0}")]
+    Key(FastKeyError),
     /// The system gave no thread.
     #[error("cannot start the commit thread: {0}")]
     Thread(io::Error),
@@ -560,6 +584,10 @@ pub enum AddError {
     /// The disk did not take it. The machine is at fault.
     #[error("the checkpoint could not be stored")]
     NotWritten,
+    /// What was cosigned last for the log is not known. The machine is at fault, or whoever wrote
+    /// to the database.
+    #[error("{0}")]
+    State(#[from] ReadError),
     /// The process is ending. Whether the checkpoint is durable is not known.
     #[error("the witness is stopping")]
     Stopped,
@@ -600,9 +628,12 @@ impl AddError {
             },
             Self::Clock(_) => Outcome::Clock,
             Self::Busy { .. } | Self::Contended(_) => Outcome::Busy,
-            Self::NotWritten | Self::Stopped | Self::Sign(_) | Self::Lines(_) | Self::Panicked => {
-                Outcome::Failed
-            }
+            Self::NotWritten
+            | Self::State(_)
+            | Self::Stopped
+            | Self::Sign(_)
+            | Self::Lines(_)
+            | Self::Panicked => Outcome::Failed,
         }
     }
 }
@@ -614,6 +645,20 @@ impl From<NotRun> for AddError {
             NotRun::Panicked => Self::Panicked,
         }
     }
+}
+
+/// Why a checkpoint that may exist was not read. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Too many are being read. Nobody is at fault.
+    #[error("{READS_MAX} checkpoints are being read already")]
+    Busy,
+    /// It cannot be read, or is not what we cosigned. The machine is at fault.
+    #[error("{0}")]
+    Read(ReadError),
+    /// A bug of ours.
+    #[error("the request made the witness panic")]
+    Panicked,
 }
 
 /// Why a subtree was not cosigned. Nothing changed.
@@ -652,6 +697,9 @@ pub enum SubtreeError {
         /// What we remember.
         stored: TreeHead,
     },
+    /// What was cosigned last for the log is not known, as for [`AddError::State`].
+    #[error("{0}")]
+    State(#[from] ReadError),
     /// A key did not sign. The operator is at fault.
     #[error("{0}")]
     Sign(SignError),
@@ -684,6 +732,7 @@ impl SubtreeError {
             Self::Busy { .. } => Outcome::Busy,
             Self::StateIsBehind { .. }
             | Self::TwoTrees { .. }
+            | Self::State(_)
             | Self::Sign(_)
             | Self::Lines(_)
             | Self::Panicked => Outcome::Failed,
@@ -726,6 +775,10 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// 2026-07-22T00:00:00Z, the date of the protocol's text: before it nobody ran this program. It
 /// also keeps the time from being zero, which a cosignature must not say.
 const CLOCK_FLOOR: UnixTime = UnixTime::from_seconds(1_784_678_400);
+
+/// How many monitors' requests read the disk or wait for a thread that does. A read takes tens of
+/// microseconds.
+const READS_MAX: usize = 1024;
 
 /// How often a request is decided. A race over the head needs two, and ends in a conflict; one over
 /// the second in which two refreshes were signed may need another.

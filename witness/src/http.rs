@@ -34,7 +34,7 @@ use jurat_proto::tree::TreeSize;
 use prometheus_client::registry::Registry;
 
 use crate::C2SP_REVISION;
-use crate::cosign::{AddError, ClockFault, SubtreeError, Witness};
+use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
 
 /// Answers the requests of one listener.
 #[derive(Debug)]
@@ -64,10 +64,14 @@ impl Api {
             "/" => (Route("index"), self.get(&request, Self::index)),
             _ => match origin_hash(path) {
                 // Spec: WIT-51
-                Some(hash) => (
-                    Route("checkpoint"),
-                    self.get(&request, |api| api.checkpoint(&hash)),
-                ),
+                Some(hash) => {
+                    let refused = http::only(request.method(), &[Method::GET]);
+                    let response = match refused {
+                        Some(refused) => refused,
+                        None => self.checkpoint(&hash).await,
+                    };
+                    (Route("checkpoint"), response)
+                }
                 None => (Route::OTHER, http::not_found()),
             },
         }
@@ -109,17 +113,21 @@ impl Api {
             .map_err(|error: BodyError| error.response())
     }
 
-    fn checkpoint(&self, origin_hash: &Hash) -> Response {
-        match self.witness.checkpoint(origin_hash) {
-            Some(note) => {
+    async fn checkpoint(&self, origin_hash: &Hash) -> Response {
+        match self.witness.checkpoint(origin_hash).await {
+            Ok(Some(note)) => {
                 let response = http::text(StatusCode::OK, note);
                 http::with_cache(response, Cache::Seconds(CHECKPOINT_CACHE_SECONDS))
             }
             // Spec: WIT-53
-            None => http::error(
+            Ok(None) => http::error(
                 StatusCode::NOT_FOUND,
                 "this witness never cosigned that log\n",
             ),
+            Err(error @ CheckpointError::Busy) => {
+                http::too_busy(format!("{error}\n"), RETRY_SECONDS)
+            }
+            Err(error) => ours(&error),
         }
     }
 
@@ -196,7 +204,9 @@ fn add_refused(error: &AddError) -> Response {
         AddError::Busy { .. } | AddError::Contended(_) => http::too_busy(message, RETRY_SECONDS),
         AddError::NotWritten => http::too_busy(message, RETRY_LATER_SECONDS),
         AddError::Stopped => http::error(StatusCode::SERVICE_UNAVAILABLE, message),
-        AddError::Sign(_) | AddError::Lines(_) | AddError::Panicked => ours(error),
+        AddError::State(_) | AddError::Sign(_) | AddError::Lines(_) | AddError::Panicked => {
+            ours(error)
+        }
     }
 }
 
@@ -210,7 +220,10 @@ fn subtree_refused(error: &SubtreeError) -> Response {
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
         SubtreeError::Busy { .. } => http::too_busy(message, RETRY_SECONDS),
-        SubtreeError::Sign(_) | SubtreeError::Lines(_) | SubtreeError::Panicked => ours(error),
+        SubtreeError::State(_)
+        | SubtreeError::Sign(_)
+        | SubtreeError::Lines(_)
+        | SubtreeError::Panicked => ours(error),
     }
 }
 

@@ -4,21 +4,26 @@
 //! list that cannot be read, or that lost a log, changes nothing: what was loaded before stays in
 //! use and the error is the operator's to see.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use jurat_keys::fast_verifier;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::cosignature::NAME_BYTES_MAX;
-use jurat_store::registry::{Registry, RegistryError};
+use jurat_proto::hash::Hash;
+use jurat_proto::key::VerifierKey;
+use jurat_store::registry::{Log, Registry, RegistryError};
 
 /// The list of logs that this process serves.
 #[derive(Debug)]
 pub struct LogList {
     path: PathBuf,
-    current: RwLock<Arc<Registry>>,
+    current: RwLock<Arc<Logs>>,
     /// What the file was when it was last tried, good or not: a bad file is reported once.
     seen: Mutex<Option<FileMark>>,
     origin_bytes_max: Option<usize>,
@@ -37,14 +42,14 @@ impl LogList {
         let registry = read(&path, origin_bytes_max)?;
         Ok(Self {
             path,
-            current: RwLock::new(Arc::new(registry)),
+            current: RwLock::new(Arc::new(Logs::new(registry))),
             seen: Mutex::new(seen),
             origin_bytes_max,
         })
     }
 
     /// The list as it is now; holding it keeps it as it is.
-    pub fn current(&self) -> Arc<Registry> {
+    pub fn current(&self) -> Arc<Logs> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -92,8 +97,84 @@ impl LogList {
                 origin: lost.origin.clone(),
             });
         }
-        *current = Arc::new(new);
+        *current = Arc::new(Logs::new(new));
         Ok(())
+    }
+}
+
+/// One reading of the list.
+pub struct Logs {
+    registry: Registry,
+    /// Monitors name an origin by its SHA-256.
+    by_hash: HashMap<Hash, Origin>,
+    /// The keys of the logs that were asked for, ready to verify fast.
+    verifiers: RwLock<HashMap<Origin, Arc<[VerifierKey]>>>,
+}
+
+impl Logs {
+    fn new(registry: Registry) -> Self {
+        let origins = registry.logs().map(|log| log.origin.clone());
+        let by_hash = origins.map(|origin| (origin.hash(), origin)).collect();
+        Self {
+            registry,
+            by_hash,
+            verifiers: RwLock::default(),
+        }
+    }
+
+    /// The keys of an active log; `None` when the log is unknown or disabled.
+    pub fn keys_for(&self, origin: &Origin) -> Option<Arc<[VerifierKey]>> {
+        let keys = self.registry.keys_for(origin)?;
+        let known = self
+            .verifiers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(ready) = known.get(origin) {
+            return Some(Arc::clone(ready));
+        }
+        drop(known);
+        let ready: Arc<[VerifierKey]> = keys
+            .iter()
+            .map(|key| {
+                fast_verifier(key).unwrap_or_else(|error| {
+                    tracing::error!(%error, "verifying slowly");
+                    key.clone()
+                })
+            })
+            .collect();
+        self.verifiers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(origin.clone(), Arc::clone(&ready));
+        Some(ready)
+    }
+
+    /// Whether a log is known and active.
+    pub fn is_active(&self, origin: &Origin) -> bool {
+        self.registry.keys_for(origin).is_some()
+    }
+
+    /// The origin with this SHA-256, of an active or a disabled log.
+    pub fn origin(&self, hash: &Hash) -> Option<&Origin> {
+        self.by_hash.get(hash)
+    }
+
+    /// A known log, active or not.
+    pub fn log(&self, origin: &Origin) -> Option<&Log> {
+        self.registry.log(origin)
+    }
+
+    /// All known logs, by origin.
+    pub fn logs(&self) -> impl ExactSizeIterator<Item = &Log> {
+        self.registry.logs()
+    }
+}
+
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs")
+            .field("logs", &self.registry.logs().len())
+            .finish_non_exhaustive()
     }
 }
 

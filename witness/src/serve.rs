@@ -28,7 +28,6 @@ use prometheus_client::registry::Registry;
 use crate::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosign::{Parts, StartError, Witness};
-use crate::heads::LoadError;
 use crate::http::Api;
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
@@ -238,12 +237,11 @@ impl ServeError {
             | Self::Open(OpenError::Missing { .. })
             | Self::Start(StartError::NoKeys) => exit::USAGE,
             Self::Open(OpenError::InUse { .. }) => exit::UNAVAILABLE,
-            Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. })
-            | Self::Start(StartError::Load(LoadError::Damaged { .. })) => exit::DATA,
+            Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. }) => exit::DATA,
             Self::Open(OpenError::Store { .. })
-            | Self::Start(StartError::Load(LoadError::Store(_)))
+            | Self::Start(StartError::State(_))
             | Self::Failed(Failure::Fatal(_)) => exit::IO,
-            Self::Start(StartError::Thread(_))
+            Self::Start(StartError::Thread(_) | StartError::Key(_))
             | Self::Runtime(_)
             | Self::Signals(_)
             | Self::Listen { .. }

@@ -13,7 +13,7 @@ mod rig;
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,8 +30,10 @@ use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
     WriteError,
 };
-use jurat_witness::cosign::{AddError, ClockFault, Parts, StartError, SubtreeError, Witness};
-use jurat_witness::heads::{HeadFault, Heads, LoadError};
+use jurat_witness::cosign::{
+    AddError, CheckpointError, ClockFault, Parts, StartError, SubtreeError, Witness,
+};
+use jurat_witness::heads::{HeadFault, Heads, ReadError};
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
 
@@ -94,17 +96,30 @@ impl Bench {
     }
 
     fn served(&self) -> Option<Bytes> {
-        self.witness.checkpoint(&self.log.origin.hash())
+        self.witness.heads().note(&self.log.origin).unwrap()
     }
 }
 
+/// The keys of each witness here: the same ones, so that one can take over the state of another.
 fn keys() -> Vec<Box<dyn Signer>> {
-    let name = KeyName::parse("witness.example.com/w1").unwrap();
-    [Algorithm::CosignatureV1, Algorithm::MlDsa44]
-        .map(|algorithm| -> Box<dyn Signer> {
-            Box::new(SigningKey::generate(name.clone(), algorithm).unwrap())
-        })
-        .into()
+    static LINES: OnceLock<Vec<String>> = OnceLock::new();
+    let lines = LINES.get_or_init(|| {
+        let name = KeyName::parse("witness.example.com/w1").unwrap();
+        [Algorithm::CosignatureV1, Algorithm::MlDsa44]
+            .map(|algorithm| {
+                let key = SigningKey::generate(name.clone(), algorithm).unwrap();
+                key.to_note_signer().unwrap().to_string()
+            })
+            .into()
+    });
+    let key = |line: &String| -> Box<dyn Signer> {
+        Box::new(SigningKey::parse_note_signer(line).unwrap())
+    };
+    lines.iter().map(key).collect()
+}
+
+fn shown(witness: &Witness, log: &TestLog) -> Option<Bytes> {
+    witness.heads().note(&log.origin).unwrap()
 }
 
 fn start(
@@ -216,12 +231,12 @@ async fn a_write_whose_outcome_is_not_known_ends_everything() {
     for (fault, on_disk) in [(Fault::UnknownUnwritten, 5), (Fault::UnknownWritten, 6)] {
         let bench = Bench::new();
         bench.add(0, 5).await.unwrap();
-        let before = bench.served();
         let failed = bench.witness.failed();
         bench.store.fail_at(1, fault);
         let error = bench.add(5, 6).await.unwrap_err();
         assert!(matches!(error, AddError::Stopped), "{error}");
-        assert_eq!(bench.served(), before, "what is served was durable before");
+        let note = bench.witness.heads().note(&bench.log.origin);
+        assert!(matches!(note, Err(ReadError::Store(_))), "nothing is shown");
         assert!(matches!(failed.await, Failure::Fatal(_)));
         let error = bench.add(5, 7).await.unwrap_err();
         assert!(
@@ -343,7 +358,7 @@ async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
         .add_checkpoint(Bytes::from(bench.log.request(0, 8)))
         .await
         .unwrap();
-    let reference = witness.checkpoint(&bench.log.origin.hash()).unwrap();
+    let reference = witness.heads().note(&bench.log.origin).unwrap().unwrap();
     let reference = SignedCheckpoint::parse(&reference).unwrap();
     let body = SignSubtree::new(subtree, hash, proof, reference)
         .unwrap()
@@ -407,7 +422,7 @@ async fn requests_that_arrive_together_become_durable_together() {
         request.await.unwrap().unwrap();
     }
     assert!(bench.store.writes() <= 24);
-    assert_eq!(bench.witness.heads().len(), 24);
+    assert_eq!(bench.witness.heads().count(), 24);
     assert_eq!(
         bench
             .metrics
@@ -443,6 +458,10 @@ impl CheckpointStore for Slow {
     ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
         self.inner.origins(after, limit)
     }
+
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        self.inner.origin_count()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -476,7 +495,7 @@ async fn while_the_disk_works_nothing_is_answered_or_shown_and_too_many_are_refu
     {
         tokio::task::yield_now().await;
     }
-    assert!(witness.checkpoint(&bench.log.origin.hash()).is_none());
+    assert!(shown(&witness, &bench.log).is_none());
     assert_eq!(
         bench
             .metrics
@@ -497,7 +516,7 @@ async fn while_the_disk_works_nothing_is_answered_or_shown_and_too_many_are_refu
         }
     }
     assert!(cosigned >= 1 && busy >= 1, "{cosigned} {busy}");
-    assert!(witness.checkpoint(&bench.log.origin.hash()).is_some());
+    assert!(shown(&witness, &bench.log).is_some());
 }
 
 /// A key that signs when the test wants.
@@ -547,7 +566,7 @@ async fn whoever_hangs_up_does_not_make_room_for_more_work() {
         "{error}"
     );
     drop(closed);
-    while witness.checkpoint(&bench.log.origin.hash()).is_none() {
+    while shown(&witness, &bench.log).is_none() {
         match add().await {
             Ok(_) | Err(AddError::Busy { .. }) => tokio::task::yield_now().await,
             Err(other) => panic!("{other}"),
@@ -615,14 +634,17 @@ fn heads_of_more_than_one_page_are_loaded() {
         })
         .collect();
     store.compare_and_swap(&swaps).unwrap();
-    let heads = Heads::load(&store, &[]).unwrap();
-    assert_eq!(heads.len(), 2500);
+    let heads = Heads::open(Arc::new(store), Vec::new()).unwrap();
+    assert_eq!(heads.count(), 2500);
     for swap in &swaps {
-        assert_eq!(
-            heads.latest(&swap.origin.hash()).unwrap().note,
-            swap.new.note
-        );
+        let latest = heads.latest(&swap.origin).unwrap().unwrap();
+        assert_eq!((latest.head, latest.time), (swap.new.head, swap.new.time));
+        let note = heads.note(&swap.origin).unwrap().unwrap();
+        assert_eq!(note, swap.new.note);
     }
+    let unknown = Origin::parse("example.com/unknown").unwrap();
+    assert_eq!(heads.latest(&unknown).unwrap(), None);
+    assert_eq!(heads.note(&unknown).unwrap(), None);
 }
 
 /// A store that holds this as what was cosigned last.
@@ -643,16 +665,20 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     // Spec: WIT-57
     let mut bench = Bench::new();
     bench.add(0, 5).await.unwrap();
-    let (log, keys) = (&bench.log, bench.witness.keys());
+    let (log, own) = (&bench.log, bench.witness.keys());
     let sound = bench.store.inner().latest(&log.origin).unwrap().unwrap();
     let load = |origin: &Origin, head: &OriginHead, keys: &[VerifierKey]| {
-        Heads::load(&holding(origin, head.clone()), keys)
+        let store = Arc::new(holding(origin, head.clone()));
+        let heads = Heads::open(store, keys.to_vec()).unwrap();
+        let latest = heads.latest(origin);
+        assert_eq!(latest.is_err(), heads.note(origin).is_err());
+        latest
     };
-    load(&log.origin, &sound, keys).unwrap();
+    load(&log.origin, &sound, own).unwrap();
     load(&log.origin, &sound, &[]).expect("the keys may have been replaced since");
 
-    let fault = |origin: &Origin, head: OriginHead| match load(origin, &head, keys) {
-        Err(LoadError::Damaged { fault, .. }) => fault,
+    let fault = |origin: &Origin, head: OriginHead| match load(origin, &head, own) {
+        Err(ReadError::Damaged { fault, .. }) => fault,
         other => panic!("{other:?}"),
     };
     let with = |change: &dyn Fn(&mut OriginHead)| {
@@ -681,18 +707,30 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     let mut head = sound.clone();
     head.head = fork.head(5);
     head.note = forged.unwrap().to_bytes();
-    let store = holding(&bench.log.origin, head);
-    let error = Heads::load(&store, bench.witness.keys()).unwrap_err();
-    assert!(
-        matches!(
-            &error,
-            LoadError::Damaged {
-                fault: HeadFault::NotOurs(_),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    let store = Arc::new(Faulty::new(holding(&bench.log.origin, head)));
+    let heads = Heads::open(store.clone(), bench.witness.keys().to_vec()).unwrap();
+    let error = heads.latest(&bench.log.origin).unwrap_err();
+    let not_ours = |error: &ReadError| {
+        let ReadError::Damaged { fault, .. } = error else {
+            return false;
+        };
+        matches!(fault, HeadFault::NotOurs(_))
+    };
+    assert!(not_ours(&error), "{error}");
+    // A witness on such a state signs nothing for this log, and changes nothing.
+    let log = fork;
+    let witness = start(
+        bench.dir.path(),
+        store,
+        &bench.clock,
+        &bench.metrics,
+        keys(),
+    )
+    .unwrap();
+    let error = witness.add_checkpoint(Bytes::from(log.request(5, 5))).await;
+    assert!(matches!(&error, Err(AddError::State(error)) if not_ours(error)));
+    let error = witness.checkpoint(&log.origin.hash()).await;
+    assert!(matches!(&error, Err(CheckpointError::Read(error)) if not_ours(error)));
 }
 
 proptest! {

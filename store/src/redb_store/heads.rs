@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::tree::{LeafIndex, TreeSize};
@@ -64,6 +64,14 @@ impl CheckpointStore for RedbStore {
                 Ok((origin, OriginRow::parse(value.value())?.head))
             })
             .collect()
+    }
+
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        self.snapshot()?
+            .open_table(ORIGINS)
+            .map_err(engine("counting heads"))?
+            .len()
+            .map_err(engine("counting heads"))
     }
 }
 
