@@ -33,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("cosignature_lines", texts::cosignature_lines),
     ("conflict", texts::conflict),
     ("policy", texts::policy),
+    ("log_list", texts::log_list),
     ("tlog_proof", texts::tlog_proof),
     ("entry", texts::entry),
     ("receipt", texts::receipt),

@@ -1,5 +1,7 @@
 //! Notes, keys, checkpoints, requests, policies, proofs: texts that peers send.
 
+use std::fmt::Write as _;
+
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, conflict_body, parse_conflict_body};
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
 use jurat_proto::cosignature_lines::CosignatureLines;
@@ -7,6 +9,7 @@ use jurat_proto::decimal::parse_decimal;
 use jurat_proto::entry::Entry;
 use jurat_proto::hash::Hash;
 use jurat_proto::key::VerifierKey;
+use jurat_proto::log_list::{LogList, compare, is_control};
 use jurat_proto::note::{KeyName, Note, SignatureLine};
 use jurat_proto::policy::Policy;
 use jurat_proto::receipt::Receipt;
@@ -157,6 +160,43 @@ pub(crate) fn policy(data: &[u8]) {
     let again = canonical(&written, Policy::parse, Policy::to_bytes);
     assert_eq!(again.as_ref(), Some(&policy), "writing a policy changes it");
     drop(policy.verify_checkpoint(&WORLD.signed(5, true)));
+}
+
+pub(crate) fn log_list(data: &[u8]) {
+    let list = match LogList::parse(data) {
+        Ok(list) => list,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    for anomaly in &list.anomalies {
+        assert!(!anomaly.to_string().is_empty());
+    }
+    // What was taken is a list that says the same.
+    let mut written = String::from("logs/v0\n");
+    for log in &list.logs {
+        assert!(!log.contact.chars().any(is_control));
+        let _ = write!(
+            written,
+            "vkey {}\norigin {}\nqpd {}\ncontact {}\n",
+            log.key, log.origin, log.qpd, log.contact
+        );
+    }
+    let again = LogList::parse(written.as_bytes()).expect("written above");
+    assert!(again.anomalies.is_empty(), "{:?}", again.anomalies);
+    let said = |list: &LogList| -> Vec<_> {
+        let logs = list.logs.iter();
+        logs.map(|log| {
+            (
+                log.key.clone(),
+                log.origin.clone(),
+                log.qpd,
+                log.contact.clone(),
+            )
+        })
+        .collect()
+    };
+    assert_eq!(said(&again), said(&list));
+    let difference = compare(&list, |_| None);
+    assert_eq!(difference.new.len(), list.logs.len());
 }
 
 pub(crate) fn tlog_proof(data: &[u8]) {

@@ -305,6 +305,12 @@ fn proof_seeds(add: Add<'_>) {
     let world = &*WORLD;
     add("policy", "both", policy_text(&world.keys).into_bytes());
     add("policy", "none", b"quorum none\n".to_vec());
+    let log_key = world.keys.first().expect("a key");
+    let list = format!(
+        "# a comment\nlogs/v0\n\nvkey {log_key}\norigin o\nqpd 24\ncontact c\n\n\
+         vkey {log_key}\nqpd 86400\ncontact c d\n"
+    );
+    add("log_list", "two", list.into_bytes());
     let receipt = world.receipt();
     add("receipt", "checkpoint", receipt.to_bytes());
     add("tlog_proof", "receipt", receipt.to_bytes());

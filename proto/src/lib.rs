@@ -17,6 +17,7 @@
 //! | [`cosignature`] | what signers sign, byte for byte, and the lines they make |
 //! | [`add_checkpoint`], [`sign_subtree`] | requests to a witness, and what it decides about them |
 //! | [`cosignature_lines`] | what a witness answers, and what a client keeps of it |
+//! | [`log_list`] | lists of logs that witnesses may add: the witness network's `logs/v0` |
 //! | [`policy`] | which logs and witnesses a verifier accepts, and how many of the latter |
 //! | [`tlog_proof`] | one file that shows an entry in a log, with no network |
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
@@ -40,6 +41,7 @@ pub mod entry;
 pub mod hash;
 pub mod hex;
 pub mod key;
+pub mod log_list;
 pub mod note;
 pub mod policy;
 pub mod proof;
