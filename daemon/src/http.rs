@@ -39,8 +39,8 @@ pub use self::body::{Body, BodyError, read_body};
 pub use self::metrics::{HttpMetrics, Refused, Route};
 pub use self::negotiate::{accepts_gzip, accepts_json, if_none_match};
 pub use self::respond::{
-    Cache, conditional, error, gzipped, json, method_not_allowed, not_found, only, text, too_busy,
-    with_cache,
+    Cache, conditional, error, gzipped, json, method_not_allowed, not_found, only, retry_later,
+    text, too_busy, with_cache,
 };
 pub use self::serve::{bind, serve};
 pub use self::tls::{Tls, TlsError};

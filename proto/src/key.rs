@@ -392,10 +392,13 @@ fn decode_ed25519(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, KeyError>
     let bytes: &[u8; 32] = exact_key(bytes)?;
     // Spec: NOTE-16
     let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::NotAPoint)?;
-    if key.to_edwards().compress().as_bytes() != bytes {
+    let (y, negative) = split_point(*bytes);
+    // By the encoding alone: decoding was work enough where there are 100,000 keys.
+    let [one, minus_one, ..] = SMALL_ORDER_Y;
+    if !is_below(&y, &FIELD_PRIME) || (negative && [one, minus_one].contains(&y)) {
         return Err(KeyError::NotCanonical);
     }
-    if key.is_weak() {
+    if SMALL_ORDER_Y.contains(&y) {
         return Err(KeyError::SmallOrder);
     }
     Ok(key)
@@ -404,18 +407,25 @@ fn decode_ed25519(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, KeyError>
 /// Whether `R` is canonical and not of small order, and `s` below the group order.
 // Spec: NOTE-16
 fn is_strict_ed25519(signature: &[u8; ED25519_SIGNATURE_LEN]) -> bool {
-    let Some((r, s)) = signature.split_first_chunk::<32>() else {
+    let ([r, s], []) = signature.as_chunks::<32>() else {
         return false;
     };
-    let mut y = *r;
-    if let Some(top) = y.last_mut() {
-        *top &= 0x7f;
-    }
-    // Little-endian, so compared from the end. The sign of x tells no order; and where x is zero,
-    // which has no sign, the order is 1 or 2.
-    y.iter().rev().lt(FIELD_PRIME.iter().rev())
-        && !SMALL_ORDER_Y.contains(&y)
-        && s.iter().rev().lt(GROUP_ORDER.iter().rev())
+    // The sign of x tells no order; and where x is zero, which has no sign, the order is 1 or 2.
+    let (y, _) = split_point(*r);
+    is_below(&y, &FIELD_PRIME) && !SMALL_ORDER_Y.contains(&y) && is_below(s, &GROUP_ORDER)
+}
+
+/// The y of an encoded point, little-endian, and whether its x is negative.
+fn split_point(mut bytes: [u8; 32]) -> ([u8; 32], bool) {
+    let [.., top] = &mut bytes;
+    let negative = *top & 0x80 != 0;
+    *top &= 0x7f;
+    (bytes, negative)
+}
+
+/// Compares little-endian numbers.
+fn is_below(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    a.iter().rev().lt(b.iter().rev())
 }
 
 /// 2^255 - 19, little-endian.

@@ -5,6 +5,14 @@
 //! origin = "example.com/log"
 //! keys = ["example.com/log+c5b49d6d+AUx…"]   # vkeys; a checkpoint by any of them is the log's
 //! state = "active"                           # or "disabled": known, and refused
+//! qpd = 86400                                # optional: requests a day that it may make
+//! contact = "ops@example.com"                # optional
+//! source = "https://lists.example/log-list"  # optional: the list that it came from
+//! added = 1790000000                         # optional: when, in seconds since 1970
+//! reason = "it forked"                       # optional: why it is disabled
+//! url = "https://log.example.com/checkpoint" # optional: where the log shows its checkpoint
+//! [log.hold]                                 # set by a witness: see [`Hold`]
+//! [[log.dismissed]]                          # what the operator said of former holds
 //! ```
 //!
 //! In scope: reading it strictly, and changing it so that a crash leaves the old list or the new
@@ -17,13 +25,16 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::VerifierKey;
+use jurat_proto::log_list::is_control;
 
 /// The logs that are known, by origin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +51,146 @@ pub struct Log {
     pub keys: Vec<VerifierKey>,
     /// Whether its checkpoints are accepted.
     pub state: LogState,
+    /// How many add-checkpoint requests it may make a day, where a bound of its own was set.
+    pub qpd: Option<NonZeroU32>,
+    /// How to reach its operator; for people.
+    pub contact: Option<String>,
+    /// Which list it came from; nothing when the operator added it.
+    pub source: Option<String>,
+    /// When it was added, in seconds since 1970, if that is known.
+    pub added: Option<u64>,
+    /// Why it is disabled, if somebody said so.
+    pub reason: Option<String>,
+    /// Where the log itself shows its newest checkpoint, an `http` or `https` URL.
+    pub url: Option<String>,
+    /// Why nothing is signed for it until its operator decides.
+    pub hold: Option<Box<Hold>>,
+    /// Evidence that the operator judged and put aside; it holds the log no more.
+    pub dismissed: Vec<Dismissed>,
 }
+
+impl Log {
+    /// A log of which no more is known.
+    pub fn new(origin: Origin, keys: Vec<VerifierKey>, state: LogState) -> Self {
+        Self {
+            origin,
+            keys,
+            state,
+            qpd: None,
+            contact: None,
+            source: None,
+            added: None,
+            reason: None,
+            url: None,
+            hold: None,
+            dismissed: Vec::new(),
+        }
+    }
+}
+
+/// What made a witness stop signing for a log: a checkpoint that its own memory cannot explain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// What is wrong.
+    pub cause: HoldCause,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+    /// Where the evidence was found.
+    pub source: String,
+    /// For people: what was compared.
+    pub why: String,
+    /// The operator wants the evidence to be the latest checkpoint; done as soon as a witness can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopt: bool,
+    /// The reason that was given for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The evidence: a signed checkpoint, with the signatures that were verified.
+    pub evidence: String,
+}
+
+/// What is wrong with a log that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldCause {
+    /// We cosigned what we do not remember: our state is old, or somebody has our key.
+    Ours,
+    /// Another witness cosigned a larger tree before we signed anything since the start.
+    Peer,
+    /// Two roots of one size, both signed by the log.
+    Fork,
+}
+
+/// Evidence that the operator put aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dismissed {
+    /// The SHA-256 of the evidence, in hex.
+    pub evidence: String,
+    /// Why, for whoever reads this later.
+    pub reason: String,
+    /// When, in seconds since 1970.
+    pub at: u64,
+}
+
+/// What a decision on a hold did to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// The witness shall take the evidence as its latest checkpoint, and release the log then.
+    Adopt {
+        /// Why.
+        reason: String,
+    },
+    /// The evidence was taken, or explained itself: the log is free.
+    Release,
+    /// The evidence is put aside: the log is free, and the same evidence does not hold it again.
+    Dismiss(Dismissed),
+}
+
+/// What can be said about a log beside its keys and its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// As [`Log::qpd`].
+    pub qpd: Option<NonZeroU32>,
+    /// As [`Log::contact`].
+    pub contact: Option<String>,
+    /// As [`Log::source`].
+    pub source: Option<String>,
+    /// As [`Log::added`].
+    pub added: Option<u64>,
+    /// As [`Log::url`].
+    pub url: Option<String>,
+}
+
+/// One log before and after a change.
+#[derive(Debug, Clone, Copy)]
+pub struct Edit<'a> {
+    /// As it was; nothing when it is new.
+    pub before: Option<&'a Log>,
+    /// As it will be.
+    pub after: &'a Log,
+}
+
+/// Writes down what is about to change in a list.
+pub trait Record {
+    /// Called with the lock of the list held, before the change takes effect. When this returns,
+    /// what was written down is durable.
+    ///
+    /// # Errors
+    /// It cannot be written down. The change is not made then.
+    fn record(&self, edits: &[Edit<'_>]) -> io::Result<()>;
+}
+
+/// Writes nothing down.
+impl Record for () {
+    fn record(&self, _: &[Edit<'_>]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// More dismissed evidence than this is not kept for one log; the oldest goes first.
+pub const DISMISSED_MAX: usize = 16;
 
 /// Whether a log's checkpoints are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +211,8 @@ pub enum Change {
     KeysAdded(usize),
     /// The log's state is another one.
     StateChanged,
+    /// The log is held, or free again, or its URL is another one.
+    Changed,
     /// It was so already.
     Nothing,
 }
@@ -104,6 +256,21 @@ pub enum RegistryError {
         /// The origin.
         origin: Origin,
     },
+    /// The log is not held by this evidence. At fault: the operator, or somebody was faster.
+    #[error("the log {:?} is not held, or not by that any more", .origin.as_str())]
+    NotHeld {
+        /// The origin.
+        origin: Origin,
+    },
+    /// A terminal would not show the origin as it is. At fault: the operator, or who told them.
+    #[error("the origin {:?} has control characters", .origin.as_str())]
+    Unprintable {
+        /// The origin.
+        origin: Origin,
+    },
+    /// What is about to change could not be written down. At fault: the machine.
+    #[error("nothing was changed, for it cannot be recorded: {0}")]
+    NotRecorded(io::Error),
     /// A log needs a key. At fault: the caller.
     #[error("the log {:?} would have no key", .origin.as_str())]
     NoKeys {
@@ -179,8 +346,9 @@ fn join(problems: &[Problem]) -> String {
         .join("; ")
 }
 
-/// A list is read whole into memory, so its length is bounded: about 50,000 logs.
-pub const REGISTRY_BYTES_MAX: usize = 16 << 20;
+/// A list is read whole into memory, so its length is bounded: more than 300,000 logs of the usual
+/// 400 bytes.
+pub const REGISTRY_BYTES_MAX: usize = 128 << 20;
 
 impl Registry {
     /// Makes an empty list.
@@ -196,7 +364,7 @@ impl Registry {
             });
         }
         let registry = Self::default();
-        registry.save(path)?;
+        save(&registry.to_toml(path)?, path)?;
         Ok(registry)
     }
 
@@ -236,8 +404,9 @@ impl Registry {
             toml::from_str(text).map_err(|error| vec![Problem::Toml(error.to_string())])?;
         let mut problems = Vec::new();
         let mut logs = BTreeMap::new();
-        for (log, raw) in (1..).zip(raw.log) {
-            let keys = parse_keys(log, &raw.keys, &mut problems);
+        let keys = parse_all_keys(&raw.log);
+        for ((log, raw), (keys, wrong)) in (1..).zip(raw.log).zip(keys) {
+            problems.extend(wrong);
             match Origin::parse(&raw.origin) {
                 Err(error) => {
                     let (origin, reason) = (raw.origin, error.to_string());
@@ -257,9 +426,15 @@ impl Registry {
                     logs.insert(
                         origin.clone(),
                         Log {
-                            origin,
-                            keys,
-                            state: raw.state,
+                            qpd: raw.qpd,
+                            contact: raw.contact,
+                            source: raw.source,
+                            added: raw.added,
+                            reason: raw.reason,
+                            url: raw.url,
+                            hold: raw.hold,
+                            dismissed: raw.dismissed,
+                            ..Log::new(origin, keys, raw.state)
                         },
                     );
                 }
@@ -277,37 +452,14 @@ impl Registry {
     /// Takes the file's lock, reads it again, and replaces it; durable on return.
     ///
     /// # Errors
-    /// Those of [`Self::load`], and what the file system refuses.
+    /// Those of [`Self::load`] and [`Self::add_keys`], and what the file system refuses.
     // Spec: STO-15
     pub fn add(
         path: impl AsRef<Path>,
         origin: &Origin,
         keys: &[VerifierKey],
     ) -> Result<Change, RegistryError> {
-        Self::change(path.as_ref(), |logs| {
-            let known = logs.contains_key(origin);
-            let log = logs.entry(origin.clone()).or_insert_with(|| Log {
-                origin: origin.clone(),
-                keys: Vec::new(),
-                state: LogState::Active,
-            });
-            let before = log.keys.len();
-            for key in keys {
-                if !log.keys.contains(key) {
-                    log.keys.push(key.clone());
-                }
-            }
-            if log.keys.is_empty() {
-                return Err(RegistryError::NoKeys {
-                    origin: origin.clone(),
-                });
-            }
-            Ok(match log.keys.len() - before {
-                _ if !known => Change::Added,
-                0 => Change::Nothing,
-                more => Change::KeysAdded(more),
-            })
-        })
+        Self::edit(path, &(), |registry| registry.add_keys(origin, keys))
     }
 
     /// Makes a known log active or disabled. Durable on return.
@@ -320,19 +472,191 @@ impl Registry {
         origin: &Origin,
         state: LogState,
     ) -> Result<Change, RegistryError> {
-        Self::change(path.as_ref(), |logs| {
-            let log = logs
-                .get_mut(origin)
-                .ok_or_else(|| RegistryError::UnknownLog {
-                    origin: origin.clone(),
-                })?;
-            let changed = std::mem::replace(&mut log.state, state) != state;
-            Ok(if changed {
-                Change::StateChanged
-            } else {
-                Change::Nothing
+        Self::edit(path, &(), |registry| registry.switch(origin, state, None))
+    }
+
+    /// Changes a list: takes the file's lock, reads it, lets `edit` work on what was read, has
+    /// `record` write down what will be different, and replaces the file. Durable on return.
+    ///
+    /// Changers take turns. A crash leaves the old list or the new one; it may leave a record of a
+    /// change that was not made, never a change without its record.
+    ///
+    /// # Errors
+    /// What `edit` and `record` refuse, those of [`Self::load`], and what the file system refuses.
+    // Spec: STO-15, STO-19
+    pub fn edit(
+        path: impl AsRef<Path>,
+        record: &dyn Record,
+        edit: impl FnOnce(&mut Self) -> Result<Change, RegistryError>,
+    ) -> Result<Change, RegistryError> {
+        // The file itself, not a link to it: the link stays, and whoever comes by another name
+        // waits for the same lock.
+        let path = path.as_ref();
+        let path = fs::canonicalize(path).map_err(|source| unreadable(path, source))?;
+        let _lock = lock(&path)?;
+        let before = Self::load(&path)?;
+        let mut after = before.clone();
+        let done = edit(&mut after)?;
+        let edits: Vec<Edit<'_>> = after
+            .logs
+            .values()
+            .map(|after| Edit {
+                before: before.logs.get(&after.origin),
+                after,
             })
+            .filter(|edit| edit.before != Some(edit.after))
+            .collect();
+        if edits.is_empty() {
+            return Ok(done);
+        }
+        let text = after.to_toml(&path)?;
+        record.record(&edits).map_err(RegistryError::NotRecorded)?;
+        save(&text, &path)?;
+        Ok(done)
+    }
+
+    /// Adds a log, or more keys to a log that is known. The state of a known log stays.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoKeys`], [`RegistryError::Unprintable`].
+    pub fn add_keys(
+        &mut self,
+        origin: &Origin,
+        keys: &[VerifierKey],
+    ) -> Result<Change, RegistryError> {
+        let known = self.logs.contains_key(origin);
+        if !known && origin.as_str().chars().any(is_control) {
+            return Err(RegistryError::Unprintable {
+                origin: origin.clone(),
+            });
+        }
+        let log = self
+            .logs
+            .entry(origin.clone())
+            .or_insert_with(|| Log::new(origin.clone(), Vec::new(), LogState::Active));
+        let before = log.keys.len();
+        for key in keys {
+            if !log.keys.contains(key) {
+                log.keys.push(key.clone());
+            }
+        }
+        if log.keys.is_empty() {
+            return Err(RegistryError::NoKeys {
+                origin: origin.clone(),
+            });
+        }
+        Ok(match log.keys.len() - before {
+            _ if !known => Change::Added,
+            0 => Change::Nothing,
+            more => Change::KeysAdded(more),
         })
+    }
+
+    /// Makes a known log active or disabled; `reason` says why it is disabled.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownLog`].
+    pub fn switch(
+        &mut self,
+        origin: &Origin,
+        state: LogState,
+        reason: Option<&str>,
+    ) -> Result<Change, RegistryError> {
+        let log = self.known(origin)?;
+        let changed = std::mem::replace(&mut log.state, state) != state;
+        if changed || reason.is_some() {
+            log.reason = reason.map(str::to_owned);
+        }
+        Ok(if changed {
+            Change::StateChanged
+        } else {
+            Change::Nothing
+        })
+    }
+
+    /// Says more about a known log; what is `None` stays as it is.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownLog`].
+    pub fn describe(&mut self, origin: &Origin, about: About) -> Result<Change, RegistryError> {
+        let log = self.known(origin)?;
+        let before = log.clone();
+        let About {
+            qpd,
+            contact,
+            source,
+            added,
+            url,
+        } = about;
+        log.qpd = qpd.or(log.qpd);
+        log.contact = contact.or(log.contact.take());
+        log.source = source.or(log.source.take());
+        log.added = added.or(log.added);
+        log.url = url.or(log.url.take());
+        Ok(if *log == before {
+            Change::Nothing
+        } else {
+            Change::Changed
+        })
+    }
+
+    /// Holds a known log, unless it is held already or the operator dismissed this evidence (its
+    /// SHA-256 in hex is `evidence`).
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownLog`].
+    pub fn hold(
+        &mut self,
+        origin: &Origin,
+        hold: &Hold,
+        evidence: &str,
+    ) -> Result<Change, RegistryError> {
+        let log = self.known(origin)?;
+        let dismissed = log.dismissed.iter().any(|known| known.evidence == evidence);
+        if log.hold.is_some() || dismissed {
+            return Ok(Change::Nothing);
+        }
+        log.hold = Some(Box::new(hold.clone()));
+        Ok(Change::Changed)
+    }
+
+    /// Decides on a hold, if the log is still held by this evidence.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownLog`], [`RegistryError::NotHeld`].
+    pub fn resolve(
+        &mut self,
+        origin: &Origin,
+        evidence: &str,
+        resolution: Resolution,
+    ) -> Result<Change, RegistryError> {
+        let log = self.known(origin)?;
+        let hold = log.hold.as_mut().filter(|hold| hold.evidence == evidence);
+        let hold = hold.ok_or_else(|| RegistryError::NotHeld {
+            origin: origin.clone(),
+        })?;
+        match resolution {
+            Resolution::Adopt { reason } => {
+                hold.adopt = true;
+                hold.reason = Some(reason);
+            }
+            Resolution::Release => log.hold = None,
+            Resolution::Dismiss(dismissed) => {
+                log.hold = None;
+                log.dismissed.push(dismissed);
+                let more = log.dismissed.len().saturating_sub(DISMISSED_MAX);
+                log.dismissed.drain(..more);
+            }
+        }
+        Ok(Change::Changed)
+    }
+
+    fn known(&mut self, origin: &Origin) -> Result<&mut Log, RegistryError> {
+        self.logs
+            .get_mut(origin)
+            .ok_or_else(|| RegistryError::UnknownLog {
+                origin: origin.clone(),
+            })
     }
 
     /// The keys of an active log; `None` when the log is unknown or disabled.
@@ -354,58 +678,6 @@ impl Registry {
         self.logs.values()
     }
 
-    fn change(
-        path: &Path,
-        change: impl FnOnce(&mut BTreeMap<Origin, Log>) -> Result<Change, RegistryError>,
-    ) -> Result<Change, RegistryError> {
-        // The file itself, not a link to it: the link stays, and whoever comes by another name
-        // waits for the same lock.
-        let path = fs::canonicalize(path).map_err(|source| unreadable(path, source))?;
-        let _lock = lock(&path)?;
-        let mut registry = Self::load(&path)?;
-        let done = change(&mut registry.logs)?;
-        if done != Change::Nothing {
-            registry.save(&path)?;
-        }
-        Ok(done)
-    }
-
-    /// Replaces the file: a crash leaves the old one or the new one. The caller has the lock.
-    // Spec: STO-15
-    fn save(&self, path: &Path) -> Result<(), RegistryError> {
-        let io = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| RegistryError::Io {
-                doing,
-                path,
-                source,
-            }
-        };
-        let text = self.to_toml(path)?;
-        let draft = beside(path, ".new");
-        let mut file = File::create(&draft).map_err(io("create", &draft))?;
-        if let Ok(old) = fs::metadata(path) {
-            let new = file.metadata().map_err(io("look at", &draft))?;
-            // When root changes it, the service that owns it must still be able to read it.
-            if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                fchown(&file, Some(old.uid()), Some(old.gid()))
-                    .map_err(io("set the owner of", &draft))?;
-            }
-            file.set_permissions(old.permissions())
-                .map_err(io("set the mode of", &draft))?;
-        }
-        file.write_all(text.as_bytes())
-            .map_err(io("write", &draft))?;
-        file.sync_all().map_err(io("make durable", &draft))?;
-        fs::rename(&draft, path).map_err(io("replace", path))?;
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(io("make durable", directory))
-    }
-
     fn to_toml(&self, path: &Path) -> Result<String, RegistryError> {
         let raw = RawRegistry {
             log: self
@@ -415,6 +687,14 @@ impl Registry {
                     origin: log.origin.as_str().to_owned(),
                     keys: log.keys.iter().map(VerifierKey::to_string).collect(),
                     state: log.state,
+                    qpd: log.qpd,
+                    contact: log.contact.clone(),
+                    source: log.source.clone(),
+                    added: log.added,
+                    reason: log.reason.clone(),
+                    url: log.url.clone(),
+                    hold: log.hold.clone(),
+                    dismissed: log.dismissed.clone(),
                 })
                 .collect(),
         };
@@ -430,6 +710,41 @@ impl Registry {
             Ok(text)
         }
     }
+}
+
+/// Replaces the file: a crash leaves the old one or the new one. The caller has the lock.
+// Spec: STO-15
+fn save(text: &str, path: &Path) -> Result<(), RegistryError> {
+    let io = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| RegistryError::Io {
+            doing,
+            path,
+            source,
+        }
+    };
+    let draft = beside(path, ".new");
+    let mut file = File::create(&draft).map_err(io("create", &draft))?;
+    if let Ok(old) = fs::metadata(path) {
+        let new = file.metadata().map_err(io("look at", &draft))?;
+        // When root changes it, the service that owns it must still be able to read it.
+        if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))
+                .map_err(io("set the owner of", &draft))?;
+        }
+        file.set_permissions(old.permissions())
+            .map_err(io("set the mode of", &draft))?;
+    }
+    file.write_all(text.as_bytes())
+        .map_err(io("write", &draft))?;
+    file.sync_all().map_err(io("make durable", &draft))?;
+    fs::rename(&draft, path).map_err(io("replace", path))?;
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(io("make durable", directory))
 }
 
 /// Waits for the lock that changers share. It is on a file of its own, since the list itself is
@@ -469,8 +784,38 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn parse_keys(log: usize, raw: &[String], problems: &mut Vec<Problem>) -> Vec<VerifierKey> {
-    let mut keys = Vec::with_capacity(raw.len());
+type Keys = (Vec<VerifierKey>, Vec<Problem>);
+
+/// Reads the keys of all logs, on all cores when there are many: to decode a key takes some
+/// microseconds, and there may be hundreds of thousands.
+fn parse_all_keys(raw: &[RawLog]) -> Vec<Keys> {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let part = raw.len().div_ceil(cores).max(KEYS_A_THREAD_MIN);
+    let parse = |first: usize, part: &[RawLog]| -> Vec<Keys> {
+        let logs = (first + 1..).zip(part);
+        logs.map(|(log, raw)| parse_keys(log, &raw.keys)).collect()
+    };
+    if raw.len() <= part {
+        return parse(0, raw);
+    }
+    thread::scope(|scope| {
+        let parts = (0..).step_by(part).zip(raw.chunks(part));
+        let threads: Vec<_> = parts
+            .map(|(first, part)| (first, part, scope.spawn(move || parse(first, part))))
+            .collect();
+        // A thread that panicked did so for a reason that shows itself again here.
+        let join = |(first, part, thread): (usize, &[RawLog], thread::ScopedJoinHandle<'_, _>)| {
+            thread.join().unwrap_or_else(|_| parse(first, part))
+        };
+        threads.into_iter().flat_map(join).collect()
+    })
+}
+
+/// Fewer logs than this are not worth a thread.
+const KEYS_A_THREAD_MIN: usize = 1_000;
+
+fn parse_keys(log: usize, raw: &[String]) -> Keys {
+    let (mut keys, mut problems) = (Vec::with_capacity(raw.len()), Vec::new());
     for (key, raw) in (1..).zip(raw) {
         match VerifierKey::parse(raw) {
             Err(error) => problems.push(Problem::Key {
@@ -485,7 +830,7 @@ fn parse_keys(log: usize, raw: &[String], problems: &mut Vec<Problem>) -> Vec<Ve
     if raw.is_empty() {
         problems.push(Problem::NoKeys { log });
     }
-    keys
+    (keys, problems)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -501,4 +846,20 @@ struct RawLog {
     origin: String,
     keys: Vec<String>,
     state: LogState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    qpd: Option<NonZeroU32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    contact: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    added: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<Box<Hold>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dismissed: Vec<Dismissed>,
 }

@@ -2,11 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+use std::cell::RefCell;
+use std::io;
+use std::num::NonZeroU32;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{KeyName, SignatureType, VerifierKey};
-use jurat_store::registry::{Change, LogState, Problem, Registry, RegistryError};
+use jurat_store::registry::{
+    About, Change, Dismissed, Edit, Hold, HoldCause, LogState, Problem, Record, Registry,
+    RegistryError, Resolution,
+};
 
 fn key(name: &str) -> VerifierKey {
     // The base point of the curve: a public key that everyone can check.
@@ -196,4 +202,171 @@ fn every_problem_of_a_list_is_named() {
         );
     }
     assert_eq!(Registry::parse("").unwrap(), Registry::default());
+}
+
+// Spec: STO-15
+#[test]
+fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    let a = origin("example.com/a");
+    Registry::create(&path).unwrap();
+    Registry::add(&path, &a, &[key("a")]).unwrap();
+    let url = "https://example.com/a/checkpoint";
+    let about = About {
+        url: Some(url.to_owned()),
+        qpd: NonZeroU32::new(24),
+        ..About::default()
+    };
+    let describe = || Registry::edit(&path, &(), |list| list.describe(&a, about.clone())).unwrap();
+    assert_eq!(describe(), Change::Changed);
+    assert_eq!(describe(), Change::Nothing);
+    let hold = Hold {
+        cause: HoldCause::Ours,
+        since: 1_790_000_000,
+        source: "https://example.com/a/checkpoint".to_owned(),
+        why: "we cosigned size 9 and remember size 7".to_owned(),
+        adopt: false,
+        reason: None,
+        evidence: "example.com/a\n9\n…\n\n— \"\"\" '''\\\n".to_owned(),
+    };
+    let set = || Registry::edit(&path, &(), |list| list.hold(&a, &hold, "00ff")).unwrap();
+    assert_eq!(set(), Change::Changed);
+    assert_eq!(set(), Change::Nothing, "the first evidence stays");
+    let log = Registry::load(&path).unwrap().log(&a).unwrap().clone();
+    assert_eq!(log.hold.as_deref(), Some(&hold));
+    assert_eq!(log.url.as_deref(), Some(url));
+    assert_eq!(log.qpd, NonZeroU32::new(24));
+
+    let resolve =
+        |evidence: &str, how| Registry::edit(&path, &(), |list| list.resolve(&a, evidence, how));
+    assert!(matches!(
+        resolve("other", Resolution::Release),
+        Err(RegistryError::NotHeld { .. })
+    ));
+    let adopt = Resolution::Adopt {
+        reason: "restored".to_owned(),
+    };
+    resolve(&hold.evidence, adopt).unwrap();
+    let log = Registry::load(&path).unwrap().log(&a).unwrap().clone();
+    assert!(log.hold.unwrap().adopt, "held until it is done");
+    resolve(&hold.evidence, Resolution::Release).unwrap();
+    assert_eq!(set(), Change::Changed);
+    let dismissed = Dismissed {
+        evidence: "00ff".to_owned(),
+        reason: "a test key".to_owned(),
+        at: 1_790_000_001,
+    };
+    resolve(&hold.evidence, Resolution::Dismiss(dismissed.clone())).unwrap();
+    assert_eq!(set(), Change::Nothing, "the operator judged it");
+    let log = Registry::load(&path).unwrap().log(&a).unwrap().clone();
+    assert_eq!((log.hold, log.dismissed), (None, vec![dismissed]));
+}
+
+/// Writes down origins, and sees what the list on the disk is meanwhile.
+struct Recorder<'p> {
+    path: &'p std::path::Path,
+    fails: bool,
+    seen: RefCell<Vec<(String, bool, usize)>>,
+}
+
+impl Record for Recorder<'_> {
+    fn record(&self, edits: &[Edit<'_>]) -> io::Result<()> {
+        if self.fails {
+            return Err(io::Error::other("the disk is full"));
+        }
+        let on_disk = Registry::load(self.path).unwrap().logs().len();
+        for edit in edits {
+            let origin = edit.after.origin.to_string();
+            let new = edit.before.is_none();
+            self.seen.borrow_mut().push((origin, new, on_disk));
+        }
+        Ok(())
+    }
+}
+
+// Spec: STO-19
+#[test]
+fn a_change_is_written_down_before_it_is_made_and_not_made_when_it_cannot_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    Registry::create(&path).unwrap();
+    let (a, b) = (origin("a"), origin("b"));
+    let recorder = |fails| Recorder {
+        path: &path,
+        fails,
+        seen: RefCell::default(),
+    };
+    let both = |list: &mut Registry| {
+        list.add_keys(&a, &[key("a")])?;
+        list.add_keys(&b, &[key("b")])
+    };
+    let failing = Registry::edit(&path, &recorder(true), both);
+    assert!(matches!(failing, Err(RegistryError::NotRecorded(_))));
+    assert_eq!(Registry::load(&path).unwrap(), Registry::default());
+
+    let good = recorder(false);
+    Registry::edit(&path, &good, both).unwrap();
+    Registry::edit(&path, &good, both).unwrap();
+    let off = |list: &mut Registry| list.switch(&b, LogState::Disabled, Some("it forked"));
+    Registry::edit(&path, &good, off).unwrap();
+    let seen = good.seen.into_inner();
+    let expected = [("a", true, 0), ("b", true, 0), ("b", false, 2)];
+    let expected = expected.map(|(origin, new, count)| (origin.to_owned(), new, count));
+    assert_eq!(
+        seen, expected,
+        "only what changes, with the old list still there"
+    );
+    let list = Registry::load(&path).unwrap();
+    assert_eq!(list.log(&b).unwrap().reason.as_deref(), Some("it forked"));
+    assert_eq!(list.log(&a).unwrap().state, LogState::Active);
+
+    // What one edit begins and cannot finish is not made at all.
+    let unknown = origin("unknown");
+    let half = Registry::edit(&path, &recorder(false), |list| {
+        list.switch(&a, LogState::Disabled, None)?;
+        list.switch(&unknown, LogState::Disabled, None)
+    });
+    assert!(matches!(half, Err(RegistryError::UnknownLog { .. })));
+    assert_eq!(Registry::load(&path).unwrap(), list);
+}
+
+#[test]
+fn an_origin_that_a_terminal_would_not_show_is_not_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    Registry::create(&path).unwrap();
+    for name in ["a\u{9b}31m", "a\u{202e}b"] {
+        let refused = Registry::add(&path, &origin(name), &[key("a")]);
+        assert!(matches!(refused, Err(RegistryError::Unprintable { .. })));
+    }
+}
+
+#[test]
+fn a_problem_in_a_long_list_is_told_with_its_place() {
+    let mut text = String::new();
+    for number in 1..=5_000 {
+        let vkey = key(&format!("log{number}")).to_string();
+        let vkey = if number == 4_321 { "bad" } else { &vkey };
+        text += &[
+            "[[log]]\norigin = \"log",
+            &number.to_string(),
+            "\"\nkeys = [\"",
+            vkey,
+        ]
+        .concat();
+        text += "\"]\nstate = \"active\"\n";
+    }
+    let problems = Registry::parse(&text).unwrap_err();
+    assert!(
+        matches!(
+            problems[..],
+            [Problem::Key {
+                log: 4_321,
+                key: 1,
+                ..
+            }]
+        ),
+        "{problems:?}"
+    );
 }

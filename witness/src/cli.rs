@@ -231,7 +231,7 @@ fn logs(config: &std::path::Path, command: LogsCommand) -> Result<(), Failed> {
             Change::Added => "added".to_owned(),
             Change::KeysAdded(count) =>
                 format!("{count} more key{}", if count == 1 { "" } else { "s" }),
-            Change::StateChanged => "changed".to_owned(),
+            Change::StateChanged | Change::Changed => "changed".to_owned(),
             Change::Nothing => "it was so already".to_owned(),
         }
     ));
@@ -283,12 +283,14 @@ impl From<RegistryError> for Failed {
     fn from(error: RegistryError) -> Self {
         let code = match &error {
             RegistryError::UnknownLog { .. }
+            | RegistryError::Unprintable { .. }
+            | RegistryError::NotHeld { .. }
             | RegistryError::NoKeys { .. }
             | RegistryError::TooLarge { .. }
             | RegistryError::Missing { .. }
             | RegistryError::Exists { .. } => exit::USAGE,
             RegistryError::Parse { .. } => exit::DATA,
-            RegistryError::Io { .. } => exit::IO,
+            RegistryError::Io { .. } | RegistryError::NotRecorded(_) => exit::IO,
         };
         Self {
             code,

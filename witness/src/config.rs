@@ -4,18 +4,21 @@
 //! reported together, with exit code 64.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use jurat_daemon::config::{self, ConfigError, Loaded, Problems};
+use jurat_daemon::http::header::HeaderName;
 use jurat_daemon::http::{Limits, Tls};
 use jurat_daemon::telemetry::LogFormat;
 use jurat_keys::SigningKey;
 use jurat_proto::add_checkpoint::BODY_BYTES_MAX;
 use jurat_proto::key::{KeyName, SignatureType, Signer as _};
+use jurat_proto::log_list::QPD_MAX;
 use serde::Deserialize;
 
 use crate::log_list::LogList;
+use crate::quota::QuotaLimits;
 
 /// A checked configuration; everything it names was there and readable.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct Config {
     pub commits_waiting_max: NonZeroUsize,
     /// How many become durable together at most.
     pub commit_batch_max: NonZeroUsize,
+    /// How many requests logs and strangers may make.
+    pub quotas: QuotaLimits,
+    /// The header in which a proxy says who the client is.
+    pub client_address_header: Option<HeaderName>,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines.
@@ -90,6 +97,8 @@ struct RawConfig {
     tls: Option<RawTls>,
     limits: Option<Limits>,
     #[serde(default)]
+    quota: RawQuota,
+    #[serde(default)]
     commit: RawCommit,
     #[serde(default)]
     log: RawLog,
@@ -114,6 +123,24 @@ impl Default for RawCommit {
         Self {
             waiting_max: 1024,
             batch_max: 256,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawQuota {
+    default_qpd: u32,
+    unsigned_per_minute: u32,
+    client_address_header: Option<String>,
+}
+
+impl Default for RawQuota {
+    fn default() -> Self {
+        Self {
+            default_qpd: 8_640_000,
+            unsigned_per_minute: 60,
+            client_address_header: None,
         }
     }
 }
@@ -184,8 +211,16 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let waiting = commit_bound("commit.waiting_max", raw.commit.waiting_max, &mut problems);
     let batch = commit_bound("commit.batch_max", raw.commit.batch_max, &mut problems);
 
+    let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
+
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
+        quotas: QuotaLimits {
+            default_qpd: NonZeroU32::new(raw.quota.default_qpd),
+            unsigned_per_minute: unsigned,
+            in_flight_max: (waiting.get() / 4).max(1),
+        },
+        client_address_header: address_header,
         name,
         listen,
         tls,
@@ -199,6 +234,30 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         log_filter: raw.log.filter.clone(),
     });
     problems.finish(config)
+}
+
+fn resolve_quota(raw: &RawQuota, problems: &mut Problems) -> (NonZeroU32, Option<HeaderName>) {
+    problems.check(
+        raw.default_qpd <= QPD_MAX,
+        "quota.default_qpd",
+        raw.default_qpd,
+        "0 for no bound, or up to 2147483647 requests a day",
+    );
+    problems.check(
+        (1..=1_000_000).contains(&raw.unsigned_per_minute),
+        "quota.unsigned_per_minute",
+        raw.unsigned_per_minute,
+        "1 to 1000000",
+    );
+    let header = raw.client_address_header.as_ref().and_then(|name| {
+        problems.take(
+            "quota.client_address_header",
+            HeaderName::from_bytes(name.as_bytes()),
+            "the name of a header, as X-Forwarded-For",
+        )
+    });
+    let unsigned = NonZeroU32::new(raw.unsigned_per_minute).unwrap_or(NonZeroU32::MIN);
+    (unsigned, header)
 }
 
 fn commit_bound(key: &str, value: usize, problems: &mut Problems) -> Option<NonZeroUsize> {

@@ -29,7 +29,7 @@ use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal};
@@ -49,6 +49,7 @@ use tokio::sync::Semaphore;
 use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
+use crate::quota::{Client, Crowded, NotAdmitted, OverQuota, QuotaLimits, Quotas};
 
 /// A witness: keys, state, clock and the logs that it serves.
 pub struct Witness {
@@ -58,6 +59,10 @@ pub struct Witness {
     logs: Arc<LogList>,
     heads: Arc<Heads>,
     clock: SteadyClock,
+    quotas: Arc<Quotas>,
+    /// For time since the start, which quotas count in.
+    monotonic: Arc<dyn Clock>,
+    started: Instant,
     commits: Batcher<HeadSwap, Result<(), SwapFault>>,
     /// A place for each piece of work that has a thread or waits for one.
     places: Arc<Semaphore>,
@@ -79,6 +84,8 @@ pub struct Parts {
     pub logs: Arc<LogList>,
     /// What it counts.
     pub metrics: Metrics,
+    /// How many requests logs and strangers may make.
+    pub quotas: QuotaLimits,
     /// How many requests are verified and signed, or wait for that, at most; and how many swaps
     /// wait for the disk at most. Beyond it requests are refused as too many.
     pub commits_waiting_max: NonZeroUsize,
@@ -126,6 +133,8 @@ impl Witness {
             ),
         )
         .map_err(StartError::Thread)?;
+        let started = clock.instant();
+        let monotonic = Arc::clone(&clock);
         let clock = SteadyClock::new(clock, CLOCK_TOLERANCE);
         Ok(Self {
             signers,
@@ -133,6 +142,9 @@ impl Witness {
             logs,
             heads,
             clock,
+            quotas: Arc::new(Quotas::new(parts.quotas)),
+            monotonic,
+            started,
             commits,
             places: Arc::new(Semaphore::new(parts.commits_waiting_max.get())),
             places_max: parts.commits_waiting_max.get(),
@@ -196,7 +208,20 @@ impl Witness {
         self: &Arc<Self>,
         body: Bytes,
     ) -> Result<CosignatureLines, AddError> {
-        let result = self.add(&body).await;
+        self.add_checkpoint_from(body, None).await
+    }
+
+    /// [`Self::add_checkpoint`] for a client whose address is known: it pays for what the log did
+    /// not sign.
+    ///
+    /// # Errors
+    /// As for [`Self::add_checkpoint`].
+    pub async fn add_checkpoint_from(
+        self: &Arc<Self>,
+        body: Bytes,
+        client: Option<Client>,
+    ) -> Result<CosignatureLines, AddError> {
+        let result = self.add(&body, client).await;
         let outcome = match &result {
             Ok((_, Progress::Refreshed)) => Outcome::Refreshed,
             Ok((_, Progress::Grown)) => Outcome::Grown,
@@ -206,13 +231,20 @@ impl Witness {
         result.map(|(lines, _)| lines)
     }
 
-    async fn add(self: &Arc<Self>, body: &[u8]) -> Result<(CosignatureLines, Progress), AddError> {
+    async fn add(
+        self: &Arc<Self>,
+        body: &[u8],
+        client: Option<Client>,
+    ) -> Result<(CosignatureLines, Progress), AddError> {
         let request = AddCheckpoint::parse(body).map_err(AddError::Malformed)?;
         // A flood for logs that nobody registered costs a parse and a look-up, no thread, no disk.
-        if !self.logs.current().is_active(request.origin()) {
+        let Some(qpd) = self.logs.current().active_qpd(request.origin()) else {
             let origin = request.origin().clone();
             return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
-        }
+        };
+        // Spec: WIT-65. Nor does one for a log that is known, once its quota is used up.
+        let origin = request.origin().hash();
+        let admitted = self.quotas.admit(origin, qpd, client, self.uptime())?;
         let (this, request) = (Arc::clone(self), Arc::new(request));
         let first = Arc::clone(&request);
         let (verified, mut prepared) = self
@@ -221,7 +253,12 @@ impl Witness {
                 let prepared = this.prepare(&first, &verified)?;
                 Ok::<_, AddError>((Arc::new(verified), prepared))
             })
-            .await??;
+            .await?
+            .inspect_err(|error| {
+                if error.is_not_signed() {
+                    admitted.not_signed(self.uptime());
+                }
+            })?;
         let mut attempts_left = ATTEMPTS;
         loop {
             attempts_left -= 1;
@@ -415,6 +452,11 @@ impl Witness {
             .map_err(|_| NotRun::Panicked)
     }
 
+    fn uptime(&self) -> Duration {
+        let now = self.monotonic.instant();
+        now.saturating_duration_since(self.started)
+    }
+
     fn time_after(&self, latest: Option<Latest>) -> Result<UnixSeconds, ClockFault> {
         let now = self.time()?;
         match latest {
@@ -578,6 +620,9 @@ pub enum AddError {
         /// The bound of each queue.
         capacity: usize,
     },
+    /// The log, or the client, made more requests than it may.
+    #[error("{0}")]
+    OverQuota(OverQuota),
     /// Others were faster again and again. Nobody is at fault.
     #[error("other requests for this log were faster: {0}")]
     Contended(SwapRefusal),
@@ -611,8 +656,21 @@ impl AddError {
         }
     }
 
+    /// Whether the log did not sign the request.
+    fn is_not_signed(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(
+                Refusal::NoTrustedSignature { .. }
+                    | Refusal::BadSignature(_)
+                    | Refusal::ExtensionsNotSigned { .. }
+            )
+        )
+    }
+
     fn outcome(&self) -> Outcome {
         match self {
+            Self::OverQuota(_) => Outcome::OverQuota,
             Self::Malformed(_) | Self::Note(_) => Outcome::Malformed,
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownOrigin { .. } => Outcome::UnknownLog,
@@ -634,6 +692,17 @@ impl AddError {
             | Self::Sign(_)
             | Self::Lines(_)
             | Self::Panicked => Outcome::Failed,
+        }
+    }
+}
+
+impl From<NotAdmitted> for AddError {
+    fn from(refused: NotAdmitted) -> Self {
+        match refused {
+            NotAdmitted::OverQuota(quota) => Self::OverQuota(quota),
+            NotAdmitted::Crowded(Crowded { in_flight_max }) => Self::Busy {
+                capacity: in_flight_max,
+            },
         }
     }
 }

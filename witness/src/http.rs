@@ -1,7 +1,7 @@
 //! The witness over HTTP: routes, statuses, bodies. No decisions here.
 //!
 //! ```text
-//! POST /add-checkpoint              200 lines · 400 403 404 409 413 422 · 500 503
+//! POST /add-checkpoint              200 lines · 400 403 404 409 413 422 429 · 500 503
 //! POST /sign-subtree                200 lines · 400 403 404 413 422 · 500 503
 //! GET  /<origin hash>/checkpoint    200 note · 404
 //! GET  /health                      200 · 503
@@ -35,6 +35,7 @@ use prometheus_client::registry::Registry;
 
 use crate::C2SP_REVISION;
 use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
+use crate::quota::Client;
 
 /// Answers the requests of one listener.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct Api {
     witness: Arc<Witness>,
     registry: Arc<Registry>,
     body_timeout: Duration,
+    client_address_header: Option<header::HeaderName>,
 }
 
 impl Api {
@@ -51,13 +53,37 @@ impl Api {
             witness,
             registry,
             body_timeout,
+            client_address_header: None,
         }
     }
 
-    async fn route(&self, request: Request) -> (Route, Response) {
+    /// A proxy in front says in this header who the client is; it must not let the client say it.
+    #[must_use]
+    pub fn with_client_address_header(mut self, header: Option<header::HeaderName>) -> Self {
+        self.client_address_header = header;
+        self
+    }
+
+    /// Who pays for a request that no log signed; nobody when it cannot be told.
+    // Spec: WIT-67
+    fn client(&self, request: &Request, peer: SocketAddr) -> Option<Client> {
+        let Some(name) = &self.client_address_header else {
+            // Behind a proxy on this machine all clients have one address.
+            return (!peer.ip().is_loopback()).then(|| Client::at(peer.ip()));
+        };
+        // What the proxy itself added stands last.
+        let value = request.headers().get_all(name).iter().next_back()?;
+        let last = value.to_str().ok()?.rsplit(',').next()?;
+        last.trim().parse().ok().map(Client::at)
+    }
+
+    async fn route(&self, request: Request, peer: SocketAddr) -> (Route, Response) {
         let path = request.uri().path();
         match path {
-            "/add-checkpoint" => (Route("add-checkpoint"), self.add_checkpoint(request).await),
+            "/add-checkpoint" => (
+                Route("add-checkpoint"),
+                self.add_checkpoint(request, peer).await,
+            ),
             "/sign-subtree" => (Route("sign-subtree"), self.sign_subtree(request).await),
             "/health" => (Route("health"), self.get(&request, Self::health)),
             "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
@@ -81,11 +107,12 @@ impl Api {
         http::only(request.method(), &[Method::GET]).unwrap_or_else(|| answer(self))
     }
 
-    async fn add_checkpoint(&self, request: Request) -> Response {
+    async fn add_checkpoint(&self, request: Request, peer: SocketAddr) -> Response {
+        let client = self.client(&request, peer);
         // Spec: WIT-41
         match self.post(request).await {
             Err(response) => response,
-            Ok(body) => match self.witness.add_checkpoint(body).await {
+            Ok(body) => match self.witness.add_checkpoint_from(body, client).await {
                 Ok(lines) => cosigned(&lines),
                 Err(error) => add_refused(&error),
             },
@@ -161,8 +188,8 @@ impl Api {
 }
 
 impl Handler for Api {
-    async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
-        let (route, mut response) = self.route(request).await;
+    async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
+        let (route, mut response) = self.route(request, peer).await;
         response.extensions_mut().insert(route);
         response
     }
@@ -201,6 +228,10 @@ fn add_refused(error: &AddError) -> Response {
         }
         AddError::Note(_) => http::error(StatusCode::PAYLOAD_TOO_LARGE, message),
         AddError::Clock(fault) => clock(fault),
+        // Spec: WIT-65
+        AddError::OverQuota(quota) => {
+            http::retry_later(StatusCode::TOO_MANY_REQUESTS, message, quota.retry_after())
+        }
         AddError::Busy { .. } | AddError::Contended(_) => http::too_busy(message, RETRY_SECONDS),
         AddError::NotWritten => http::too_busy(message, RETRY_LATER_SECONDS),
         AddError::Stopped => http::error(StatusCode::SERVICE_UNAVAILABLE, message),

@@ -19,6 +19,7 @@ pub mod http;
 pub mod init;
 pub mod log_list;
 pub mod metrics;
+pub mod quota;
 pub mod serve;
 
 /// The date of the C2SP texts that this witness obeys.

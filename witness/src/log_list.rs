@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -17,7 +18,7 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::hash::Hash;
 use jurat_proto::key::VerifierKey;
-use jurat_store::registry::{Log, Registry, RegistryError};
+use jurat_store::registry::{Log, LogState, Registry, RegistryError};
 
 /// The list of logs that this process serves.
 #[derive(Debug)]
@@ -147,6 +148,13 @@ impl Logs {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(origin.clone(), Arc::clone(&ready));
         Some(ready)
+    }
+
+    /// The requests a day that an active log may make, or that it has no number of its own; `None`
+    /// when the log is unknown or disabled.
+    pub fn active_qpd(&self, origin: &Origin) -> Option<Option<NonZeroU32>> {
+        let log = self.registry.log(origin)?;
+        (log.state == LogState::Active).then_some(log.qpd)
     }
 
     /// Whether a log is known and active.

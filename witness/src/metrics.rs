@@ -137,6 +137,8 @@ pub enum Outcome {
     Fork,
     /// The clock is not fit to sign with.
     Clock,
+    /// More requests than the log, or the client, may make.
+    OverQuota,
     /// Too much waits already.
     Busy,
     /// We failed: a key, the disk.

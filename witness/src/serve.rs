@@ -80,6 +80,7 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
         clock: Arc::new(SystemClock),
         logs: Arc::clone(&logs),
         metrics: metrics.clone(),
+        quotas: config.quotas,
         commits_waiting_max: config.commits_waiting_max,
         commit_batch_max: config.commit_batch_max,
     })?);
@@ -98,7 +99,8 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
         Arc::clone(&witness),
         Arc::new(registry),
         config.limits.body_timeout,
-    );
+    )
+    .with_client_address_header(config.client_address_header);
     // Spec: WIT-55
     let served = http::serve(
         listener,

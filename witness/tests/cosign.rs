@@ -11,7 +11,7 @@
 
 mod rig;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoin
 use jurat_proto::cosignature;
 use jurat_proto::key::{KeyName, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_proto::note::{KeyId, SignatureLine};
-use jurat_store::registry::{LogState, Registry};
+use jurat_store::registry::{About, LogState, Registry};
 use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
     WriteError,
@@ -36,6 +36,7 @@ use jurat_witness::cosign::{
 use jurat_witness::heads::{HeadFault, Heads, ReadError};
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
+use jurat_witness::quota::{Client, OverQuota, QuotaLimits};
 
 use proptest::prelude::*;
 use rig::{TestLog, verified};
@@ -135,6 +136,11 @@ fn start(
         clock: Arc::new(clock.clone()),
         logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
         metrics: metrics.clone(),
+        quotas: QuotaLimits {
+            default_qpd: None,
+            unsigned_per_minute: NonZeroU32::new(60).unwrap(),
+            in_flight_max: WAITING_MAX,
+        },
         commits_waiting_max: NonZeroUsize::new(WAITING_MAX).unwrap(),
         commit_batch_max: NonZeroUsize::new(16).unwrap(),
     })?))
@@ -808,4 +814,64 @@ fn an_origin_that_no_key_of_ours_can_sign_is_refused_when_the_list_is_read() {
         Err(LogListError::OriginTooLong { .. })
     ));
     LogList::load(&list, false).unwrap();
+}
+
+#[tokio::test]
+async fn a_quota_is_enforced_before_signatures_and_strangers_do_not_use_it_up() {
+    // Spec: WIT-65, WIT-66, WIT-67
+    let bench = Bench::new();
+    let list = bench.dir.path().join("logs.toml");
+    let about = About {
+        qpd: NonZeroU32::new(24),
+        ..About::default()
+    };
+    let describe = |list: &mut Registry| list.describe(&bench.log.origin, about);
+    Registry::edit(&list, &(), describe).unwrap();
+    bench.witness.logs().reload().unwrap();
+    let stranger = Client::at("192.0.2.1".parse().unwrap());
+    let mut unsigned = bench.log.checkpoint(5).to_bytes();
+    let end = unsigned.len() - 20;
+    unsigned[end] = if unsigned[end] == b'A' { b'B' } else { b'A' };
+    let rubbish = Bytes::from([b"old 0\n\n", &unsigned[..]].concat());
+    for _ in 0..60 {
+        let sent = bench
+            .witness
+            .add_checkpoint_from(rubbish.clone(), Some(stranger));
+        assert!(matches!(sent.await, Err(AddError::Refused(_))));
+    }
+    let sent = bench
+        .witness
+        .add_checkpoint_from(rubbish.clone(), Some(stranger));
+    let refused = sent.await.unwrap_err();
+    assert!(
+        matches!(refused, AddError::OverQuota(OverQuota::Address { .. })),
+        "{refused}"
+    );
+    // The log still has all of its burst; a conflict counts as any request does.
+    bench.add(0, 5).await.unwrap();
+    for _ in 1..10 {
+        assert!(bench.add(0, 6).await.unwrap_err().conflict().is_some());
+    }
+    let refused = bench.add(5, 6).await.unwrap_err();
+    let AddError::OverQuota(quota @ OverQuota::Log { .. }) = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(quota.retry_after(), 3600);
+    // Not even a signature that would be refused is looked at.
+    let sent = bench.witness.add_checkpoint(rubbish).await.unwrap_err();
+    assert!(matches!(sent, AddError::OverQuota(OverQuota::Log { .. })));
+    let unknown = TestLog::new("example.com/unknown");
+    for _ in 0..100 {
+        let sent = Bytes::from(unknown.request(0, 0));
+        let sent = bench
+            .witness
+            .add_checkpoint_from(sent, Some(stranger))
+            .await;
+        let unknown = matches!(sent, Err(AddError::Refused(Refusal::UnknownOrigin { .. })));
+        assert!(unknown, "{sent:?}");
+    }
+    bench.clock.advance(Duration::from_secs(3600));
+    bench.add(5, 6).await.unwrap();
+    let late = bench.add(6, 7).await.unwrap_err();
+    assert!(matches!(late, AddError::OverQuota(_)), "{late}");
 }

@@ -40,7 +40,20 @@ pub fn not_found() -> Response {
 
 /// 503 with `Retry-After` in seconds: the request was not begun, or may be repeated.
 pub fn too_busy(message: impl Into<Bytes>, retry_after_seconds: u32) -> Response {
-    let mut response = error(StatusCode::SERVICE_UNAVAILABLE, message);
+    retry_later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        message,
+        retry_after_seconds,
+    )
+}
+
+/// An error that passes, with `Retry-After`.
+pub fn retry_later(
+    status: StatusCode,
+    message: impl Into<Bytes>,
+    retry_after_seconds: u32,
+) -> Response {
+    let mut response = error(status, message);
     response
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from(retry_after_seconds));
