@@ -1,7 +1,6 @@
 //! The command line. It parses, calls, prints and exits; decisions are elsewhere.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,13 +10,12 @@ use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use jurat_daemon::config::ConfigError;
 use jurat_daemon::exit;
-use jurat_proto::checkpoint::Origin;
-use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
-use jurat_store::registry::{Change, LogState, Registry, RegistryError};
+use jurat_store::registry::RegistryError;
 
-use crate::config::{self, Config, LISTEN_DEFAULT};
+use crate::config::{Config, LISTEN_DEFAULT};
 use crate::init::{self, InitError};
+use crate::logs_command::{self, LogsCommand};
 use crate::serve;
 
 /// Runs the witness's command line; the first argument is the program's name. Blocks until the
@@ -101,34 +99,10 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum LogsCommand {
-    /// Cosign a log, or trust another key of one that is known
-    Add {
-        /// The log's verifier key
-        vkey: String,
-        /// The first line of its checkpoints, when it is not the key's name
-        #[arg(long)]
-        origin: Option<Origin>,
-    },
-    /// Print the logs: state, origin, keys
-    List,
-    /// Refuse a log from now on. Its state is kept
-    Disable {
-        /// The first line of its checkpoints
-        origin: Origin,
-    },
-    /// Cosign a log again, from where it stopped
-    Enable {
-        /// The first line of its checkpoints
-        origin: Origin,
-    },
-}
-
 /// What the user reads and what the caller tests.
-struct Failed {
-    code: u8,
-    message: String,
+pub(crate) struct Failed {
+    pub(crate) code: u8,
+    pub(crate) message: String,
 }
 
 fn execute(command: Command) -> Result<(), Failed> {
@@ -174,68 +148,8 @@ fn execute(command: Command) -> Result<(), Failed> {
             ));
             Ok(())
         }
-        Command::Logs { config, command } => logs(&config, command),
+        Command::Logs { config, command } => logs_command::run(&config, command),
     }
-}
-
-fn logs(config: &std::path::Path, command: LogsCommand) -> Result<(), Failed> {
-    let path = config::logs_file(config)?;
-    let (origin, change) = match command {
-        LogsCommand::List => {
-            let mut text = String::new();
-            for log in Registry::load(&path)?.logs() {
-                let state = match log.state {
-                    LogState::Active => "active  ",
-                    LogState::Disabled => "disabled",
-                };
-                let _ = writeln!(text, "{state} {}", log.origin);
-                for key in &log.keys {
-                    let _ = writeln!(text, "         {key}");
-                }
-            }
-            print(&text);
-            return Ok(());
-        }
-        LogsCommand::Add { vkey, origin } => {
-            let usage = |message: String| Failed {
-                code: exit::USAGE,
-                message,
-            };
-            let key = VerifierKey::parse(&vkey)
-                .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))?;
-            let origin = match origin {
-                Some(origin) => origin,
-                None => Origin::parse(key.name().as_str())
-                    .map_err(|error| usage(format!("the key's name is no origin: {error}")))?,
-            };
-            if origin.as_str().len() > NAME_BYTES_MAX && config::names_ml_dsa_key(config)? {
-                return Err(usage(format!(
-                    "an ML-DSA-44 key cosigns origins of at most {NAME_BYTES_MAX} bytes"
-                )));
-            }
-            let change = Registry::add(&path, &origin, &[key])?;
-            (origin, change)
-        }
-        LogsCommand::Disable { origin } => {
-            let change = Registry::set_state(&path, &origin, LogState::Disabled)?;
-            (origin, change)
-        }
-        LogsCommand::Enable { origin } => {
-            let change = Registry::set_state(&path, &origin, LogState::Active)?;
-            (origin, change)
-        }
-    };
-    print(&format!(
-        "{origin}: {}\n",
-        match change {
-            Change::Added => "added".to_owned(),
-            Change::KeysAdded(count) =>
-                format!("{count} more key{}", if count == 1 { "" } else { "s" }),
-            Change::StateChanged | Change::Changed => "changed".to_owned(),
-            Change::Nothing => "it was so already".to_owned(),
-        }
-    ));
-    Ok(())
 }
 
 fn format_keys(keys: &[VerifierKey], url: Option<&str>) -> String {

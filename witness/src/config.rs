@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jurat_daemon::config::{self, ConfigError, Loaded, Problems};
 use jurat_daemon::http::header::HeaderName;
@@ -13,11 +14,13 @@ use jurat_daemon::http::{Limits, Tls};
 use jurat_daemon::telemetry::LogFormat;
 use jurat_keys::SigningKey;
 use jurat_proto::add_checkpoint::BODY_BYTES_MAX;
-use jurat_proto::key::{KeyName, SignatureType, Signer as _};
+use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
 use jurat_proto::log_list::QPD_MAX;
 use serde::Deserialize;
 
+use crate::lists::Source;
 use crate::log_list::LogList;
+use crate::logs_command::sources;
 use crate::quota::QuotaLimits;
 
 /// A checked configuration; everything it names was there and readable.
@@ -41,6 +44,14 @@ pub struct Config {
     pub commits_waiting_max: NonZeroUsize,
     /// How many become durable together at most.
     pub commit_batch_max: NonZeroUsize,
+    /// The lists of others that are followed.
+    pub lists: Vec<Source>,
+    /// How often.
+    pub lists_every: Duration,
+    /// Whether a key is ML-DSA-44.
+    pub ml_dsa: bool,
+    /// The path of the list of logs.
+    pub logs_path: PathBuf,
     /// How many requests logs and strangers may make.
     pub quotas: QuotaLimits,
     /// The header in which a proxy says who the client is.
@@ -62,27 +73,54 @@ impl Config {
     }
 }
 
-/// The path of the list of logs that a configuration names, for the commands that change it. Keys
-/// need not be readable for them.
-///
-/// # Errors
-/// The file cannot be read or parsed.
-pub fn logs_file(file: &Path) -> Result<PathBuf, ConfigError> {
-    let loaded = config::load::<RawConfig>(file)?;
-    Ok(loaded.path(&loaded.raw.logs))
+/// What the commands that change the list of logs need of a configuration. Keys need not be readable
+/// for them.
+#[derive(Debug)]
+pub struct Admin {
+    /// The list of logs.
+    pub logs: PathBuf,
+    /// The database.
+    pub database: PathBuf,
+    /// Where to ask the witness, when it speaks plain HTTP.
+    pub listen: Option<SocketAddr>,
+    /// The lists of others that are followed.
+    pub lists: Vec<Source>,
+    keys: Vec<PathBuf>,
 }
 
-/// Whether one of the keys that a configuration names is ML-DSA-44, as far as its file can be read.
-///
-/// # Errors
-/// The file cannot be read or parsed.
-pub fn names_ml_dsa_key(file: &Path) -> Result<bool, ConfigError> {
-    let loaded = config::load::<RawConfig>(file)?;
-    let ml_dsa = |path: &PathBuf| {
-        SigningKey::load(loaded.path(path))
-            .is_ok_and(|key| key.verifier_key().signature_type() == SignatureType::MlDsa44)
-    };
-    Ok(loaded.raw.keys.iter().any(ml_dsa))
+impl Admin {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file cannot be read or parsed.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let loaded = config::load::<RawConfig>(file)?;
+        let raw = &loaded.raw;
+        let listen = raw.listen.parse().ok();
+        Ok(Self {
+            logs: loaded.path(&raw.logs),
+            database: loaded.path(&raw.database),
+            listen: listen.filter(|_| raw.tls.is_none()),
+            lists: sources(&raw.lists.sources, &loaded.path(Path::new(""))),
+            keys: raw.keys.iter().map(|key| loaded.path(key)).collect(),
+        })
+    }
+
+    /// Whether one of the keys is ML-DSA-44, as far as its file can be read.
+    pub fn ml_dsa(&self) -> bool {
+        let keys = self.verifier_keys();
+        keys.iter()
+            .any(|key| key.signature_type() == SignatureType::MlDsa44)
+    }
+
+    /// The keys of the witness, as far as their files can be read.
+    pub fn verifier_keys(&self) -> Vec<VerifierKey> {
+        let keys = self
+            .keys
+            .iter()
+            .filter_map(|path| SigningKey::load(path).ok());
+        keys.map(|key| key.verifier_key().clone()).collect()
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +134,8 @@ struct RawConfig {
     logs: PathBuf,
     tls: Option<RawTls>,
     limits: Option<Limits>,
+    #[serde(default)]
+    lists: RawLists,
     #[serde(default)]
     quota: RawQuota,
     #[serde(default)]
@@ -123,6 +163,22 @@ impl Default for RawCommit {
         Self {
             waiting_max: 1024,
             batch_max: 256,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLists {
+    sources: Vec<String>,
+    every_s: u64,
+}
+
+impl Default for RawLists {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            every_s: 3600,
         }
     }
 }
@@ -171,16 +227,10 @@ fn default_listen() -> String {
 fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let mut problems = loaded.problems();
     let raw = &loaded.raw;
-    let name = problems.take(
-        "name",
-        KeyName::parse(&raw.name),
-        "a key name, as example.com/w1",
-    );
-    let listen = problems.take(
-        "listen",
-        raw.listen.parse(),
-        "an address, as 127.0.0.1:8419",
-    );
+    let right = "a key name, as example.com/w1";
+    let name = problems.take("name", KeyName::parse(&raw.name), right);
+    let right = "an address, as 127.0.0.1:8419";
+    let listen = problems.take("listen", raw.listen.parse(), right);
     let tls = raw.tls.as_ref().and_then(|tls| {
         let loaded = Tls::load(&loaded.path(&tls.certificates), &loaded.path(&tls.key));
         problems.take("tls", loaded, "a PEM chain and its PEM key")
@@ -211,10 +261,15 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let waiting = commit_bound("commit.waiting_max", raw.commit.waiting_max, &mut problems);
     let batch = commit_bound("commit.batch_max", raw.commit.batch_max, &mut problems);
 
+    check_lists(&raw.lists, &mut problems);
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
 
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
+        lists: sources(&raw.lists.sources, &loaded.path(Path::new(""))),
+        lists_every: Duration::from_secs(raw.lists.every_s),
+        ml_dsa,
+        logs_path: loaded.path(&raw.logs),
         quotas: QuotaLimits {
             default_qpd: NonZeroU32::new(raw.quota.default_qpd),
             unsigned_per_minute: unsigned,
@@ -234,6 +289,21 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         log_filter: raw.log.filter.clone(),
     });
     problems.finish(config)
+}
+
+fn check_lists(raw: &RawLists, problems: &mut Problems) {
+    problems.check(
+        (60..=604_800).contains(&raw.every_s),
+        "lists.every_s",
+        raw.every_s,
+        "60 to 604800, a week, which the witness network asks for",
+    );
+    problems.check(
+        raw.sources.len() <= LISTS_MAX,
+        "lists.sources",
+        format!("there are {}", raw.sources.len()),
+        "at most 16",
+    );
 }
 
 fn resolve_quota(raw: &RawQuota, problems: &mut Problems) -> (NonZeroU32, Option<HeaderName>) {
@@ -322,3 +392,6 @@ fn resolve_keys(
 
 /// What signed-note asks verifiers to accept at least.
 const KEYS_MAX: usize = 16;
+
+/// How many lists are followed; each has its own counters.
+const LISTS_MAX: usize = 16;

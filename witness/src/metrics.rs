@@ -22,6 +22,9 @@ pub struct Metrics {
     /// Logs that are known and disabled.
     pub(crate) logs_disabled: Gauge,
     log_list_errors: Counter,
+    list_pulls: Family<PullLabel, Counter>,
+    list_pulled: Family<ListLabel, Gauge>,
+    list_oddities: Family<OddityLabel, Gauge>,
 }
 
 impl Metrics {
@@ -64,6 +67,21 @@ impl Metrics {
             "Changes of the list of logs that could not be taken over",
             this.log_list_errors.clone(),
         );
+        registry.register(
+            "witness_list_pulls",
+            "Pulls of the witness network's lists, by list and whether they succeeded",
+            this.list_pulls.clone(),
+        );
+        registry.register(
+            "witness_list_pulled_timestamp_seconds",
+            "When a list was pulled last with success, in seconds since 1970",
+            this.list_pulled.clone(),
+        );
+        registry.register(
+            "witness_list_oddities",
+            "What was odd about a list at the last pull, by kind",
+            this.list_oddities.clone(),
+        );
         this
     }
 
@@ -77,6 +95,9 @@ impl Metrics {
             logs_active: Gauge::default(),
             logs_disabled: Gauge::default(),
             log_list_errors: Counter::default(),
+            list_pulls: Family::default(),
+            list_pulled: Family::default(),
+            list_oddities: Family::default(),
         }
     }
 
@@ -98,6 +119,35 @@ impl Metrics {
         self.commit_seconds.observe(took.as_secs_f64());
         self.commit_swaps
             .observe(f64::from(u32::try_from(swaps).unwrap_or(u32::MAX)));
+    }
+
+    /// A list was pulled, with these oddities, at this time.
+    pub(crate) fn list_pulled(&self, list: &str, now: u64, oddities: &[(&'static str, usize)]) {
+        self.list_pull(list, true);
+        let label = ListLabel {
+            list: list.to_owned(),
+        };
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        self.list_pulled.get_or_create(&label).set(now);
+        for (kind, count) in oddities {
+            let label = OddityLabel {
+                list: list.to_owned(),
+                kind,
+            };
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.list_oddities.get_or_create(&label).set(count);
+        }
+    }
+
+    /// A pull of a list failed, or (`ok`) did not.
+    pub(crate) fn list_pull(&self, list: &str, ok: bool) {
+        let list = list.to_owned();
+        self.list_pulls
+            .get_or_create(&PullLabel {
+                list,
+                result: if ok { "ok" } else { "failed" },
+            })
+            .inc();
     }
 
     pub(crate) fn log_list_failed(&self) {
@@ -149,6 +199,24 @@ pub enum Outcome {
 struct OutcomeLabel {
     call: Call,
     outcome: Outcome,
+}
+
+/// The configuration bounds how many lists there are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListLabel {
+    list: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PullLabel {
+    list: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OddityLabel {
+    list: String,
+    kind: &'static str,
 }
 
 /// From a fast disk's cache to one that is in trouble.

@@ -63,10 +63,12 @@ impl Bucket {
     /// Takes one out, at `now`.
     ///
     /// # Errors
-    /// It is empty: how long until one is there. Nothing changed.
+    /// It is empty: how long until one is there. None was taken.
     pub fn take(&mut self, rate: Rate, now: Duration) -> Result<(), Duration> {
+        // Also when it is refused: what was emptied at a slower rate fills at this one from now on.
+        self.full_at = now.saturating_add(self.missing(rate, now));
         self.look(rate, now)?;
-        self.full_at = self.full_at.max(now).saturating_add(rate.interval);
+        self.full_at = self.full_at.saturating_add(rate.interval);
         Ok(())
     }
 
@@ -76,8 +78,15 @@ impl Bucket {
     /// As [`Self::take`].
     pub fn look(&self, rate: Rate, now: Duration) -> Result<(), Duration> {
         let room = rate.interval.saturating_mul(rate.burst.get() - 1);
-        let wait = self.full_at.saturating_sub(now).saturating_sub(room);
+        let wait = self.missing(rate, now).saturating_sub(room);
         if wait.is_zero() { Ok(()) } else { Err(wait) }
+    }
+
+    /// How long until it is full. It cannot be more than empty, even if it was emptied at a slower
+    /// rate than that which holds now.
+    fn missing(&self, rate: Rate, now: Duration) -> Duration {
+        let empty = rate.interval.saturating_mul(rate.burst.get());
+        self.full_at.saturating_sub(now).min(empty)
     }
 
     /// Puts one back that was taken out.
@@ -237,6 +246,7 @@ impl Quotas {
         let mut logs = lock(&self.logs);
         let log = logs.entry(origin).or_default();
         let in_flight_max = self.limits.in_flight_max;
+        // Spec: WIT-68
         if log.in_flight >= in_flight_max {
             return Err(NotAdmitted::Crowded(Crowded { in_flight_max }));
         }
@@ -366,6 +376,16 @@ mod tests {
         assert!(admit(later).is_err());
         let other = quotas.admit(OTHER, Some(number(24)), None, NOW);
         assert!(other.is_ok(), "each log has its own");
+    }
+
+    #[test]
+    fn a_log_that_gets_more_has_it_at_once() {
+        let (slow, fast) = (Rate::per_day(number(24)), Rate::per_day(number(86_400)));
+        let mut bucket = Bucket::default();
+        while bucket.take(slow, NOW).is_ok() {}
+        assert_eq!(bucket.take(fast, NOW), Err(Duration::from_secs(1)));
+        assert_eq!(bucket.take(fast, NOW + Duration::from_secs(1)), Ok(()));
+        assert!(bucket.take(fast, NOW + Duration::from_secs(1)).is_err());
     }
 
     // Spec: WIT-67

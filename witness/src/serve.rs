@@ -6,6 +6,7 @@
 //!     └─ a commit's outcome is unknown: end at once                    exit 74
 //! ```
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use jurat_daemon::batch::Failure;
-use jurat_daemon::clock::SystemClock;
+use jurat_daemon::client::{Client, ClientOptions};
+use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
 use jurat_daemon::http::{self, HttpMetrics, Tls};
 use jurat_daemon::limits::OpenFiles;
@@ -24,11 +26,13 @@ use jurat_proto::key::Signer;
 use jurat_store::registry::LogState;
 use jurat_store::{OpenError, RedbOptions, RedbStore};
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosign::{Parts, StartError, Witness};
 use crate::http::Api;
+use crate::lists::{Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
 
@@ -69,6 +73,15 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
     telemetry::register_process(&mut registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
     let http_metrics = HttpMetrics::register(&mut registry);
     let metrics = Metrics::register(&mut registry);
+    let lists = Lists {
+        sources: config.lists,
+        every: config.lists_every,
+        target: Target {
+            logs: config.logs_path,
+            ml_dsa: config.ml_dsa,
+        },
+        metrics: metrics.clone(),
+    };
     let logs = Arc::new(config.logs);
     let signers = config
         .keys
@@ -93,14 +106,13 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(listen)?;
     announce(address, config.tls.is_some());
 
-    let follow = follow(Arc::clone(&witness), metrics, config.tls.clone(), reloads);
-    let follow = tokio::spawn(follow);
-    let api = Api::new(
-        Arc::clone(&witness),
-        Arc::new(registry),
-        config.limits.body_timeout,
-    )
-    .with_client_address_header(config.client_address_header);
+    let (pull, asked) = watch::channel(());
+    let lists = tokio::spawn(lists.follow(asked));
+    let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
+    let follow = tokio::spawn(follow(follower, metrics, tls, reloads, pull));
+    let registry = Arc::new(registry);
+    let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
+    let api = api.with_client_address_header(config.client_address_header);
     // Spec: WIT-55
     let served = http::serve(
         listener,
@@ -116,6 +128,7 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
         failure = witness.failed() => Err(failed(failure)),
         result = served => {
             follow.abort();
+            lists.abort();
             // Requests that outlived the drain may still have swaps with the disk.
             witness.stop().await.map_err(failed)?;
             tracing::info!("stopped");
@@ -140,12 +153,21 @@ fn announce(address: SocketAddr, tls: bool) {
 
 /// Takes over changes of the list of logs: when its file changes, and on SIGHUP, which also loads
 /// the certificate again.
-async fn follow(witness: Arc<Witness>, metrics: Metrics, tls: Option<Tls>, mut reloads: Reloads) {
+async fn follow(
+    witness: Arc<Witness>,
+    metrics: Metrics,
+    tls: Option<Tls>,
+    mut reloads: Reloads,
+    pull: watch::Sender<()>,
+) {
     loop {
         let asked = tokio::select! {
             () = reloads.next() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
+        if asked {
+            pull.send_replace(());
+        }
         let follower = Arc::clone(&witness);
         let looked = tokio::task::spawn_blocking(move || {
             if asked {
@@ -161,6 +183,79 @@ async fn follow(witness: Arc<Witness>, metrics: Metrics, tls: Option<Tls>, mut r
             tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
         }
     }
+}
+
+/// The witness network's lists that are followed.
+struct Lists {
+    sources: Vec<Source>,
+    every: Duration,
+    target: Target,
+    metrics: Metrics,
+}
+
+impl Lists {
+    /// Pulls all lists: now, then as often as the operator wants, and when asked.
+    async fn follow(self, mut asked: watch::Receiver<()>) {
+        if self.sources.is_empty() {
+            return;
+        }
+        let client = match Client::new(ClientOptions::default()) {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::error!(%error, "no list of logs is followed");
+                return;
+            }
+        };
+        loop {
+            for source in &self.sources {
+                self.pull(source, &client).await;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(spread(self.every)) => {}
+                changed = asked.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn pull(&self, source: &Source, client: &Client) {
+        let name = source.name();
+        let bytes = match source.read(client).await {
+            Ok(bytes) => bytes,
+            Err(error) => return self.failed(&name, &error),
+        };
+        let (target, from) = (self.target.clone(), source.clone());
+        let applied = tokio::task::spawn_blocking(move || {
+            target.apply(&from, &bytes, &SystemClock, Mode::Apply)
+        });
+        match applied.await {
+            Ok(Ok(report)) => {
+                let now = SystemClock.now().seconds();
+                self.metrics.list_pulled(&name, now, &report.oddities);
+                for line in &report.lines {
+                    tracing::info!(list = %name, "{line}");
+                }
+                let (added, known) = (report.added, report.known);
+                tracing::info!(list = %name, added, known, "the list was pulled");
+            }
+            Ok(Err(error)) => self.failed(&name, &error),
+            Err(error) => tracing::error!(list = %name, %error, "pulling a list failed"),
+        }
+    }
+
+    fn failed(&self, name: &str, error: &PullError) {
+        self.metrics.list_pull(name, false);
+        tracing::error!(list = %name, %error, "the list was not pulled; nothing changes");
+    }
+}
+
+/// Up to a tenth more or less, so that witnesses that were started together do not ask together.
+fn spread(every: Duration) -> Duration {
+    let chance = RandomState::new().hash_one(0_u8) % 201;
+    every.saturating_mul(900 + u32::try_from(chance).unwrap_or(100)) / 1000
 }
 
 fn looked_at(result: &Result<bool, LogListError>, witness: &Witness, metrics: &Metrics) {

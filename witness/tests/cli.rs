@@ -236,6 +236,138 @@ fn the_list_of_logs_is_changed_by_commands_that_say_what_they_did() {
 }
 
 #[test]
+fn a_log_is_shown_with_all_that_is_known_of_it_served_or_not() {
+    // Spec: WIT-69, WIT-70
+    let home = Home::new();
+    let mut log = TestLog::new("example.com/log");
+    log.grow(3);
+    let say = |args: &[&str]| {
+        let output = home.logs(args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let fail = |args: &[&str]| {
+        let output = home.logs(args);
+        assert_eq!(code(&output), 64, "{args:?}");
+        stderr(&output)
+    };
+    let vkey = log.vkey().to_string();
+    let url = "https://log.example.com/checkpoint";
+    let about = ["--qpd", "1440", "--contact", "ops", "--url", url];
+    say(&[&["add", &vkey][..], &about].concat());
+    let shown = say(&["show", "example.com/log"]);
+    for line in [
+        "state     active",
+        &format!("key       {vkey}"),
+        "quota     1440 requests a day",
+        "contact   ops",
+        &format!("url       {url}"),
+        "cosigned  never",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    let process = home.serve();
+    let answer = process.add(&log.request(0, 3));
+    let time = rig::verified(&answer.body, &log.checkpoint(3), &home.keys);
+    let cosigned = format!("cosigned  size 3 at {time}");
+    let at = format!("http://{}", process.address);
+    let shown = say(&["show", "example.com/log", "--at", &at]);
+    assert!(shown.contains(&cosigned), "while it serves: {shown}");
+    assert!(process.terminate().success());
+    let shown = say(&["show", "example.com/log"]);
+    assert!(shown.contains(&cosigned), "and after: {shown}");
+
+    say(&["disable", "example.com/log", "--reason", "it forked"]);
+    let listed = say(&["list", "--disabled", "--json"]);
+    for part in [
+        "\"state\":\"disabled\"",
+        "\"reason\":\"it forked\"",
+        "\"qpd\":1440",
+    ] {
+        assert!(listed.contains(part), "{part}: {listed}");
+    }
+    assert_eq!(say(&["list", "--active"]), "");
+    assert_eq!(say(&["list", "--held"]), "");
+    let journal = say(&["journal"]);
+    let actions: Vec<_> = journal.lines().map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(actions, [Some("added"), Some("disabled")], "{journal}");
+    assert!(journal.contains("(cli uid "), "{journal}");
+    assert!(say(&["journal", "--check"]).ends_with("2 lines, whole\n"));
+    let path = home.path("journal.ndjson");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("added", "addXd", 1)).unwrap();
+    let broken = home.logs(&["journal", "--check"]);
+    assert_eq!(code(&broken), 65);
+    assert!(stderr(&broken).contains("line 2"), "{}", stderr(&broken));
+
+    assert!(fail(&["show", "example.com/none"]).contains("no log has the origin"));
+    assert!(fail(&["add", &vkey, "--qpd", "0"]).contains("qpd"));
+    assert!(fail(&["add", &vkey, "--url", "ftp://x"]).contains("no https or http URL"));
+    assert!(fail(&["add", &vkey, "--contact", "a\u{9b}b"]).contains("control characters"));
+    assert!(fail(&["add", &vkey, "--origin", "a\u{9b}b"]).contains("control characters"));
+    assert!(fail(&["pull"]).contains("names no list"));
+}
+
+#[test]
+fn a_list_is_pulled_by_hand_and_by_the_witness_itself() {
+    // Spec: LST-11, LST-12, LST-13
+    let home = Home::new();
+    let mut listed = TestLog::new("example.com/listed");
+    let mut later = TestLog::new("example.com/later");
+    listed.grow(2);
+    later.grow(2);
+    let entry = |log: &TestLog| format!("vkey {}\nqpd 1440\ncontact ops\n\n", log.vkey());
+    let list = home.path("list.1");
+    fs::write(&list, format!("logs/v0\n{}vkey x\n", entry(&listed))).unwrap();
+    let list = list.to_str().unwrap();
+    let pulled = home.logs(&["pull", "--dry-run", list]);
+    let told = String::from_utf8(pulled.stdout).unwrap();
+    assert!(told.starts_with("+ example.com/listed  1440"), "{told}");
+    assert!(told.contains("? line 6: not a vkey"), "{told}");
+    assert!(
+        told.ends_with("1 would be added, 0 known, 1 odd\n"),
+        "{told}"
+    );
+    assert!(home.logs(&["list"]).stdout.is_empty(), "nothing changed");
+
+    // From the configuration, at the start and on SIGHUP.
+    let config = fs::read_to_string(home.config()).unwrap();
+    fs::write(
+        home.config(),
+        format!("{config}\n[lists]\nsources = [\"list.1\"]\n"),
+    )
+    .unwrap();
+    let process = home.serve();
+    rig::until(|| process.add(&listed.request(0, 2)).status == 200);
+    let metrics = process.get("/metrics");
+    assert!(
+        metrics.text().contains("kind=\"key\"} 1"),
+        "{}",
+        metrics.text()
+    );
+    let text = ["logs/v0\n", &entry(&later)].concat();
+    fs::write(list, text).unwrap();
+    process.signal("HUP");
+    rig::until(|| process.add(&later.request(0, 2)).status == 200);
+    assert_eq!(
+        process.add(&listed.request(2, 2)).status,
+        200,
+        "none is removed"
+    );
+    // What is no list changes nothing and is counted.
+    fs::write(list, "<html>").unwrap();
+    process.signal("HUP");
+    rig::until(|| {
+        let metrics = process.get("/metrics");
+        metrics.text().contains("result=\"failed\"} 1")
+    });
+    assert_eq!(process.add(&later.request(2, 2)).status, 200);
+    let bad = home.logs(&["pull", list]);
+    assert_eq!(code(&bad), 69);
+    assert!(stderr(&bad).contains("the first line is not logs/v0"));
+}
+
+#[test]
 fn a_witness_with_ed25519_alone_signs_checkpoints_and_no_subtrees() {
     // Spec: WIT-46, WIT-47
     let home = Home::new();

@@ -13,7 +13,6 @@
 mod rig;
 
 use std::fs;
-use std::time::Duration;
 
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::SignedCheckpoint;
@@ -26,7 +25,7 @@ use jurat_proto::proof::{ConsistencyProof, Subtree, prove_subtree_consistency};
 use jurat_proto::sign_subtree::SignSubtree;
 use jurat_proto::tree::{NodeCoord, NodeReader as _, TreeHead, TreeSize};
 
-use rig::{Home, NAME, Process, TestLog, names, verified};
+use rig::{Home, NAME, Process, TestLog, names, until, verified};
 
 fn witness_with(log: &TestLog) -> (Home, Process) {
     let home = Home::new();
@@ -416,7 +415,8 @@ fn logs_come_and_go_while_it_serves_and_are_never_forgotten() {
             .success()
     );
     process.signal("HUP");
-    until(|| process.add(&first.request(3, 4)).status == 404);
+    // A conflict, as long as it is not noticed: what asks must not make the log grow.
+    until(|| process.add(&first.request(0, 4)).status == 404);
     assert_eq!(
         process.get(&first.checkpoint_path()).status,
         200,
@@ -483,13 +483,38 @@ fn connections_live_on_and_the_state_can_be_seen() {
 }
 
 /// Tries until it holds, for at most 5 s.
-fn until(mut holds: impl FnMut() -> bool) {
-    for _ in 0..200 {
-        if holds() {
-            return;
-        }
-        // Wait: for the other process, which looks once a second.
-        std::thread::sleep(Duration::from_millis(25));
+#[test]
+fn a_log_over_its_quota_is_told_when_to_come_again() {
+    // Spec: WIT-65
+    let mut log = TestLog::new("example.com/log");
+    log.grow(5);
+    let home = Home::new();
+    let added = home.logs(&["add", &log.vkey().to_string(), "--qpd", "24"]);
+    assert!(added.status.success());
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 3)).status, 200);
+    for _ in 1..10 {
+        assert_eq!(process.add(&log.request(0, 3)).status, 409);
     }
-    panic!("it did not happen within 5 s");
+    let answer = process.add(&log.request(3, 4));
+    assert_eq!(answer.status, 429, "{}", answer.text());
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((3_500..=3_600).contains(&wait), "{wait}");
+    assert!(
+        answer.text().contains("24 requests a day"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(process.get(&log.checkpoint_path()).status, 200);
+    let metrics = process.get("/metrics");
+    assert!(metrics.text().contains("outcome=\"OverQuota\"} 1"));
+
+    // More is allowed while it serves.
+    let vkey = log.vkey().to_string();
+    assert!(
+        home.logs(&["add", &vkey, "--qpd", "86400"])
+            .status
+            .success()
+    );
+    until(|| process.add(&log.request(3, 4)).status == 200);
 }

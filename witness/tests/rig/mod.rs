@@ -420,3 +420,15 @@ pub fn vectors() -> Option<PathBuf> {
     println!("nothing to read: {} is not there", path.display());
     None
 }
+
+/// Waits for what another process does by itself; at most 20 s.
+pub fn until(mut holds: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if holds() {
+            return;
+        }
+        // Wait: for the other process, which looks once a second.
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it did not happen within 20 s");
+}

@@ -1,0 +1,427 @@
+//! The journal of administrative actions: what changed in the list of logs, when, and by whom.
+//!
+//! ```text
+//! {"previous":"<SHA-256 of the line before>","time":1790000000,"actor":"cli uid 1000",
+//!  "action":"added","origin":"…","before":null,"after":{…}}
+//! ```
+//!
+//! One JSON object a line, appended and made durable before the change takes effect
+//! ([`jurat_store::registry::Record`]), under the lock of the list. So it may say of a change that
+//! a crash kept from being made; the next line about the same log then has the old `before` again.
+//! It is never shortened. Each line names the SHA-256 of the line before it, so that a line cannot
+//! be taken out or changed by accident; whoever owns the file can still write all of it anew.
+//!
+//! A line that a crash cut short stays as it is: the next one is written after it on a line of its
+//! own and says so.
+//!
+//! Rows: `spec/witness.md` WIT-69, WIT-70.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use jurat_daemon::clock::Clock;
+use jurat_proto::hash::sha256;
+use jurat_proto::hex;
+use jurat_store::registry::{Edit, Log, LogState, Record};
+use serde::{Deserialize, Serialize};
+
+/// The file's name, beside the list of logs.
+pub const FILE_NAME: &str = "journal.ndjson";
+
+/// The journal of a list of logs.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    path: PathBuf,
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// SHA-256 of the line before, in hex; 64 zeroes in the first.
+    pub previous: String,
+    /// Whether the line before was cut short by a crash.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_cut: bool,
+    /// When, in seconds since 1970, by the clock of the machine.
+    pub time: u64,
+    /// Who, as far as that is known.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// To which log.
+    pub origin: String,
+    /// How the log was; nothing when it is new.
+    pub before: Option<Entry>,
+    /// How it is from now on.
+    pub after: Entry,
+}
+
+/// A log as it stands in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its verifier keys.
+    pub keys: Vec<String>,
+    /// `active` or `disabled`.
+    pub state: String,
+    /// Requests a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qpd: Option<u32>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+    /// The list it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why it is disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Where it shows its checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// What it is held for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
+    /// How much evidence was dismissed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dismissed: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl From<&Log> for Entry {
+    fn from(log: &Log) -> Self {
+        Self {
+            keys: log.keys.iter().map(ToString::to_string).collect(),
+            state: state_name(log.state).to_owned(),
+            qpd: log.qpd.map(std::num::NonZeroU32::get),
+            contact: log.contact.clone(),
+            source: log.source.clone(),
+            reason: log.reason.clone(),
+            url: log.url.clone(),
+            hold: log.hold.as_ref().map(|hold| hold.why.clone()),
+            dismissed: log.dismissed.len(),
+        }
+    }
+}
+
+/// As it stands in the list and in the journal.
+pub fn state_name(state: LogState) -> &'static str {
+    match state {
+        LogState::Active => "active",
+        LogState::Disabled => "disabled",
+    }
+}
+
+fn action(edit: &Edit<'_>) -> &'static str {
+    let Some(before) = edit.before else {
+        return "added";
+    };
+    let after = edit.after;
+    match (before.state, after.state) {
+        (LogState::Active, LogState::Disabled) => "disabled",
+        (LogState::Disabled, LogState::Active) => "enabled",
+        _ if after.keys.len() > before.keys.len() => "keys added",
+        _ if before.hold.is_none() && after.hold.is_some() => "held",
+        _ if before.hold.is_some() && after.hold.is_none() => "released",
+        _ => "changed",
+    }
+}
+
+impl Journal {
+    /// The journal of the list of logs at `logs`.
+    pub fn beside(logs: &Path) -> Self {
+        Self {
+            path: logs.with_file_name(FILE_NAME),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Records changes as made by `actor`.
+    pub fn by<'a>(&'a self, actor: impl Into<String>, clock: &'a dyn Clock) -> Recorder<'a> {
+        Recorder {
+            journal: self,
+            actor: actor.into(),
+            clock,
+        }
+    }
+
+    /// Reads every line and checks that each names the one before. `each` gets the lines.
+    ///
+    /// # Errors
+    /// [`JournalError`], the first that is found.
+    // Spec: WIT-70
+    pub fn check(&self, mut each: impl FnMut(&Line)) -> Result<u64, JournalError> {
+        let file = match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            file => file.map_err(JournalError::Io)?,
+        };
+        let mut reader = BufReader::new(file);
+        let (mut number, mut previous, mut cut) = (0_u64, FIRST.to_owned(), false);
+        loop {
+            let mut bytes = Vec::new();
+            let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+            let mut line = (&mut reader).take(limit);
+            if line
+                .read_until(b'\n', &mut bytes)
+                .map_err(JournalError::Io)?
+                == 0
+            {
+                break;
+            }
+            number += 1;
+            let broken = |what: &'static str| JournalError::Broken { line: number, what };
+            match serde_json::from_slice::<Line>(&bytes) {
+                Ok(line) => {
+                    if line.previous != previous {
+                        return Err(broken("it does not name the line before"));
+                    }
+                    if line.after_cut != cut {
+                        return Err(broken("the line before it is not a line of the journal"));
+                    }
+                    each(&line);
+                    cut = false;
+                }
+                Err(_) if cut => return Err(broken("it is not a line of the journal")),
+                Err(_) => cut = true,
+            }
+            previous = digest(&bytes);
+        }
+        // A line that was cut short may be the last: the next change will say so.
+        Ok(number)
+    }
+}
+
+/// Writes changes into a journal, in somebody's name.
+pub struct Recorder<'a> {
+    journal: &'a Journal,
+    actor: String,
+    clock: &'a dyn Clock,
+}
+
+impl Record for Recorder<'_> {
+    // Spec: WIT-69
+    fn record(&self, edits: &[Edit<'_>]) -> io::Result<()> {
+        let path = &self.journal.path;
+        let new = !path.try_exists()?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        let last = last_line(&mut file)?;
+        let mut after_cut = false;
+        let mut text = Vec::new();
+        let mut previous = match &last {
+            None => FIRST.to_owned(),
+            Some(bytes) => {
+                let mut bytes = bytes.clone();
+                after_cut = serde_json::from_slice::<Line>(&bytes).is_err();
+                if bytes.last() != Some(&b'\n') {
+                    text.push(b'\n');
+                    bytes.push(b'\n');
+                }
+                digest(&bytes)
+            }
+        };
+        if after_cut {
+            tracing::warn!(journal = %path.display(), "the last line of the journal was cut short");
+        }
+        for edit in edits {
+            let line = Line {
+                previous,
+                after_cut: std::mem::take(&mut after_cut),
+                time: self.clock.now().seconds(),
+                actor: self.actor.clone(),
+                action: action(edit).to_owned(),
+                origin: edit.after.origin.to_string(),
+                before: edit.before.map(Entry::from),
+                after: Entry::from(edit.after),
+            };
+            let start = text.len();
+            serde_json::to_writer(&mut text, &line)?;
+            text.push(b'\n');
+            previous = digest(text.get(start..).unwrap_or_default());
+        }
+        file.write_all(&text)?;
+        file.sync_all()?;
+        if new {
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// The last line, with its newline if it has one; `None` of an empty file.
+fn last_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+    let length = file.seek(SeekFrom::End(0))?;
+    let reach = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+    file.seek(SeekFrom::Start(length.saturating_sub(reach)))?;
+    let mut tail = Vec::new();
+    file.take(reach).read_to_end(&mut tail)?;
+    let body = tail.strip_suffix(b"\n").unwrap_or(&tail);
+    let start = body.iter().rposition(|&byte| byte == b'\n');
+    let last = tail.split_off(start.map_or(0, |newline| newline + 1));
+    Ok(Some(last).filter(|line| !line.is_empty()))
+}
+
+fn digest(line: &[u8]) -> String {
+    hex::encode(sha256(line).as_bytes())
+}
+
+/// What the first line names as the one before.
+const FIRST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Longer than any line can be: a log's keys and its holds are bounded by what fits into a list.
+const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// Why a journal is not whole. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be read.
+    #[error("cannot read it: {0}")]
+    Io(io::Error),
+    /// A line is not what it was.
+    #[error("line {line}: {what}")]
+    Broken {
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use jurat_daemon::clock::{ManualClock, UnixTime};
+    use jurat_keys::{Algorithm, SigningKey};
+    use jurat_proto::checkpoint::Origin;
+    use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
+    use jurat_store::registry::{Change, Registry, RegistryError};
+
+    use super::*;
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        journal: Journal,
+        clock: ManualClock,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let list = dir.path().join("logs.toml");
+            Registry::create(&list).unwrap();
+            Self {
+                journal: Journal::beside(&list),
+                dir,
+                clock: ManualClock::new(UnixTime::from_seconds(1_790_000_000)),
+            }
+        }
+
+        fn edit(
+            &self,
+            edit: impl FnOnce(&mut Registry) -> Result<Change, RegistryError>,
+        ) -> Result<Change, RegistryError> {
+            let recorder = self.journal.by("cli uid 0", &self.clock);
+            Registry::edit(self.dir.path().join("logs.toml"), &recorder, edit)
+        }
+
+        fn lines(&self) -> Result<Vec<(String, String)>, JournalError> {
+            let mut lines = Vec::new();
+            self.journal
+                .check(|line| lines.push((line.action.clone(), line.origin.clone())))?;
+            Ok(lines)
+        }
+    }
+
+    fn key(name: &str) -> VerifierKey {
+        let name = KeyName::parse(name).unwrap();
+        let key = SigningKey::generate(name, Algorithm::Ed25519).unwrap();
+        key.verifier_key().clone()
+    }
+
+    fn origin(name: &str) -> Origin {
+        Origin::parse(name).unwrap()
+    }
+
+    // Spec: WIT-69, WIT-70
+    #[test]
+    fn each_change_leaves_a_line_that_names_the_one_before() {
+        let bench = Bench::new();
+        assert_eq!(bench.lines().unwrap(), []);
+        let a = origin("a");
+        bench.edit(|list| list.add_keys(&a, &[key("a")])).unwrap();
+        bench.edit(|list| list.add_keys(&a, &[key("a")])).unwrap();
+        let off = |list: &mut Registry| list.switch(&a, LogState::Disabled, Some("it forked"));
+        bench.edit(off).unwrap();
+        bench.edit(off).unwrap();
+        let on = |list: &mut Registry| list.switch(&a, LogState::Active, None);
+        bench.edit(on).unwrap();
+        let lines = bench.lines().unwrap();
+        let actions: Vec<&str> = lines.iter().map(|(action, _)| action.as_str()).collect();
+        assert_eq!(actions, ["added", "keys added", "disabled", "enabled"]);
+
+        let path = bench.journal.path();
+        let text = fs::read_to_string(path).unwrap();
+        // A line is taken out; one is changed; two change places.
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let without = [lines[0], lines[2], lines[3]].concat();
+        let changed = text.replacen("it forked", "it did it", 1);
+        let swapped = [lines[0], lines[2], lines[1], lines[3]].concat();
+        for (broken, at) in [(without, 2), (changed, 4), (swapped, 2)] {
+            fs::write(path, broken).unwrap();
+            let error = bench.lines().unwrap_err();
+            let told = matches!(error, JournalError::Broken { line, .. } if line == at);
+            assert!(told, "{error}");
+        }
+    }
+
+    // Spec: WIT-69, WIT-70
+    #[test]
+    fn a_line_that_a_crash_cut_short_stays_and_the_next_says_so() {
+        let bench = Bench::new();
+        let (a, b) = (origin("a"), origin("b"));
+        bench.edit(|list| list.add_keys(&a, &[key("a")])).unwrap();
+        let path = bench.journal.path();
+        let whole = fs::read(path).unwrap();
+        for cut in [1, 2, 40, whole.len() - 2] {
+            let mut text = whole.clone();
+            text.extend_from_slice(&whole[..cut]);
+            fs::write(path, &text).unwrap();
+            bench.lines().unwrap();
+            let known = |list: &mut Registry| list.add_keys(&b, &[key("b")]);
+            bench.edit(known).unwrap();
+            let lines = bench.lines().unwrap();
+            assert_eq!(lines.len(), 2, "{cut}");
+            let now = fs::read(path).unwrap();
+            assert!(now.starts_with(&text), "nothing is taken away");
+        }
+    }
+
+    // Spec: WIT-69
+    #[test]
+    fn without_a_line_there_is_no_change() {
+        let bench = Bench::new();
+        fs::create_dir(bench.journal.path()).unwrap();
+        let a = origin("a");
+        let refused = bench.edit(|list| list.add_keys(&a, &[key("a")]));
+        assert!(matches!(refused, Err(RegistryError::NotRecorded(_))));
+        let list = Registry::load(bench.dir.path().join("logs.toml")).unwrap();
+        assert_eq!(list, Registry::default());
+    }
+}

@@ -1,0 +1,479 @@
+//! `jurat-witness logs …`: which logs are cosigned. All of it is safe while the witness serves, and
+//! when two do it at once; each change is in the journal.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Subcommand;
+use jurat_daemon::client::{Client, ClientOptions, ClientRequest};
+use jurat_daemon::clock::{Clock as _, SystemClock};
+use jurat_daemon::exit;
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::cosignature::NAME_BYTES_MAX;
+use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_proto::log_list::{QPD_MAX, is_control};
+use jurat_store::registry::{About, Change, Log, LogState, Registry, RegistryError};
+use jurat_store::{CheckpointStore as _, OpenError, RedbOptions, RedbStore};
+
+use crate::cli::Failed;
+use crate::config::Admin;
+use crate::journal::{Entry, Journal, Recorder, state_name};
+use crate::lists::{Mode, Source, Target};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogsCommand {
+    /// Cosign a log, or trust another key of one that is known, or say more about it
+    Add {
+        /// The log's verifier key
+        vkey: String,
+        /// The first line of its checkpoints, when it is not the key's name
+        #[arg(long)]
+        origin: Option<Origin>,
+        /// How many add-checkpoint requests it may make a day
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(QPD_MAX)))]
+        qpd: Option<u32>,
+        /// How to reach its operator
+        #[arg(long)]
+        contact: Option<String>,
+        /// Where it shows its newest checkpoint, as <https://log.example.com/checkpoint>
+        #[arg(long)]
+        url: Option<String>,
+    },
+    /// Print the logs
+    List {
+        /// Only those that are cosigned
+        #[arg(long, conflicts_with_all = ["disabled", "held"])]
+        active: bool,
+        /// Only those that are disabled
+        #[arg(long, conflicts_with = "held")]
+        disabled: bool,
+        /// Only those that nothing is signed for until you decide
+        #[arg(long)]
+        held: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print all that is known of a log, and what was cosigned for it last
+    Show {
+        /// The first line of its checkpoints
+        origin: Origin,
+        /// Where the witness that serves is asked, when it is not where the configuration says
+        #[arg(long, value_name = "URL")]
+        at: Option<String>,
+    },
+    /// Refuse a log from now on. Its state is kept
+    Disable {
+        /// The first line of its checkpoints
+        origin: Origin,
+        /// Why, for whoever reads it later
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Cosign a log again, from where it stopped
+    Enable {
+        /// The first line of its checkpoints
+        origin: Origin,
+    },
+    /// Add what is new in the witness network's lists that the configuration names, now
+    Pull {
+        /// Only print what would be added and what is odd
+        #[arg(long)]
+        dry_run: bool,
+        /// These lists instead: URLs or files
+        source: Vec<String>,
+    },
+    /// Print the journal of all changes of the list, or check that it is whole
+    Journal {
+        /// Only check it
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
+    let admin = Admin::load(config)?;
+    let journal = Journal::beside(&admin.logs);
+    let recorder = journal.by(format!("cli uid {}", uid()), &SystemClock);
+    let (origin, change) = match command {
+        LogsCommand::List {
+            active,
+            disabled,
+            held,
+            json,
+        } => {
+            let wanted = |log: &Log| {
+                (!active || log.state == LogState::Active)
+                    && (!disabled || log.state == LogState::Disabled)
+                    && (!held || log.hold.is_some())
+            };
+            return list(&admin.logs, wanted, json);
+        }
+        LogsCommand::Show { origin, at } => return show(&admin, &origin, at.as_deref()),
+        LogsCommand::Pull { dry_run, source } => return pull(&admin, dry_run, &source),
+        LogsCommand::Journal { check } => return print_journal(&journal, check),
+        LogsCommand::Add {
+            vkey,
+            origin,
+            qpd,
+            contact,
+            url,
+        } => {
+            let (origin, key) = new_log(&admin, &vkey, origin)?;
+            let about = About {
+                qpd: qpd.and_then(NonZeroU32::new),
+                contact: printable("contact", contact)?,
+                url: checked_url(url)?,
+                ..About::default()
+            };
+            let change = add(&admin, &recorder, &origin, key, about)?;
+            (origin, change)
+        }
+        LogsCommand::Disable { origin, reason } => {
+            let reason = printable("reason", reason)?;
+            let change = Registry::edit(&admin.logs, &recorder, |registry| {
+                registry.switch(&origin, LogState::Disabled, reason.as_deref())
+            })?;
+            (origin, change)
+        }
+        LogsCommand::Enable { origin } => {
+            let change = Registry::edit(&admin.logs, &recorder, |registry| {
+                registry.switch(&origin, LogState::Active, None)
+            })?;
+            (origin, change)
+        }
+    };
+    print(&format!(
+        "{origin}: {}\n",
+        match change {
+            Change::Added => "added".to_owned(),
+            Change::KeysAdded(count) =>
+                format!("{count} more key{}", if count == 1 { "" } else { "s" }),
+            Change::StateChanged | Change::Changed => "changed".to_owned(),
+            Change::Nothing => "it was so already".to_owned(),
+        }
+    ));
+    Ok(())
+}
+
+fn add(
+    admin: &Admin,
+    recorder: &Recorder<'_>,
+    origin: &Origin,
+    key: VerifierKey,
+    about: About,
+) -> Result<Change, RegistryError> {
+    let now = SystemClock.now().seconds();
+    Registry::edit(&admin.logs, recorder, |registry| {
+        let change = registry.add_keys(origin, &[key])?;
+        let added = (change == Change::Added).then_some(now);
+        let described = registry.describe(origin, About { added, ..about })?;
+        Ok(if change == Change::Nothing {
+            described
+        } else {
+            change
+        })
+    })
+}
+
+fn new_log(
+    admin: &Admin,
+    vkey: &str,
+    origin: Option<Origin>,
+) -> Result<(Origin, VerifierKey), Failed> {
+    let key = VerifierKey::parse(vkey)
+        .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))?;
+    let origin = match origin {
+        Some(origin) => origin,
+        None => Origin::parse(key.name().as_str())
+            .map_err(|error| usage(format!("the key's name is no origin: {error}")))?,
+    };
+    if origin.as_str().len() > NAME_BYTES_MAX && admin.ml_dsa() {
+        return Err(usage(format!(
+            "an ML-DSA-44 key cosigns origins of at most {NAME_BYTES_MAX} bytes"
+        )));
+    }
+    Ok((origin, key))
+}
+
+fn printable(what: &str, text: Option<String>) -> Result<Option<String>, Failed> {
+    match &text {
+        Some(text) if text.chars().any(is_control) => {
+            Err(usage(format!("the {what} has control characters")))
+        }
+        Some(text) if text.len() > TEXT_BYTES_MAX => Err(usage(format!(
+            "the {what} has {} bytes, {TEXT_BYTES_MAX} are kept",
+            text.len()
+        ))),
+        _ => Ok(text),
+    }
+}
+
+fn checked_url(url: Option<String>) -> Result<Option<String>, Failed> {
+    let url = printable("url", url)?;
+    match &url {
+        Some(url) if !url.starts_with("https://") && !url.starts_with("http://") => {
+            Err(usage(format!("{url} is no https or http URL")))
+        }
+        _ => Ok(url),
+    }
+}
+
+fn list(path: &Path, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), Failed> {
+    let mut text = String::new();
+    for log in Registry::load(path)?.logs().filter(|log| wanted(log)) {
+        if json {
+            let entry = Listed {
+                origin: log.origin.as_str(),
+                entry: Entry::from(log),
+            };
+            let line = serde_json::to_string(&entry).map_err(|error| Failed {
+                code: exit::SOFTWARE,
+                message: error.to_string(),
+            })?;
+            let _ = writeln!(text, "{line}");
+            continue;
+        }
+        let _ = writeln!(text, "{:8} {}", state_name(log.state), shown(&log.origin));
+        for key in &log.keys {
+            let _ = writeln!(text, "         {key}");
+        }
+        if let Some(hold) = &log.hold {
+            let _ = writeln!(text, "         held: {}", hold.why);
+        }
+    }
+    print(&text);
+    Ok(())
+}
+
+#[derive(serde::Serialize)]
+struct Listed<'a> {
+    origin: &'a str,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// Origins that are in the list from before may hold what a terminal obeys.
+fn shown(origin: &Origin) -> String {
+    let escape = |character: char| -> Box<dyn Iterator<Item = char>> {
+        if is_control(character) {
+            Box::new(character.escape_unicode())
+        } else {
+            Box::new(std::iter::once(character))
+        }
+    };
+    origin.as_str().chars().flat_map(escape).collect()
+}
+
+fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> {
+    let registry = Registry::load(&admin.logs)?;
+    let log = registry.log(origin).ok_or_else(|| Failed {
+        code: exit::USAGE,
+        message: format!("no log has the origin {:?}", origin.as_str()),
+    })?;
+    let mut text = String::new();
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "{name:9} {value}");
+    };
+    line("origin", &shown(&log.origin));
+    line("hash", &log.origin.hash_hex());
+    line("state", &state_name(log.state));
+    for key in &log.keys {
+        line("key", key);
+    }
+    if let Some(qpd) = log.qpd {
+        line("quota", &format!("{qpd} requests a day"));
+    }
+    let texts = [
+        ("contact", &log.contact),
+        ("source", &log.source),
+        ("reason", &log.reason),
+        ("url", &log.url),
+    ];
+    for (name, value) in texts {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    if let Some(added) = log.added {
+        line("added", &format!("at {added}"));
+    }
+    if let Some(hold) = &log.hold {
+        line(
+            "held",
+            &format!("since {}: {} ({})", hold.since, hold.why, hold.source),
+        );
+    }
+    match latest(admin, origin, at) {
+        Ok(Some((head, time))) => {
+            line("cosigned", &format!("size {} at {time}", head.size.get()));
+            line("root", &head.root_hash);
+        }
+        Ok(None) => line("cosigned", &"never"),
+        Err(reason) => line("cosigned", &format!("not known: {reason}")),
+    }
+    print(&text);
+    Ok(())
+}
+
+type Latest = Option<(jurat_proto::tree::TreeHead, String)>;
+
+/// What was cosigned last: the witness that serves says it; when none does, its database.
+fn latest(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<Latest, String> {
+    match RedbStore::open(&admin.database, RedbOptions::default()) {
+        Ok(store) => {
+            let latest = store.latest(origin).map_err(|error| error.to_string())?;
+            let time = |time: UnixSeconds| time.to_string();
+            Ok(latest.map(|latest| (latest.head, time(latest.time))))
+        }
+        Err(OpenError::InUse { .. }) => asked(admin, origin, at),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn asked(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<Latest, String> {
+    let listen = admin.listen.map(|listen| format!("http://{listen}"));
+    let Some(at) = at.map(str::to_owned).or(listen) else {
+        return Err("the witness that serves speaks TLS; say where, with --at URL".to_owned());
+    };
+    let url = format!(
+        "{}/{}/checkpoint",
+        at.trim_end_matches('/'),
+        origin.hash_hex()
+    );
+    let answer = block_on(async {
+        let options = ClientOptions::default();
+        let client = Client::new(options).map_err(|error| error.to_string())?;
+        let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
+        let answer = client.send(request).await;
+        answer.map_err(|error| format!("the witness that serves does not answer: {error}"))
+    })??;
+    match answer.status.as_u16() {
+        404 => Ok(None),
+        200 => {
+            let note = SignedCheckpoint::parse(&answer.body).map_err(|error| error.to_string())?;
+            let lines = note.verify_signatures(&admin.verifier_keys());
+            let time = lines.ok().and_then(|lines| lines.first()?.timestamp);
+            let time = time.map_or_else(|| "an unknown time".to_owned(), |time| time.to_string());
+            Ok(Some((note.head(), time)))
+        }
+        status => Err(format!("{url} answers {status}")),
+    }
+}
+
+fn pull(admin: &Admin, dry_run: bool, sources: &[String]) -> Result<(), Failed> {
+    let named: Vec<Source> = sources
+        .iter()
+        .map(|source| Source::parse(source, Path::new("")))
+        .collect();
+    let sources = if named.is_empty() {
+        &admin.lists
+    } else {
+        &named
+    };
+    if sources.is_empty() {
+        return Err(usage(
+            "the configuration names no list; name one, as a URL or a file".to_owned(),
+        ));
+    }
+    let target = Target {
+        logs: admin.logs.clone(),
+        ml_dsa: admin.ml_dsa(),
+    };
+    let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
+    let mut failed = Vec::new();
+    for source in sources {
+        let name = source.name();
+        let pulled = block_on(async {
+            let client = Client::new(ClientOptions::default()).map_err(|e| e.to_string())?;
+            let bytes = source.read(&client).await.map_err(|e| e.to_string())?;
+            target
+                .apply(source, &bytes, &SystemClock, mode)
+                .map_err(|e| e.to_string())
+        })
+        .and_then(|result| result);
+        match pulled {
+            Ok(report) => print(&report.text(&name, dry_run)),
+            Err(reason) => failed.push(format!("{name}: {reason}")),
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failed {
+            code: exit::UNAVAILABLE,
+            message: failed.join("\n"),
+        })
+    }
+}
+
+fn print_journal(journal: &Journal, check: bool) -> Result<(), Failed> {
+    let mut text = String::new();
+    let checked = journal.check(|line| {
+        if !check {
+            let origin = Origin::parse(&line.origin).map_or_else(|_| String::new(), |o| shown(&o));
+            let _ = writeln!(
+                text,
+                "{} {} {origin} ({})",
+                line.time, line.action, line.actor
+            );
+        }
+    });
+    print(&text);
+    let lines = checked.map_err(|error| Failed {
+        code: exit::DATA,
+        message: format!("{}: {error}", journal.path().display()),
+    })?;
+    if check {
+        print(&format!(
+            "{}: {lines} lines, whole\n",
+            journal.path().display()
+        ));
+    }
+    Ok(())
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    Ok(runtime.block_on(future))
+}
+
+fn usage(message: String) -> Failed {
+    Failed {
+        code: exit::USAGE,
+        message,
+    }
+}
+
+/// The owner of this process, as the system shows it.
+fn uid() -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid())
+}
+
+/// A reader that went away is no failure of the command.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// The longest contact, reason or URL that is kept.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// For a witness on this machine.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Relative sources in a configuration start at its directory.
+pub(crate) fn sources(lists: &[String], base: &Path) -> Vec<Source> {
+    let base: PathBuf = base.to_owned();
+    lists
+        .iter()
+        .map(|list| Source::parse(list, &base))
+        .collect()
+}
