@@ -73,8 +73,8 @@ impl Config {
     }
 }
 
-/// What the commands that change the list of logs need of a configuration. Keys need not be readable
-/// for them.
+/// What the commands that change the list of logs need of a configuration. They need no key that
+/// can be read.
 #[derive(Debug)]
 pub struct Admin {
     /// The list of logs.
