@@ -4,9 +4,13 @@
 //! calls that give them: they are answers, not failures.
 
 use std::error::Error;
+use std::path::PathBuf;
 
+use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::Hash;
 use jurat_proto::tree::{LeafIndex, TreeSize};
+
+use crate::SwapRefusal;
 
 /// A read or a write that the backend could not do. The store's state is unchanged unless a
 /// [`WriteError::Unknown`] or a `CommitError::Unknown` wraps it.
@@ -80,6 +84,45 @@ pub enum Corruption {
     History {
         /// The row's entry index.
         index: LeafIndex,
+    },
+    /// A frame of the write-ahead log is broken, and others behind it are whole.
+    #[error("generation {generation} of the write-ahead log is broken at byte {at}")]
+    Wal {
+        /// The generation.
+        generation: u64,
+        /// Where in its file.
+        at: usize,
+    },
+    /// The store needs a write-ahead log, and a file of it is not there. The operator is at fault,
+    /// who copied or moved the store without it.
+    #[error(
+        "{} is missing: the newest heads are in it; bring it back from where the store came from",
+        .path.display()
+    )]
+    WalMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The store needs a generation of its write-ahead log that neither file holds. The operator is
+    /// at fault, who put files of two stores, or of two moments, together; or the disk.
+    #[error(
+        "the write-ahead log does not hold generation {generation}, with which it would go on from \
+         this store; they are not of one moment"
+    )]
+    WalAbsent {
+        /// The generation.
+        generation: u64,
+    },
+    /// The store was opened without its write-ahead log, which holds newer heads.
+    #[error("the newest heads of this store are in a write-ahead log; it belongs to a witness")]
+    BehindWal,
+    /// A head in the write-ahead log contradicts the store.
+    #[error("the write-ahead log would set {origin} back: {refusal}")]
+    WalGoesBack {
+        /// Whose head.
+        origin: Origin,
+        /// In what way.
+        refusal: Box<SwapRefusal>,
     },
     /// The deduplication index claims what the tree does not have.
     #[error(

@@ -6,7 +6,8 @@
 //! compare-and-swap). Each method says what it trusts, how consistent its answer is and what is
 //! durable when it returns; the rows of `spec/store.md` are cited where they are obeyed.
 //!
-//! Backends: [`RedbStore`] (one file, one process, both traits), [`MemoryStore`] (the reference
+//! Backends: [`RedbStore`] (one file, one process, both traits), [`WalStore`] (its heads behind a
+//! write-ahead log: one sequential write and one wait for the disk each), [`MemoryStore`] (the reference
 //! model; survives nothing), [`Faulty`] (any backend, failing on demand). One suite,
 //! `conformance` (behind the feature of that name), runs on all of them. [`fsck`] re-derives a
 //! tree from its entries. [`registry`] keeps the list of logs that may anchor.
@@ -26,6 +27,9 @@ mod nodes;
 mod redb_store;
 pub mod registry;
 mod rules;
+#[cfg(test)]
+mod simulated_disk;
+mod wal;
 
 pub use checkpoint_store::{CheckpointStore, HeadSwap, OriginHead, SwapRefusal};
 pub use error::{Corruption, StoreError, WriteError};
@@ -37,3 +41,4 @@ pub use log_store::{
 pub use memory::MemoryStore;
 pub use nodes::{StoreTiles, TileError};
 pub use redb_store::{CreateError, OpenError, RedbOptions, RedbStore, RedbUsage};
+pub use wal::{WalOptions, WalStore};

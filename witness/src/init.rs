@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/ed25519.key      0600   cosigner key, type 0x04, note signer format
 //! DIR/ml-dsa-44.key    0600   cosigner key, type 0x06
-//! DIR/witness.redb            the checkpoints cosigned: none
+//! DIR/witness.redb            the checkpoints cosigned: none (and, once it serves, two .wal files)
 //! DIR/logs.toml               the logs: none
 //! DIR/witness.toml            last, so that a directory that init did not finish cannot be served
 //! ```

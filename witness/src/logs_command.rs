@@ -16,7 +16,7 @@ use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::log_list::{QPD_MAX, is_control};
 use jurat_store::registry::{About, Change, Log, LogState, Registry, RegistryError};
-use jurat_store::{CheckpointStore as _, OpenError, RedbOptions, RedbStore};
+use jurat_store::{OpenError, RedbOptions, WalStore};
 
 use crate::cli::Failed;
 use crate::config::Admin;
@@ -324,9 +324,8 @@ type Latest = Option<(jurat_proto::tree::TreeHead, String)>;
 
 /// What was cosigned last: the witness that serves says it; when none does, its database.
 fn latest(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<Latest, String> {
-    match RedbStore::open(&admin.database, RedbOptions::default()) {
-        Ok(store) => {
-            let latest = store.latest(origin).map_err(|error| error.to_string())?;
+    match WalStore::peek(&admin.database, RedbOptions::default(), origin) {
+        Ok(latest) => {
             let time = |time: UnixSeconds| time.to_string();
             Ok(latest.map(|latest| (latest.head, time(latest.time))))
         }

@@ -24,7 +24,7 @@ use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry::{self, TelemetryError};
 use jurat_proto::key::Signer;
 use jurat_store::registry::LogState;
-use jurat_store::{OpenError, RedbOptions, RedbStore};
+use jurat_store::{OpenError, WalOptions, WalStore, WriteError};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
@@ -52,7 +52,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
     }
-    let store = RedbStore::open(&config.database, RedbOptions::default())?;
+    let store = Arc::new(WalStore::open(&config.database, WalOptions::default())?);
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -60,13 +60,15 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .max_blocking_threads(cores.saturating_mul(2).max(4))
         .build()
         .map_err(ServeError::Runtime)?;
-    let result = runtime.block_on(serve(config, store));
+    let result = runtime.block_on(serve(config, Arc::clone(&store)));
     // After a failure nothing that still runs may change anything, and nothing is waited for.
     runtime.shutdown_background();
-    result
+    result?;
+    // Spec: STO-24
+    store.close().map_err(ServeError::Close)
 }
 
-async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
+async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let shutdown = Shutdown::on_signals().map_err(ServeError::Signals)?;
     let reloads = Reloads::new().map_err(ServeError::Signals)?;
     let mut registry = Registry::with_prefix("jurat");
@@ -89,7 +91,7 @@ async fn serve(config: Config, store: RedbStore) -> Result<(), ServeError> {
         .map(|key| -> Box<dyn Signer> { Box::new(key) });
     let witness = Arc::new(Witness::start(Parts {
         signers: signers.collect(),
-        store: Arc::new(store),
+        store,
         clock: Arc::new(SystemClock),
         logs: Arc::clone(&logs),
         metrics: metrics.clone(),
@@ -320,6 +322,9 @@ pub enum ServeError {
     /// The listener broke.
     #[error("the listener failed: {0}")]
     Accept(io::Error),
+    /// The newest heads did not go into the store's own file. They are in its log.
+    #[error("the store was not closed, and needs its log to be opened again: {0}")]
+    Close(WriteError),
     /// A commit's outcome is not known, or the commit thread broke. A new start reads what is
     /// durable and goes on from there.
     #[error("{0}")]
@@ -337,6 +342,7 @@ impl ServeError {
             Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. }) => exit::DATA,
             Self::Open(OpenError::Store { .. })
             | Self::Start(StartError::State(_))
+            | Self::Close(_)
             | Self::Failed(Failure::Fatal(_)) => exit::IO,
             Self::Start(StartError::Thread(_) | StartError::Key(_))
             | Self::Runtime(_)

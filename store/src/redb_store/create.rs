@@ -13,7 +13,7 @@ use super::schema::{
     self, DEDUP, ENTRIES, FORMAT, FORMAT_1, HISTORY, LEAVES, META, NODES, ORIGINS, TREE, engine,
 };
 use super::{RedbOptions, RedbStore};
-use crate::StoreError;
+use crate::{Corruption, StoreError};
 
 /// Why a store was not created. Nothing is left at its path.
 #[derive(Debug, thiserror::Error)]
@@ -167,9 +167,22 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`OpenError`] says which of these failed.
-    // Spec: STO-11, STO-13
+    // Spec: STO-11, STO-13, STO-23
     pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, OpenError> {
-        let path = path.as_ref().to_owned();
+        let path = path.as_ref();
+        let store = Self::open_behind_wal(path, options)?;
+        let source = match store.wal_mark() {
+            Ok(Some(mark)) if mark.open => Corruption::BehindWal.into(),
+            Ok(_) => return Ok(store),
+            Err(source) => source,
+        };
+        let path = path.to_owned();
+        Err(OpenError::Store { path, source })
+    }
+
+    /// [`Self::open`], whatever a write-ahead log may hold besides.
+    pub(crate) fn open_behind_wal(path: &Path, options: RedbOptions) -> Result<Self, OpenError> {
+        let path = path.to_owned();
         let database = match builder(options).open(&path) {
             Ok(database) => database,
             Err(error) => return Err(open_error(path, error)),
@@ -178,7 +191,7 @@ impl RedbStore {
     }
 
     /// The part of opening after the file is locked.
-    pub(super) fn from_database(
+    pub(crate) fn from_database(
         path: PathBuf,
         database: Database,
         options: RedbOptions,
@@ -200,7 +213,7 @@ impl RedbStore {
     }
 }
 
-pub(super) fn builder(options: RedbOptions) -> Builder {
+pub(crate) fn builder(options: RedbOptions) -> Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(options.cache_bytes);
     builder.set_repair_callback(|session| {
@@ -213,7 +226,7 @@ pub(super) fn builder(options: RedbOptions) -> Builder {
 }
 
 /// Writes the tables and rows of an empty store.
-pub(super) fn initialize(database: &Database) -> Result<(), StoreError> {
+pub(crate) fn initialize(database: &Database) -> Result<(), StoreError> {
     const DOING: &str = "creating the tables";
     let mut write = database.begin_write().map_err(engine(DOING))?;
     write.set_two_phase_commit(true);

@@ -1,15 +1,20 @@
 //! [`CheckpointStore`]: origin heads, their swaps, and the history behind them.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::tree::{LeafIndex, TreeSize};
+use jurat_proto::key::UnixSeconds;
+use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
-use super::RedbStore;
-use super::schema::{HISTORY, HistoryRow, ORIGINS, OriginRow, engine};
+use super::schema::{
+    HISTORY, HistoryRow, ORIGINS, OriginRow, WAL, engine, parse_wal_mark, wal_mark_bytes,
+};
+use super::{RedbStore, meta, put_meta};
 use crate::rules::check_swap;
+use crate::wal::WalMark;
 use crate::{
     CheckpointStore, Corruption, HeadSwap, HistoryItem, OriginHead, StoreError, SwapRefusal,
     WriteError,
@@ -73,6 +78,80 @@ impl CheckpointStore for RedbStore {
             .len()
             .map_err(engine("counting heads"))
     }
+}
+
+impl RedbStore {
+    /// What [`CheckpointStore::latest`] says, without the note.
+    pub(crate) fn head_and_time(
+        &self,
+        origin: &Origin,
+    ) -> Result<Option<(TreeHead, UnixSeconds)>, StoreError> {
+        let table = self
+            .snapshot()?
+            .open_table(ORIGINS)
+            .map_err(engine("reading a head"))?;
+        let row = table
+            .get(origin.as_str())
+            .map_err(engine("reading a head"))?;
+        row.map(|row| OriginRow::parse_head(row.value()))
+            .transpose()
+    }
+
+    /// How far this file goes, if a write-ahead log was ever in front of it.
+    pub(crate) fn wal_mark(&self) -> Result<Option<WalMark>, StoreError> {
+        let row = meta(&self.snapshot()?, WAL)?;
+        row.map(|row| parse_wal_mark(&row)).transpose()
+    }
+
+    /// Takes over heads that are durable in a write-ahead log, and says so, in one transaction.
+    ///
+    /// # Errors
+    /// As for [`CheckpointStore::compare_and_swap`]; and a head that would go back.
+    pub(crate) fn apply_heads(
+        &self,
+        heads: &HashMap<Origin, OriginHead>,
+        mark: WalMark,
+    ) -> Result<(), WriteError> {
+        let _writer = self.writer().map_err(WriteError::Failed)?;
+        let write = self.begin_write().map_err(WriteError::Failed)?;
+        put_heads(&write, heads).map_err(WriteError::Failed)?;
+        put_meta(&write, WAL, &wal_mark_bytes(&mark)).map_err(WriteError::Failed)?;
+        self.finish(write)
+    }
+}
+
+fn put_heads(
+    write: &WriteTransaction,
+    heads: &HashMap<Origin, OriginHead>,
+) -> Result<(), StoreError> {
+    const DOING: &str = "taking over heads from the log";
+    let mut table = write.open_table(ORIGINS).map_err(engine(DOING))?;
+    // In the order of the table: each page is visited once.
+    let sorted: BTreeMap<&Origin, &OriginHead> = heads.iter().collect();
+    for (origin, new) in sorted {
+        let key = origin.as_str();
+        let current = match table.get(key).map_err(engine(DOING))? {
+            Some(row) => Some(OriginRow::parse_head(row.value())?),
+            None => None,
+        };
+        let swap = HeadSwap {
+            origin: origin.clone(),
+            expected: current.map(|(head, _)| head),
+            new: new.clone(),
+        };
+        if let Err(refusal) = check_swap(current, &swap, TreeSize::ZERO) {
+            let (origin, refusal) = (swap.origin, Box::new(refusal));
+            return Err(Corruption::WalGoesBack { origin, refusal }.into());
+        }
+        let row = OriginRow {
+            head: swap.new,
+            newest: None,
+        };
+        table
+            .insert(key, row.to_bytes().as_slice())
+            .map_err(engine(DOING))?;
+    }
+    Ok(())
 }
 
 /// What became of each swap.

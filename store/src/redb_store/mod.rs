@@ -38,6 +38,8 @@ use jurat_proto::hash::Hash;
 use jurat_proto::tree::{CompactRange, TreeHead, TreeSize};
 
 pub use self::create::{CreateError, OpenError};
+#[cfg(test)]
+pub(crate) use self::create::{builder, initialize};
 use self::filter::Filter;
 use self::hashes::Hashes;
 use self::pool::Pool;

@@ -6,6 +6,7 @@
 //!                         dedup    merged through u64 | frozen through u64 | cursor 16, if any
 //!                         publish  size u64 | root hash 32 | note
 //!                         signed   size u64 | root hash 32 | time u64
+//!                         wal      generation u64 | its end 32 | 1 while there is more, else 0
 //! entries   index         the entry
 //! leaves    row           leaf hashes [8 row, 8 row + 8), the last row maybe fewer
 //! nodes     level<<56|row the same for tile levels 1 to 7 (subtrees of 256^level leaves)
@@ -27,6 +28,7 @@ use jurat_proto::hash::Hash;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
+use crate::wal::WalMark;
 use crate::{Corruption, OriginHead, Published, SignedHead, StoreError};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -42,6 +44,7 @@ pub(super) const TREE: &str = "tree";
 pub(super) const DEDUP_MARK: &str = "dedup";
 pub(super) const PUBLISHED: &str = "publish";
 pub(super) const SIGNED: &str = "signed";
+pub(super) const WAL: &str = "wal";
 
 /// The only format this version reads and writes.
 pub(super) const FORMAT_1: &str = "jurat-store/1";
@@ -252,6 +255,29 @@ pub(super) fn parse_signed(bytes: &[u8]) -> Result<SignedHead, StoreError> {
     Ok(signed)
 }
 
+pub(super) fn wal_mark_bytes(mark: &WalMark) -> Vec<u8> {
+    let mut row = mark.generation.to_be_bytes().to_vec();
+    row.extend_from_slice(mark.end.as_bytes());
+    row.push(u8::from(mark.open));
+    row
+}
+
+pub(super) fn parse_wal_mark(bytes: &[u8]) -> Result<WalMark, StoreError> {
+    let mut fields = Fields::new("meta/wal", bytes);
+    let (generation, end) = (fields.u64()?, Hash::new(fields.take()?));
+    let open = match fields.take()? {
+        [0] => false,
+        [1] => true,
+        [_] => return Err(fields.wrong()),
+    };
+    fields.end()?;
+    Ok(WalMark {
+        generation,
+        end,
+        open,
+    })
+}
+
 /// A row of `origins`: the head, and where its history begins.
 pub(super) struct OriginRow {
     pub(super) head: OriginHead,
@@ -266,6 +292,12 @@ impl OriginRow {
         row.extend_from_slice(&index_bytes(self.newest));
         row.extend_from_slice(&self.head.note);
         row
+    }
+
+    /// Head and time alone, without a copy of the note.
+    pub(super) fn parse_head(bytes: &[u8]) -> Result<(TreeHead, UnixSeconds), StoreError> {
+        let mut fields = Fields::new("origins", bytes);
+        Ok((fields.head()?, fields.time()?))
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {

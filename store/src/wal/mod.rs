@@ -1,0 +1,376 @@
+//! [`WalStore`]: the heads of a [`RedbStore`] behind a write-ahead log, for witnesses.
+//!
+//! A commit of the engine writes a dozen scattered pages and waits for the disk twice, for ever the
+//! same few rows. Here a batch of swaps is one sequential write and one wait, and the engine gets
+//! each origin's newest head only when a file of the log is full.
+//!
+//! ```text
+//!  swap ─► frame in the active file, fdatasync ─► `active` (memory) ─► answer
+//!                      │ full: the files change places
+//!                      ▼
+//!              `frozen` (memory) ─► one commit of the engine, in its own thread ─► file is free
+//! ```
+//!
+//! - What is durable is the engine's file **and** the two files beside it, `<name>.wal-0` and
+//!   `<name>.wal-1`. A row in the engine's file says how far it goes and that there is more, so that
+//!   a copy without the log is refused and not taken for the whole. After an orderly end
+//!   ([`WalStore::close`]) the engine's file is whole by itself.
+//! - A frame is acknowledged after its wait. A failed write or wait leaves its outcome unknown: the
+//!   store stops, and nothing is tried twice ([`crate::WriteError::Unknown`]).
+//! - The file that frames go to is allocated beforehand: a full disk does not stop it. It stops the
+//!   engine's commit, whose heads stay in their file until there is room; when the other file is
+//!   full too, swaps are refused ([`crate::WriteError::Failed`]).
+//! - Opening reads both files, which takes milliseconds, and goes on where they end. What was read
+//!   is synced first: a frame that a killed process left in the system's cache is not yet durable.
+//!
+//! Out of scope: history and entries of the service's own tree, which are the engine's alone.
+//!
+//! Rows: `spec/store.md` STO-20 to STO-24.
+
+mod checkpointer;
+mod file;
+mod frame;
+mod open;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::hash::Hash;
+use jurat_proto::key::UnixSeconds;
+use jurat_proto::tree::{TreeHead, TreeSize};
+
+use self::checkpointer::Checkpointer;
+pub(crate) use self::file::WalFile;
+use self::frame::{BLOCK, Draft, Header, Tail};
+use crate::redb_store::{RedbOptions, RedbStore};
+use crate::rules::check_swap;
+use crate::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
+
+/// What to spend on a store with a write-ahead log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalOptions {
+    /// What to spend on the engine.
+    pub redb: RedbOptions,
+    /// Bytes of each of the two files. A batch must fit in one; larger files mean fewer commits of
+    /// the engine, more memory (about as much again) and a start that reads more.
+    pub file_bytes: usize,
+}
+
+impl Default for WalOptions {
+    /// 16 MiB each.
+    fn default() -> Self {
+        Self {
+            redb: RedbOptions::default(),
+            file_bytes: 16 << 20,
+        }
+    }
+}
+
+/// How far the engine's file goes: a row of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WalMark {
+    /// All generations up to this one are in it.
+    pub(crate) generation: u64,
+    /// The end of that generation.
+    pub(crate) end: Hash,
+    /// Whether there is more in the log.
+    pub(crate) open: bool,
+}
+
+/// Heads behind a write-ahead log.
+// Spec: STO-20
+pub struct WalStore {
+    engine: Arc<RedbStore>,
+    files: [Box<dyn WalFile>; 2],
+    file_bytes: usize,
+    /// Held through each write.
+    writer: Mutex<Writer>,
+    recent: Arc<RwLock<Recent>>,
+    checkpointer: Checkpointer,
+    count: AtomicU64,
+}
+
+/// Where the next frame goes.
+struct Writer {
+    file: usize,
+    tail: Tail,
+    draft: Draft,
+    /// The outcome of a write is not known, or the store was closed.
+    stopped: bool,
+}
+
+type HeadMap = HashMap<Origin, OriginHead>;
+
+/// What is durable in the log and maybe not yet in the engine's file.
+#[derive(Default)]
+struct Recent {
+    /// From the file that is being written.
+    active: HeadMap,
+    /// From the one that is full, while the engine takes it over.
+    frozen: Arc<HeadMap>,
+}
+
+impl Recent {
+    fn get(&self, origin: &Origin) -> Option<&OriginHead> {
+        let active = self.active.get(origin);
+        active.or_else(|| self.frozen.get(origin))
+    }
+}
+
+type Current = Option<(TreeHead, UnixSeconds)>;
+
+impl WalStore {
+    /// The store behind the log. Its heads may be older than those here.
+    pub fn engine(&self) -> &RedbStore {
+        &self.engine
+    }
+
+    /// Ends the store in order: everything goes into the engine's file, which then is whole without
+    /// the log. Nothing can be read or written here afterwards.
+    ///
+    /// # Errors
+    /// The engine does not take it. Nothing is lost: opening the store again finds it in the log.
+    // Spec: STO-24
+    pub fn close(&self) -> Result<(), WriteError> {
+        let mut writer = self.writer()?;
+        self.checkpointer.idle()?;
+        writer.stopped = true;
+        let mark = WalMark {
+            generation: writer.tail.generation,
+            end: writer.tail.end,
+            open: false,
+        };
+        let active = std::mem::take(&mut self.recent_mut().active);
+        self.engine.apply_heads(&active, mark)
+    }
+
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, WriteError> {
+        let stopped = |_| WriteError::Failed(StoreError::Stopped);
+        let writer = self.writer.lock().map_err(stopped)?;
+        if writer.stopped {
+            return Err(WriteError::Failed(StoreError::Stopped));
+        }
+        Ok(writer)
+    }
+
+    // A map that a panic left poisoned is whole: nothing that panics runs under this lock.
+    fn recent_mut(&self) -> std::sync::RwLockWriteGuard<'_, Recent> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> std::sync::RwLockReadGuard<'_, Recent> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current(&self, origin: &Origin) -> Result<Current, StoreError> {
+        if let Some(recent) = self.recent().get(origin) {
+            return Ok(Some((recent.head, recent.time)));
+        }
+        // The engine got it before `frozen` lost it, so it is in one of them at every moment.
+        self.engine.head_and_time(origin)
+    }
+
+    /// The files change places: frames go to the other one, the engine gets what is in this one.
+    ///
+    /// The new generation is durable before the engine's row may say that the old one is in it.
+    fn rotate(&self, writer: &mut Writer) -> Result<(), WriteError> {
+        self.checkpointer.idle()?;
+        let (old, other) = (writer.tail, 1 - writer.file);
+        let header = Header {
+            generation: old.generation + 1,
+            previous: old.end,
+        };
+        self.write(other, &header.to_block(), 0)
+            .inspect_err(|_| writer.stopped = true)?;
+        (writer.file, writer.tail) = (other, Tail::after(header));
+        let mut recent = self.recent_mut();
+        let active = std::mem::take(&mut recent.active);
+        recent.frozen = Arc::new(active);
+        drop(recent);
+        self.checkpointer.start(WalMark {
+            generation: old.generation,
+            end: old.end,
+            open: true,
+        });
+        Ok(())
+    }
+
+    /// One write and one wait.
+    // Spec: STO-21
+    fn write(&self, file: usize, bytes: &[u8], at: usize) -> Result<(), WriteError> {
+        let unknown = |source| {
+            tracing::error!(error = %source, "the outcome of a write to the log is not known");
+            WriteError::Unknown(failed("writing the write-ahead log", source))
+        };
+        let Some(file) = self.files.get(file) else {
+            return Err(WriteError::Failed(StoreError::Stopped));
+        };
+        let at = u64::try_from(at).unwrap_or(u64::MAX);
+        file.write_at(bytes, at).map_err(unknown)?;
+        file.sync().map_err(unknown)
+    }
+
+    /// Makes these swaps durable, in as few frames as it takes: one, unless they fill a file.
+    fn append_all(&self, writer: &mut Writer, swaps: &[&HeadSwap]) -> Result<(), WriteError> {
+        let mut from = 0;
+        writer.draft.clear();
+        for (at, swap) in swaps.iter().enumerate() {
+            let room = writer.draft.room_with(&swap.origin, &swap.new);
+            if room > self.file_bytes - BLOCK && from < at {
+                let frame = swaps.get(from..at).unwrap_or_default();
+                self.append(writer, frame)?;
+                writer.draft.clear();
+                from = at;
+            }
+            if !writer.draft.push(&swap.origin, &swap.new)
+                || writer.draft.room() > self.file_bytes - BLOCK
+            {
+                let source = io::Error::other("an origin or a note is too long");
+                let error = failed("writing heads", source);
+                return Err(half_done(writer, from, WriteError::Failed(error)));
+            }
+        }
+        let frame = swaps.get(from..).unwrap_or_default();
+        self.append(writer, frame)
+            .map_err(|error| half_done(writer, from, error))
+    }
+
+    /// Makes one frame durable, and then visible.
+    fn append(&self, writer: &mut Writer, swaps: &[&HeadSwap]) -> Result<(), WriteError> {
+        if writer.tail.used + writer.draft.room() > self.file_bytes {
+            self.rotate(writer)?;
+        }
+        let Writer {
+            file, tail, draft, ..
+        } = writer;
+        let Some((bytes, after)) = draft.finish(*tail) else {
+            return Err(WriteError::Failed(StoreError::Stopped));
+        };
+        if let Err(error) = self.write(*file, bytes, tail.used) {
+            writer.stopped = true;
+            return Err(error);
+        }
+        *tail = after;
+        let mut recent = self.recent_mut();
+        let mut new_origins = 0;
+        for swap in swaps {
+            new_origins += u64::from(swap.expected.is_none());
+            match recent.active.get_mut(&swap.origin) {
+                Some(old) => old.clone_from(&swap.new),
+                None => drop(recent.active.insert(swap.origin.clone(), swap.new.clone())),
+            }
+        }
+        drop(recent);
+        self.count.fetch_add(new_origins, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// An error after a frame of the same call became durable: the caller cannot be told that nothing
+/// did.
+fn half_done(writer: &mut Writer, written: usize, error: WriteError) -> WriteError {
+    match error {
+        WriteError::Failed(error) if written > 0 => {
+            writer.stopped = true;
+            WriteError::Unknown(error)
+        }
+        error => error,
+    }
+}
+
+impl CheckpointStore for WalStore {
+    fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        if let Some(recent) = self.recent().get(origin) {
+            return Ok(Some(recent.clone()));
+        }
+        self.engine.latest(origin)
+    }
+
+    // Spec: STO-06, STO-07, STO-21
+    fn compare_and_swap(
+        &self,
+        swaps: &[HeadSwap],
+    ) -> Result<Vec<Result<(), SwapRefusal>>, WriteError> {
+        let mut writer = self.writer()?;
+        self.checkpointer.check()?;
+        let mut newest: HashMap<&Origin, &OriginHead> = HashMap::new();
+        let mut accepted = Vec::with_capacity(swaps.len());
+        let mut results = Vec::with_capacity(swaps.len());
+        for swap in swaps {
+            let current = match newest.get(&swap.origin) {
+                Some(head) => Some((head.head, head.time)),
+                None => self.current(&swap.origin).map_err(WriteError::Failed)?,
+            };
+            // The tree of the engine's file is not written to behind a log: it has no entries.
+            let result = check_swap(current, swap, TreeSize::ZERO);
+            if result.is_ok() {
+                newest.insert(&swap.origin, &swap.new);
+                accepted.push(swap);
+            }
+            results.push(result);
+        }
+        if !accepted.is_empty() {
+            self.append_all(&mut writer, &accepted)?;
+        }
+        Ok(results)
+    }
+
+    fn origins(
+        &self,
+        after: Option<&Origin>,
+        limit: usize,
+    ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        // The memory first: what leaves it is in the engine by then.
+        let mut page: BTreeMap<Origin, OriginHead> = {
+            let recent = self.recent();
+            let all = recent.frozen.iter().chain(&recent.active);
+            let wanted = all.filter(|(origin, _)| match from {
+                Bound::Excluded(after) => origin.as_str() > after.as_str(),
+                _ => true,
+            });
+            // The active ones come last and win.
+            let newest: BTreeMap<&Origin, &OriginHead> = wanted.collect();
+            let first = newest.into_iter().take(limit);
+            first
+                .map(|(origin, head)| (origin.clone(), head.clone()))
+                .collect()
+        };
+        for (origin, head) in self.engine.origins(after, limit)? {
+            let newer =
+                |known: &OriginHead| (known.head.size, known.time) >= (head.head.size, head.time);
+            if !page.get(&origin).is_some_and(newer) {
+                page.insert(origin, head);
+            }
+        }
+        Ok(page.into_iter().take(limit).collect())
+    }
+
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        Ok(self.count.load(Ordering::Relaxed))
+    }
+}
+
+impl fmt::Debug for WalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WalStore")
+            .field("engine", &self.engine)
+            .field("file_bytes", &self.file_bytes)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failed(doing: &'static str, source: io::Error) -> StoreError {
+    StoreError::Engine {
+        doing,
+        source: Box::new(source),
+    }
+}
