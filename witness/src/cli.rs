@@ -13,6 +13,7 @@ use jurat_daemon::exit;
 use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
 use jurat_store::registry::RegistryError;
 
+use crate::about::{UrlFault, check_url};
 use crate::config::{Config, LISTEN_DEFAULT};
 use crate::init::{self, InitError};
 use crate::logs_command::{self, LogsCommand};
@@ -65,8 +66,8 @@ enum Command {
         /// The address that the configuration says
         #[arg(long, default_value = LISTEN_DEFAULT)]
         listen: SocketAddr,
-        /// The public URL, for the policy lines that are printed
-        #[arg(long)]
+        /// The public URL, for the policy lines that are printed and for `[about]`
+        #[arg(long, value_parser = public_url)]
         url: Option<String>,
     },
     /// Run the witness
@@ -113,7 +114,7 @@ fn execute(command: Command) -> Result<(), Failed> {
             listen,
             url,
         } => {
-            let keys = init::init(&dir, &name, &listen.to_string())?;
+            let keys = init::init(&dir, &name, &listen.to_string(), url.as_deref())?;
             print(&format!(
                 "Made a witness in {}. Its verifier keys:\n\n{}\n{}\n\
                  Next: jurat-witness logs --config {1} add VKEY\n      \
@@ -150,6 +151,10 @@ fn execute(command: Command) -> Result<(), Failed> {
         }
         Command::Logs { config, command } => logs_command::run(&config, command),
     }
+}
+
+fn public_url(text: &str) -> Result<String, UrlFault> {
+    check_url(text).map(|()| text.to_owned())
 }
 
 fn format_keys(keys: &[VerifierKey], url: Option<&str>) -> String {

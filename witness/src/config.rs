@@ -18,6 +18,7 @@ use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
 use jurat_proto::log_list::QPD_MAX;
 use serde::Deserialize;
 
+use crate::about::{About, RawAbout};
 use crate::lists::Source;
 use crate::log_list::LogList;
 use crate::logs_command::sources;
@@ -56,6 +57,8 @@ pub struct Config {
     pub quotas: QuotaLimits,
     /// The header in which a proxy says who the client is.
     pub client_address_header: Option<HeaderName>,
+    /// What the witness says of itself.
+    pub about: About,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines.
@@ -140,6 +143,8 @@ struct RawConfig {
     quota: RawQuota,
     #[serde(default)]
     commit: RawCommit,
+    #[serde(default)]
+    about: RawAbout,
     #[serde(default)]
     log: RawLog,
 }
@@ -263,15 +268,20 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
 
     check_lists(&raw.lists, &mut problems);
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
+    let about = raw.about.resolve(&mut problems);
+    let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
+    let lists_every = Duration::from_secs(raw.lists.every_s);
+    let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
 
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
-        lists: sources(&raw.lists.sources, &loaded.path(Path::new(""))),
-        lists_every: Duration::from_secs(raw.lists.every_s),
+        about: about.with_lists(&lists, lists_every, default_qpd),
+        lists,
+        lists_every,
         ml_dsa,
         logs_path: loaded.path(&raw.logs),
         quotas: QuotaLimits {
-            default_qpd: NonZeroU32::new(raw.quota.default_qpd),
+            default_qpd,
             unsigned_per_minute: unsigned,
             in_flight_max: (waiting.get() / 4).max(1),
         },

@@ -14,7 +14,8 @@
 //!
 //! Out of scope: limits, time-outs, TLS ([`jurat_daemon::http`]).
 //!
-//! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55.
+//! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55,
+//! WIT-95.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -30,10 +31,12 @@ use jurat_proto::add_checkpoint::{BODY_BYTES_MAX, CONFLICT_CONTENT_TYPE, conflic
 use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
+use jurat_proto::key::VerifierKey;
 use jurat_proto::tree::TreeSize;
 use prometheus_client::registry::Registry;
 
 use crate::C2SP_REVISION;
+use crate::about::About;
 use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
 use crate::quota::Client;
 
@@ -44,6 +47,7 @@ pub struct Api {
     registry: Arc<Registry>,
     body_timeout: Duration,
     client_address_header: Option<header::HeaderName>,
+    about: About,
 }
 
 impl Api {
@@ -54,7 +58,15 @@ impl Api {
             registry,
             body_timeout,
             client_address_header: None,
+            about: About::default(),
         }
+    }
+
+    /// What the witness says of itself.
+    #[must_use]
+    pub fn with_about(mut self, about: About) -> Self {
+        self.about = about;
+        self
     }
 
     /// A proxy in front says in this header who the client is; it must not let the client say it.
@@ -85,6 +97,8 @@ impl Api {
                 self.add_checkpoint(request, peer).await,
             ),
             "/sign-subtree" => (Route("sign-subtree"), self.sign_subtree(request).await),
+            // Spec: WIT-95
+            "/witness.v0.json" => (Route("about"), self.get(&request, Self::document)),
             "/health" => (Route("health"), self.get(&request, Self::health)),
             "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
             "/" => (Route("index"), self.get(&request, Self::index)),
@@ -156,6 +170,15 @@ impl Api {
             }
             Err(error) => ours(&error),
         }
+    }
+
+    fn document(&self) -> Response {
+        let keys = self.witness.keys();
+        let Some(name) = keys.first().map(VerifierKey::name) else {
+            return http::not_found();
+        };
+        let response = http::json(StatusCode::OK, &self.about.document(name, keys));
+        http::with_cache(response, Cache::Seconds(ABOUT_CACHE_SECONDS))
     }
 
     fn health(&self) -> Response {
@@ -279,6 +302,9 @@ fn status(code: u16) -> StatusCode {
 /// Shorter than the second in which most logs make a new checkpoint: a cache in front absorbs a
 /// crowd of monitors and shows nothing that is old.
 const CHECKPOINT_CACHE_SECONDS: u32 = 1;
+
+/// It changes when the witness is started with another configuration.
+const ABOUT_CACHE_SECONDS: u32 = 60;
 
 /// When a burst is over.
 const RETRY_SECONDS: u32 = 1;

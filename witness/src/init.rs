@@ -26,7 +26,14 @@ use jurat_store::{CreateError, RedbOptions, RedbStore};
 /// # Errors
 /// [`InitError`]. When it is [`InitError::Exists`], nothing was made; otherwise what was made until
 /// then stays, because it is never safe to delete keys unasked.
-pub fn init(directory: &Path, name: &KeyName, listen: &str) -> Result<Vec<VerifierKey>, InitError> {
+///
+/// `url`, when there is one, is where others reach the witness ([`crate::about::check_url`]).
+pub fn init(
+    directory: &Path,
+    name: &KeyName,
+    listen: &str,
+    url: Option<&str>,
+) -> Result<Vec<VerifierKey>, InitError> {
     for file in FILES {
         let path = directory.join(file);
         if path.symlink_metadata().is_ok() {
@@ -63,7 +70,7 @@ pub fn init(directory: &Path, name: &KeyName, listen: &str) -> Result<Vec<Verifi
         .create_new(true)
         .open(&config)
         .and_then(|mut file| {
-            file.write_all(config_text(name, listen).as_bytes())?;
+            file.write_all(config_text(name, listen, url).as_bytes())?;
             file.sync_all()
         })
         .map_err(io("write", &config))?;
@@ -138,17 +145,21 @@ pub enum InitError {
     Registry(#[from] RegistryError),
 }
 
-fn config_text(name: &KeyName, listen: &str) -> String {
+fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
     // A TOML basic string: key names hold no control characters, so these two are all there is to
     // escape.
     let name = name.as_str().replace('\\', "\\\\").replace('"', "\\\"");
+    // A URL that was checked needs no escape.
+    let about = url.map_or_else(String::new, |url| {
+        format!("\n[about]\nsubmission_url = \"{url}\"\nmonitoring_url = \"{url}\"\n")
+    });
     format!(
         "# Configuration of a witness; docs/examples/witness.toml explains every field.\n\
          name = \"{name}\"\n\
          listen = \"{listen}\"\n\
          keys = [\"{ED25519_FILE}\", \"{ML_DSA_FILE}\"]\n\
          database = \"{DATABASE_FILE}\"\n\
-         logs = \"{LOGS_FILE}\"\n"
+         logs = \"{LOGS_FILE}\"\n{about}"
     )
 }
 

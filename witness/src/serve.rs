@@ -114,7 +114,9 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let follow = tokio::spawn(follow(follower, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
-    let api = api.with_client_address_header(config.client_address_header);
+    let api = api
+        .with_client_address_header(config.client_address_header)
+        .with_about(config.about);
     // Spec: WIT-55
     let served = http::serve(
         listener,

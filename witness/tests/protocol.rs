@@ -13,6 +13,7 @@
 mod rig;
 
 use std::fs;
+use std::path::Path;
 
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::SignedCheckpoint;
@@ -517,4 +518,38 @@ fn a_log_over_its_quota_is_told_when_to_come_again() {
             .success()
     );
     until(|| process.add(&log.request(3, 4)).status == 200);
+}
+
+#[test]
+fn programs_can_read_who_it_is() {
+    // Spec: WIT-95, WIT-96
+    let home = Home::new();
+    let get = |process: &Process| -> serde_json::Value {
+        let answer = process.get("/witness.v0.json");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        serde_json::from_slice(&answer.body).unwrap()
+    };
+    let keys: Vec<String> = home.keys.iter().map(ToString::to_string).collect();
+    let process = home.serve();
+    let said = get(&process);
+    assert_eq!(said["name"], NAME);
+    assert_eq!(said["verifier_keys"], serde_json::json!(keys));
+    // From `init --url`.
+    assert_eq!(said["submission_url"], "https://witness.example.com/");
+    assert_eq!(said["monitoring_url"], "https://witness.example.com/");
+    assert_eq!(said["software"]["name"], "jurat-witness");
+    assert_eq!(said["log_lists"], serde_json::json!([]));
+    assert_eq!(said.get("operator"), None);
+    assert_eq!(said.get("log_lists_every_s"), None);
+    assert_eq!(process.call("POST", "/witness.v0.json", b"").status, 405);
+    drop(process);
+
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/witness.toml");
+    let example = fs::read_to_string(example).unwrap();
+    let config = example.replace("127.0.0.1:8419", "127.0.0.1:0");
+    fs::write(home.config(), config).unwrap();
+    let said = get(&home.serve());
+    assert_eq!(said["operator"], "Example Organisation");
+    assert_eq!(said["default_qpd"], 8_640_000);
 }
