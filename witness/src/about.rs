@@ -343,7 +343,7 @@ mod tests {
     fn files_are_not_published_and_what_was_not_said_is_left_out() {
         let name = KeyName::parse("w.example").unwrap();
         let sources = [
-            Source::File(PathBuf::from("/home/me/list")),
+            Source::File(PathBuf::from("/srv/list")),
             Source::Url("https://lists.example/l".to_owned()),
         ];
         let hour = Duration::from_secs(3600);

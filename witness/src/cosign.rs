@@ -176,6 +176,11 @@ impl Witness {
         self.time().map(|_| ())
     }
 
+    /// What the wall clock shows, right or wrong; not for signing.
+    pub fn wall_time(&self) -> UnixTime {
+        self.monotonic.now()
+    }
+
     /// Resolves when a commit's outcome is not known, or the commit thread failed: the process must
     /// end. Never resolves otherwise.
     pub fn failed(&self) -> impl Future<Output = Failure> + Send + 'static {

@@ -6,7 +6,7 @@
 //! GET  /<origin hash>/checkpoint    200 note · 404
 //! GET  /health                      200 · 503
 //! GET  /metrics                     200, OpenMetrics text
-//! GET  /                            200, who this is, for people
+//! GET  /?page=N&q=TEXT              200, who this is, for people · 400 404 503
 //! ```
 //!
 //! Errors are one line of text that says what is wrong. What concerns the operator goes to the log
@@ -15,9 +15,8 @@
 //! Out of scope: limits, time-outs, TLS ([`jurat_daemon::http`]).
 //!
 //! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55,
-//! WIT-95.
+//! WIT-95, WIT-97, WIT-98.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,10 +33,11 @@ use jurat_proto::hex;
 use jurat_proto::key::VerifierKey;
 use jurat_proto::tree::TreeSize;
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
-use crate::C2SP_REVISION;
 use crate::about::About;
 use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
+use crate::page::{self, PageError, Query};
 use crate::quota::Client;
 
 /// Answers the requests of one listener.
@@ -47,7 +47,9 @@ pub struct Api {
     registry: Arc<Registry>,
     body_timeout: Duration,
     client_address_header: Option<header::HeaderName>,
-    about: About,
+    about: Arc<About>,
+    /// A place for each page that is being made.
+    pages: Arc<Semaphore>,
 }
 
 impl Api {
@@ -58,14 +60,15 @@ impl Api {
             registry,
             body_timeout,
             client_address_header: None,
-            about: About::default(),
+            about: Arc::default(),
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
         }
     }
 
     /// What the witness says of itself.
     #[must_use]
     pub fn with_about(mut self, about: About) -> Self {
-        self.about = about;
+        self.about = Arc::new(about);
         self
     }
 
@@ -101,7 +104,7 @@ impl Api {
             "/witness.v0.json" => (Route("about"), self.get(&request, Self::document)),
             "/health" => (Route("health"), self.get(&request, Self::health)),
             "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
-            "/" => (Route("index"), self.get(&request, Self::index)),
+            "/" => (Route("index"), self.index(&request).await),
             _ => match origin_hash(path) {
                 // Spec: WIT-51
                 Some(hash) => {
@@ -182,10 +185,18 @@ impl Api {
     }
 
     fn health(&self) -> Response {
-        match self.witness.check_clock() {
-            Ok(()) => http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No),
-            Err(fault) => http::error(StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")),
+        match self.fault() {
+            None => http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No),
+            Some(fault) => http::error(StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")),
         }
+    }
+
+    /// Why the witness does not sign as it should, if it does not.
+    fn fault(&self) -> Option<String> {
+        self.witness
+            .check_clock()
+            .err()
+            .map(|fault| fault.to_string())
     }
 
     fn metrics(&self) -> Response {
@@ -197,16 +208,33 @@ impl Api {
         http::with_cache(response, Cache::No)
     }
 
-    fn index(&self) -> Response {
-        let mut text = format!(
-            "A transparency-log witness (c2sp.org/tlog-witness, revision {C2SP_REVISION}).\n\
-             jurat-witness {}\n\n",
-            env!("CARGO_PKG_VERSION")
-        );
-        for key in self.witness.keys() {
-            let _ = writeln!(text, "{key}");
+    // Spec: WIT-97, WIT-98
+    async fn index(&self, request: &Request) -> Response {
+        if let Some(refused) = http::only(request.method(), &[Method::GET]) {
+            return refused;
         }
-        http::text(StatusCode::OK, text)
+        let query = match Query::parse(request.uri().query().unwrap_or_default()) {
+            Ok(query) => query,
+            Err(fault) => return http::error(StatusCode::BAD_REQUEST, format!("{fault}\n")),
+        };
+        let Ok(place) = Arc::clone(&self.pages).try_acquire_owned() else {
+            return http::too_busy("others are reading this page\n", RETRY_SECONDS);
+        };
+        let (witness, about) = (Arc::clone(&self.witness), Arc::clone(&self.about));
+        let fault = self.fault();
+        let rendered = tokio::task::spawn_blocking(move || {
+            let rendered = page::render(&witness, &about, &query, fault);
+            drop(place);
+            rendered
+        });
+        match rendered.await {
+            Ok(Ok(html)) => page_of(html),
+            Ok(Err(error @ PageError::NoSuchPage { .. })) => {
+                http::error(StatusCode::NOT_FOUND, format!("{error}\n"))
+            }
+            Ok(Err(error @ PageError::Template(_))) => ours(&error),
+            Err(error) => ours(&error),
+        }
     }
 }
 
@@ -222,6 +250,23 @@ impl Handler for Api {
 fn origin_hash(path: &str) -> Option<Hash> {
     let digits = path.strip_prefix('/')?.strip_suffix("/checkpoint")?;
     Hash::from_slice(&hex::decode(digits).ok()?)
+}
+
+fn page_of(html: String) -> Response {
+    let mut response = http::text(StatusCode::OK, html);
+    let fields = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            page::content_security_policy(),
+        ),
+    ] {
+        fields.insert(name, header::HeaderValue::from_static(value));
+    }
+    http::with_cache(response, Cache::Seconds(PAGE_CACHE_SECONDS))
 }
 
 fn cosigned(lines: &CosignatureLines) -> Response {
@@ -305,6 +350,13 @@ const CHECKPOINT_CACHE_SECONDS: u32 = 1;
 
 /// It changes when the witness is started with another configuration.
 const ABOUT_CACHE_SECONDS: u32 = 60;
+
+/// Sizes and ages may lag that much.
+const PAGE_CACHE_SECONDS: u32 = 5;
+
+/// Pages that are made at a time. The first look at a log verifies what is stored of it: a page
+/// may take tens of milliseconds of a core, which belong to the logs.
+const PAGES_MAX: usize = 2;
 
 /// When a burst is over.
 const RETRY_SECONDS: u32 = 1;

@@ -23,6 +23,7 @@ pub mod lists;
 pub mod log_list;
 mod logs_command;
 pub mod metrics;
+pub mod page;
 pub mod quota;
 pub mod serve;
 
