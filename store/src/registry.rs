@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -676,6 +677,14 @@ impl Registry {
     /// All known logs, by origin.
     pub fn logs(&self) -> impl ExactSizeIterator<Item = &Log> {
         self.logs.values()
+    }
+
+    /// The known logs whose origins come after one, by origin; all of them after none.
+    pub fn logs_after(&self, after: Option<&Origin>) -> impl Iterator<Item = &Log> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.logs
+            .range::<Origin, _>((from, Bound::Unbounded))
+            .map(|(_, log)| log)
     }
 
     fn to_toml(&self, path: &Path) -> Result<String, RegistryError> {

@@ -23,6 +23,7 @@ use crate::lists::Source;
 use crate::log_list::LogList;
 use crate::logs_command::sources;
 use crate::quota::QuotaLimits;
+use crate::recheck::Recheck;
 
 /// A checked configuration; everything it names was there and readable.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub struct Config {
     pub client_address_header: Option<HeaderName>,
     /// What the witness says of itself.
     pub about: About,
+    /// How fast stored heads are verified again.
+    pub recheck: Recheck,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines.
@@ -145,6 +148,8 @@ struct RawConfig {
     commit: RawCommit,
     #[serde(default)]
     about: RawAbout,
+    #[serde(default)]
+    recheck: Recheck,
     #[serde(default)]
     log: RawLog,
 }
@@ -269,12 +274,14 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     check_lists(&raw.lists, &mut problems);
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
     let about = raw.about.resolve(&mut problems);
+    raw.recheck.check(&mut problems);
     let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
     let lists_every = Duration::from_secs(raw.lists.every_s);
     let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
 
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
+        recheck: raw.recheck,
         about: about.with_lists(&lists, lists_every, default_qpd),
         lists,
         lists_every,

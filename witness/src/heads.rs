@@ -15,11 +15,15 @@
 //! nobody can make us remember what we did not cosign by writing into the file. Putting the whole
 //! file back to what it was is another matter, which no witness sees by itself.
 //!
-//! Rows: `spec/witness.md` WIT-54, WIT-57.
+//! What is not believed is remembered as such, and nothing is signed or served for it until
+//! [`Heads::recheck`] finds it sound again.
+//!
+//! Rows: `spec/witness.md` WIT-54, WIT-57, WIT-99, WIT-100.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -46,6 +50,18 @@ pub struct Heads {
     /// By the SHA-256 of the origin; those that were asked for or changed since the start.
     latest: RwLock<HashMap<Hash, Latest>>,
     count: AtomicU64,
+    /// What is wrong with stored heads, by origin; at most one for each log that is known.
+    faults: RwLock<BTreeMap<Origin, Fault>>,
+    /// How many those are, to be looked at without the lock: there are hardly ever any.
+    faults_count: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Fault {
+    /// Nothing is signed or served.
+    Damaged(HeadFault),
+    /// The disk is asked again each time.
+    Unreadable(String),
 }
 
 impl Heads {
@@ -63,6 +79,8 @@ impl Heads {
             own_keys,
             latest: RwLock::default(),
             count,
+            faults: RwLock::default(),
+            faults_count: AtomicU64::new(0),
         })
     }
 
@@ -71,13 +89,17 @@ impl Heads {
     /// # Errors
     /// [`ReadError`]. It is then not known what was cosigned for this origin: nothing may be.
     pub fn latest(&self, origin: &Origin) -> Result<Option<Latest>, ReadError> {
+        self.not_damaged(origin)?;
+        match self.remembered(origin) {
+            Some(latest) => Ok(Some(latest)),
+            None => Ok(self.read(origin)?.map(|(latest, _)| latest)),
+        }
+    }
+
+    fn remembered(&self, origin: &Origin) -> Option<Latest> {
         // A map that a panic left poisoned is whole: an insert is one step.
         let known = self.latest.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latest) = known.get(&origin.hash()) {
-            return Ok(Some(*latest));
-        }
-        drop(known);
-        Ok(self.read(origin)?.map(|(latest, _)| latest))
+        known.get(&origin.hash()).copied()
     }
 
     /// The note of the latest of an origin, from the disk, checked as it is each time.
@@ -85,27 +107,24 @@ impl Heads {
     /// # Errors
     /// As for [`Self::latest`].
     pub fn note(&self, origin: &Origin) -> Result<Option<Bytes>, ReadError> {
+        self.not_damaged(origin)?;
         Ok(self.read(origin)?.map(|(_, note)| note))
     }
 
     fn read(&self, origin: &Origin) -> Result<Option<(Latest, Bytes)>, ReadError> {
-        let Some(stored) = self.store.latest(origin)? else {
+        let read = self.read_checked(origin);
+        if let Err(error) = &read {
+            self.mark(origin, error);
+        }
+        let Some((stored, signed)) = read? else {
             return Ok(None);
         };
-        match check(origin, &stored, &self.own_keys) {
-            Ok(Signed::ByUs) => {}
-            Ok(Signed::ByFormerKeys) => tracing::warn!(
+        if matches!(signed, Signed::ByFormerKeys) {
+            tracing::warn!(
                 %origin,
                 "what is stored for this log was cosigned by none of the present keys; have they \
                  been replaced?"
-            ),
-            Err(fault) => {
-                tracing::error!(%origin, %fault, "a stored head is not what this witness cosigned");
-                return Err(ReadError::Damaged {
-                    origin: origin.clone(),
-                    fault,
-                });
-            }
+            );
         }
         let read = Latest {
             head: stored.head,
@@ -117,6 +136,101 @@ impl Heads {
             vacant.insert(read);
         }
         Ok(Some((read, Bytes::from(stored.note))))
+    }
+
+    fn read_checked(&self, origin: &Origin) -> Result<Option<(OriginHead, Signed)>, ReadError> {
+        let Some(stored) = self.store.latest(origin)? else {
+            return Ok(None);
+        };
+        match check(origin, &stored, &self.own_keys) {
+            Ok(signed) => Ok(Some((stored, signed))),
+            Err(fault) => Err(damaged(origin, fault)),
+        }
+    }
+
+    /// Reads what is stored for an origin again and verifies our signatures and those of the log's
+    /// keys. What is wrong is remembered ([`Self::faults`]), and what is right again forgotten.
+    ///
+    /// # Errors
+    /// As for [`Self::latest`].
+    // Spec: WIT-99
+    pub fn recheck(&self, origin: &Origin, log_keys: &[VerifierKey]) -> Result<(), ReadError> {
+        // In this order: what is committed in between is on the disk before it is remembered.
+        let remembered = self.remembered(origin);
+        let checked = self.read_checked(origin).and_then(|stored| {
+            let stored = stored.map(|(stored, _)| stored);
+            let fault = compare(remembered, stored.as_ref())
+                .and_then(|()| stored.map_or(Ok(()), |stored| check_log(&stored, log_keys)));
+            fault.map_err(|fault| damaged(origin, fault))
+        });
+        match &checked {
+            Ok(()) => self.unmark(origin),
+            Err(error) => self.mark(origin, error),
+        }
+        checked
+    }
+
+    /// How many origins are known not to be as they should, and what is wrong with the first.
+    pub fn faults(&self, most: usize) -> (u64, Vec<ReadError>) {
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        let first = faults.iter().take(most);
+        let told = first.map(|(origin, fault)| match fault {
+            Fault::Damaged(fault) => damaged(origin, fault.clone()),
+            Fault::Unreadable(reason) => ReadError::Unreadable {
+                origin: origin.clone(),
+                reason: reason.clone(),
+            },
+        });
+        (self.faults_count.load(Ordering::Acquire), told.collect())
+    }
+
+    /// Up to `most` origins that were found not to be as they should, after `after`.
+    pub(crate) fn faulty(&self, after: Option<&Origin>, most: usize) -> Vec<Origin> {
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let origins = faults.range((from, Bound::Unbounded));
+        origins
+            .map(|(origin, _)| origin.clone())
+            .take(most)
+            .collect()
+    }
+
+    // Spec: WIT-100
+    fn not_damaged(&self, origin: &Origin) -> Result<(), ReadError> {
+        if self.faults_count.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
+        match faults.get(origin) {
+            Some(Fault::Damaged(fault)) => Err(damaged(origin, fault.clone())),
+            Some(Fault::Unreadable(_)) | None => Ok(()),
+        }
+    }
+
+    fn mark(&self, origin: &Origin, error: &ReadError) {
+        let fault = match error {
+            ReadError::Damaged { fault, .. } => Fault::Damaged(fault.clone()),
+            ReadError::Store(error) => Fault::Unreadable(error.to_string()),
+            ReadError::Unreadable { reason, .. } => Fault::Unreadable(reason.clone()),
+        };
+        let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
+        if faults.insert(origin.clone(), fault).is_none() {
+            self.faults_count.fetch_add(1, Ordering::AcqRel);
+            drop(faults);
+            tracing::error!(%origin, %error, "a stored head is not as it should be");
+        }
+    }
+
+    fn unmark(&self, origin: &Origin) {
+        if self.faults_count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
+        if faults.remove(origin).is_some() {
+            self.faults_count.fetch_sub(1, Ordering::AcqRel);
+            drop(faults);
+            tracing::warn!(%origin, "the stored head is sound again");
+        }
     }
 
     /// How many origins were ever cosigned.
@@ -189,12 +303,54 @@ fn check(
     }
 }
 
+fn damaged(origin: &Origin, fault: HeadFault) -> ReadError {
+    let origin = origin.clone();
+    ReadError::Damaged { origin, fault }
+}
+
+/// Whether the disk still has what was seen on it before.
+fn compare(remembered: Option<Latest>, stored: Option<&OriginHead>) -> Result<(), HeadFault> {
+    let Some(remembered) = remembered else {
+        return Ok(());
+    };
+    match stored {
+        Some(stored)
+            if stored.head.size > remembered.head.size
+                || (stored.head == remembered.head && stored.time >= remembered.time) =>
+        {
+            Ok(())
+        }
+        _ => Err(HeadFault::NotWhatItWas {
+            remembered: remembered.head,
+            stored: stored.map(|stored| stored.head),
+        }),
+    }
+}
+
+/// Whether the lines of the log's keys in the note verify. There may be none: an operator may have
+/// replaced a key that was lost to others.
+fn check_log(stored: &OriginHead, log_keys: &[VerifierKey]) -> Result<(), HeadFault> {
+    let note = SignedCheckpoint::parse(&stored.note).map_err(HeadFault::NotACheckpoint)?;
+    match note.verify_signatures(log_keys) {
+        Ok(_) | Err(SignaturesError::NoKnownSignature) => Ok(()),
+        Err(error) => Err(HeadFault::NotTheLogs(error)),
+    }
+}
+
 /// Why it is not known what was cosigned last for an origin. Nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The backend's failure.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The backend failed for this origin before.
+    #[error("the stored head of {origin} cannot be read: {reason}")]
+    Unreadable {
+        /// The log.
+        origin: Origin,
+        /// The failure.
+        reason: String,
+    },
     /// A head contradicts the note that is stored with it. The disk is at fault, or whoever wrote
     /// to the file.
     #[error("the stored head of {origin} is not what this witness cosigned: {fault}")]
@@ -235,6 +391,25 @@ pub enum HeadFault {
     /// A line in the note names one of our keys and is not its cosignature.
     #[error("its note: {0}")]
     NotOurs(SignaturesError),
+    /// A line in the note names one of the log's keys and is not its signature.
+    #[error("its note, as to the log's keys: {0}")]
+    NotTheLogs(SignaturesError),
+    /// What was durable is not there any more.
+    #[error(
+        "it was of size {} and root {}, and {}",
+        .remembered.size.get(),
+        .remembered.root_hash,
+        .stored.map_or_else(
+            || "is gone".to_owned(),
+            |stored| format!("is of size {} and root {}", stored.size.get(), stored.root_hash)
+        )
+    )]
+    NotWhatItWas {
+        /// What was read or committed before.
+        remembered: TreeHead,
+        /// What is stored.
+        stored: Option<TreeHead>,
+    },
     /// Our cosignature has another time.
     #[error(
         "its time is {stored}, that of our cosignature {}",

@@ -15,7 +15,7 @@
 //! Out of scope: limits, time-outs, TLS ([`jurat_daemon::http`]).
 //!
 //! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55,
-//! WIT-95, WIT-97, WIT-98.
+//! WIT-95, WIT-97, WIT-98, WIT-99.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -184,19 +184,39 @@ impl Api {
         http::with_cache(response, Cache::Seconds(ABOUT_CACHE_SECONDS))
     }
 
+    // Spec: WIT-99
     fn health(&self) -> Response {
-        match self.fault() {
-            None => http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No),
-            Some(fault) => http::error(StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n")),
+        let mut faults: Vec<String> = self.clock_fault().into_iter().collect();
+        let (bad, told) = self.witness.heads().faults(FAULTS_TOLD);
+        let more = bad.saturating_sub(u64::try_from(told.len()).unwrap_or(u64::MAX));
+        faults.extend(told.iter().map(ToString::to_string));
+        if more > 0 {
+            faults.push(format!(
+                "{more} more stored heads are not as they should be"
+            ));
         }
+        if faults.is_empty() {
+            return http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No);
+        }
+        let text = faults.join("\n") + "\n";
+        http::error(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 
-    /// Why the witness does not sign as it should, if it does not.
+    /// Why the witness does not sign as it should, if it does not, without a word about which log.
     fn fault(&self) -> Option<String> {
-        self.witness
-            .check_clock()
-            .err()
-            .map(|fault| fault.to_string())
+        let heads = match self.witness.heads().faults(0).0 {
+            0 => None,
+            bad => Some(format!(
+                "logs not cosigned: {bad}, whose stored state is damaged"
+            )),
+        };
+        let faults: Vec<String> = self.clock_fault().into_iter().chain(heads).collect();
+        (!faults.is_empty()).then(|| faults.join("\n"))
+    }
+
+    fn clock_fault(&self) -> Option<String> {
+        let clock = self.witness.check_clock();
+        clock.err().map(|fault| fault.to_string())
     }
 
     fn metrics(&self) -> Response {
@@ -350,6 +370,9 @@ const CHECKPOINT_CACHE_SECONDS: u32 = 1;
 
 /// It changes when the witness is started with another configuration.
 const ABOUT_CACHE_SECONDS: u32 = 60;
+
+/// Damaged heads that `/health` names.
+const FAULTS_TOLD: usize = 10;
 
 /// Sizes and ages may lag that much.
 const PAGE_CACHE_SECONDS: u32 = 5;

@@ -25,6 +25,7 @@ mod logs_command;
 pub mod metrics;
 pub mod page;
 pub mod quota;
+pub mod recheck;
 pub mod serve;
 
 /// The date of the C2SP texts that this witness obeys.

@@ -176,6 +176,11 @@ impl Logs {
     pub fn logs(&self) -> impl ExactSizeIterator<Item = &Log> {
         self.registry.logs()
     }
+
+    /// The known logs whose origins come after one, by origin; all of them after none.
+    pub fn logs_after(&self, after: Option<&Origin>) -> impl Iterator<Item = &Log> {
+        self.registry.logs_after(after)
+    }
 }
 
 impl fmt::Debug for Logs {

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::recheck::Step;
+
 /// The witness's own metrics. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -21,6 +23,9 @@ pub struct Metrics {
     pub(crate) logs_active: Gauge,
     /// Logs that are known and disabled.
     pub(crate) logs_disabled: Gauge,
+    heads_checked: Counter,
+    heads_bad: Gauge,
+    heads_passed: Gauge,
     log_list_errors: Counter,
     list_pulls: Family<PullLabel, Counter>,
     list_pulled: Family<ListLabel, Gauge>,
@@ -63,6 +68,21 @@ impl Metrics {
             this.logs_disabled.clone(),
         );
         registry.register(
+            "witness_heads_rechecked",
+            "Stored heads that were read and verified again",
+            this.heads_checked.clone(),
+        );
+        registry.register(
+            "witness_heads_bad",
+            "Stored heads that are damaged or cannot be read; nothing is signed for these logs",
+            this.heads_bad.clone(),
+        );
+        registry.register(
+            "witness_heads_recheck_pass_timestamp_seconds",
+            "When all stored heads had been verified again last, in seconds since 1970",
+            this.heads_passed.clone(),
+        );
+        registry.register(
             "witness_log_list_errors",
             "Changes of the list of logs that could not be taken over",
             this.log_list_errors.clone(),
@@ -94,6 +114,9 @@ impl Metrics {
             origins: Gauge::default(),
             logs_active: Gauge::default(),
             logs_disabled: Gauge::default(),
+            heads_checked: Counter::default(),
+            heads_bad: Gauge::default(),
+            heads_passed: Gauge::default(),
             log_list_errors: Counter::default(),
             list_pulls: Family::default(),
             list_pulled: Family::default(),
@@ -119,6 +142,18 @@ impl Metrics {
         self.commit_seconds.observe(took.as_secs_f64());
         self.commit_swaps
             .observe(f64::from(u32::try_from(swaps).unwrap_or(u32::MAX)));
+    }
+
+    /// Stored heads were verified again, at this time.
+    pub(crate) fn heads_checked(&self, step: &Step, now: u64) {
+        self.heads_checked
+            .inc_by(u64::try_from(step.checked).unwrap_or(u64::MAX));
+        self.heads_bad
+            .set(i64::try_from(step.bad).unwrap_or(i64::MAX));
+        if step.pass_ended {
+            self.heads_passed
+                .set(i64::try_from(now).unwrap_or(i64::MAX));
+        }
     }
 
     /// A list was pulled, with these oddities, at this time.

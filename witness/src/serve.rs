@@ -27,6 +27,7 @@ use jurat_store::registry::LogState;
 use jurat_store::{OpenError, WalOptions, WalStore, WriteError};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::C2SP_REVISION;
 use crate::config::Config;
@@ -109,9 +110,12 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     announce(address, config.tls.is_some());
 
     let (pull, asked) = watch::channel(());
-    let lists = tokio::spawn(lists.follow(asked));
+    // What is no request; it ends with the listener.
+    let mut background = JoinSet::new();
+    background.spawn(lists.follow(asked));
+    background.spawn(config.recheck.run(Arc::clone(&witness), metrics.clone()));
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
-    let follow = tokio::spawn(follow(follower, metrics, tls, reloads, pull));
+    background.spawn(follow(follower, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
     let api = api
@@ -131,8 +135,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         biased;
         failure = witness.failed() => Err(failed(failure)),
         result = served => {
-            follow.abort();
-            lists.abort();
+            background.abort_all();
             // Requests that outlived the drain may still have swaps with the disk.
             witness.stop().await.map_err(failed)?;
             tracing::info!("stopped");

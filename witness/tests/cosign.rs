@@ -37,6 +37,7 @@ use jurat_witness::heads::{HeadFault, Heads, ReadError};
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
 use jurat_witness::quota::{Client, OverQuota, QuotaLimits};
+use jurat_witness::recheck::{Step, Walk};
 
 use proptest::prelude::*;
 use rig::{TestLog, verified};
@@ -737,6 +738,121 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     assert!(matches!(&error, Err(AddError::State(error)) if not_ours(error)));
     let error = witness.checkpoint(&log.origin.hash()).await;
     assert!(matches!(&error, Err(CheckpointError::Read(error)) if not_ours(error)));
+}
+
+/// A store that somebody writes into behind the witness's back.
+#[derive(Default)]
+struct Tampered {
+    inner: MemoryStore,
+    /// What is read of an origin, whatever was stored.
+    shown: Mutex<Option<(Origin, Option<OriginHead>)>>,
+}
+
+impl CheckpointStore for Tampered {
+    fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        match &*self.shown.lock().unwrap() {
+            Some((shown, head)) if shown == origin => Ok(head.clone()),
+            _ => self.inner.latest(origin),
+        }
+    }
+    fn compare_and_swap(
+        &self,
+        swaps: &[HeadSwap],
+    ) -> Result<Vec<Result<(), SwapRefusal>>, WriteError> {
+        self.inner.compare_and_swap(swaps)
+    }
+    fn origins(
+        &self,
+        after: Option<&Origin>,
+        limit: usize,
+    ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        self.inner.origins(after, limit)
+    }
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        self.inner.origin_count()
+    }
+}
+
+/// One pass over all logs.
+fn pass(witness: &Witness) -> Step {
+    let mut walk = Walk::default();
+    let mut checked = 0;
+    loop {
+        let step = walk.step(witness, 3, false);
+        checked += step.checked;
+        if step.pass_ended {
+            return Step { checked, ..step };
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_goes_bad_is_found_though_nobody_asks_for_it() {
+    // Spec: WIT-99, WIT-100
+    let mut bench = Bench::new();
+    let list = bench.dir.path().join("logs.toml");
+    for n in 0..7 {
+        let origin = Origin::parse(&format!("example.com/{n}")).unwrap();
+        Registry::add(&list, &origin, &[bench.log.vkey().clone()]).unwrap();
+    }
+    let store = Arc::new(Tampered::default());
+    let (dir, clock, metrics) = (bench.dir.path(), &bench.clock, &bench.metrics);
+    let witness = start(dir, store.clone(), clock, metrics, keys()).unwrap();
+    bench.witness = witness;
+    bench.add(0, 5).await.unwrap();
+    let sound = pass(&bench.witness);
+    assert_eq!((sound.checked, sound.bad), (8, 0));
+
+    // The head of another time, of another tree, none, and an older one that is sound in itself.
+    let origin = bench.log.origin.clone();
+    let old = store.inner.latest(&origin).unwrap();
+    bench.add(5, 6).await.unwrap();
+    let now = store.inner.latest(&origin).unwrap().unwrap();
+    let mut early = now.clone();
+    early.time = UnixSeconds::new(1).unwrap();
+    let mut other = now.clone();
+    other.head = bench.log.fork(4).head(5);
+    for (shown, part) in [
+        (Some(early), "its time is 1, "),
+        (Some(other), "its note of size 6 and root"),
+        (None, "and is gone"),
+        (old, "it was of size 6 and root"),
+    ] {
+        *store.shown.lock().unwrap() = Some((origin.clone(), shown));
+        assert_eq!(pass(&bench.witness).bad, 1, "{part}");
+        let (count, told) = bench.witness.heads().faults(10);
+        assert_eq!((count, told.len()), (1, 1));
+        let told = told[0].to_string();
+        assert!(told.contains("example.com/log"), "{told}");
+        assert!(told.contains(part), "{told}");
+        // The witness remembers a sound head, and signs nothing all the same.
+        let refused = bench.add(6, 7).await;
+        assert!(matches!(refused, Err(AddError::State(_))), "{refused:?}");
+        let refused = bench.witness.checkpoint(&origin.hash()).await;
+        assert!(matches!(refused, Err(CheckpointError::Read(_))));
+
+        // Those that are bad are looked at in each step, even while the others rest.
+        *store.shown.lock().unwrap() = None;
+        let step = Walk::default().step(&bench.witness, 1, true);
+        assert_eq!((step.checked, step.bad, step.pass_ended), (1, 0, false));
+        bench.add(6, 6).await.unwrap();
+    }
+
+    // A line in the name of the log's key that is not its signature.
+    let mut bad = now;
+    let note = SignedCheckpoint::parse(&bad.note).unwrap();
+    let mut lines = note.signatures().to_vec();
+    let mut signature = lines[0].signature().to_vec();
+    signature[9] ^= 1;
+    let (name, id) = (lines[0].name().clone(), lines[0].key_id());
+    lines[0] = SignatureLine::new(name, id, signature).unwrap();
+    let forged = SignedCheckpoint::new(note.checkpoint().clone(), lines);
+    bad.note = forged.unwrap().to_bytes();
+    *store.shown.lock().unwrap() = Some((origin, Some(bad)));
+    pass(&bench.witness);
+    let told = bench.witness.heads().faults(1).1;
+    let fault = told.first().map(ToString::to_string).unwrap_or_default();
+    assert!(fault.contains("as to the log's keys"), "{fault}");
 }
 
 proptest! {

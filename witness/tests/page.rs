@@ -16,8 +16,10 @@ use std::fs;
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::sha256;
+use jurat_proto::key::UnixSeconds;
 use jurat_store::registry::{Change, LogState, Registry};
-use rig::{Home, NAME, TestLog};
+use jurat_store::{CheckpointStore as _, HeadSwap, WalOptions, WalStore};
+use rig::{Home, NAME, TestLog, until};
 
 /// Adds logs that nobody runs.
 fn add_many(home: &Home, key: &TestLog, origins: impl Iterator<Item = String>) {
@@ -179,4 +181,63 @@ fn many_logs_are_shown_by_the_hundred() {
     let page = process.get("/?q=log-01249");
     assert!(page.text().contains("It has 1250 logs"), "{}", page.text());
     assert!(!page.text().contains("log-01249"));
+}
+
+#[test]
+fn a_damaged_head_is_named_by_health_before_anybody_asks_for_it() {
+    // Spec: WIT-99, WIT-100
+    let home = Home::new();
+    let mut bad = TestLog::new("example.com/bad");
+    let mut good = TestLog::new("example.com/good");
+    for log in [&mut bad, &mut good] {
+        log.grow(5);
+        home.add_log(log);
+    }
+    let process = home.serve();
+    assert_eq!(process.add(&bad.request(0, 3)).status, 200);
+    assert_eq!(process.add(&good.request(0, 3)).status, 200);
+    let health = process.get("/health");
+    assert_eq!((health.status, health.text()), (200, "ok\n"));
+    assert!(process.terminate().success());
+    {
+        let store = WalStore::open(home.path("witness.redb"), WalOptions::default()).unwrap();
+        let mut head = store.latest(&bad.origin).unwrap().unwrap();
+        let expected = Some(head.head);
+        head.time = UnixSeconds::new(head.time.get() + 1).unwrap();
+        let origin = bad.origin.clone();
+        let new = head;
+        let swap = HeadSwap {
+            origin,
+            expected,
+            new,
+        };
+        assert!(store.compare_and_swap(&[swap]).unwrap()[0].is_ok());
+        store.close().unwrap();
+    }
+    let process = home.serve();
+    until(|| process.get("/health").status == 503);
+    let health = process.get("/health");
+    let told = health.text();
+    assert!(
+        told.starts_with("the stored head of example.com/bad is not what"),
+        "{told}"
+    );
+    assert_eq!(told.lines().count(), 1, "{told}");
+    let metrics = process.get("/metrics");
+    assert!(
+        metrics.text().contains("\njurat_witness_heads_bad 1\n"),
+        "{}",
+        metrics.text()
+    );
+    let page = process.get("/");
+    assert!(page.text().contains("not cosigned: 1"), "{}", page.text());
+    assert!(
+        page.text().contains("stored state damaged"),
+        "{}",
+        page.text()
+    );
+
+    assert_eq!(process.add(&bad.request(3, 5)).status, 500);
+    assert_eq!(process.get(&bad.checkpoint_path()).status, 500);
+    assert_eq!(process.add(&good.request(3, 5)).status, 200, "others go on");
 }
