@@ -168,6 +168,11 @@ impl Witness {
         &self.logs
     }
 
+    /// What it counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Whether a time could be signed now.
     ///
     /// # Errors
@@ -226,13 +231,15 @@ impl Witness {
         body: Bytes,
         client: Option<Client>,
     ) -> Result<CosignatureLines, AddError> {
+        // Spec: WIT-101
+        let counted = self.metrics.call(Call::AddCheckpoint);
         let result = self.add(&body, client).await;
         let outcome = match &result {
             Ok((_, Progress::Refreshed)) => Outcome::Refreshed,
             Ok((_, Progress::Grown)) => Outcome::Grown,
             Err(error) => error.outcome(),
         };
-        self.metrics.outcome(Call::AddCheckpoint, outcome);
+        counted.became(outcome);
         result.map(|(lines, _)| lines)
     }
 
@@ -367,6 +374,7 @@ impl Witness {
         self: &Arc<Self>,
         body: Bytes,
     ) -> Result<CosignatureLines, SubtreeError> {
+        let counted = self.metrics.call(Call::SignSubtree);
         let this = Arc::clone(self);
         let result = match self.blocking(move || this.subtree(&body)).await {
             Ok(result) => result,
@@ -376,7 +384,7 @@ impl Witness {
         let outcome = result
             .as_ref()
             .map_or_else(SubtreeError::outcome, |_| Outcome::Signed);
-        self.metrics.outcome(Call::SignSubtree, outcome);
+        counted.became(outcome);
         result
     }
 
@@ -538,8 +546,10 @@ fn committer(
                 });
             }
         };
+        let newest = swaps.iter().map(|swap| swap.new.time.get()).max();
         metrics.committed(
             swaps.len(),
+            newest.unwrap_or_default(),
             clock.instant().saturating_duration_since(began),
         );
         let durable = swaps
@@ -691,8 +701,9 @@ impl AddError {
             },
             Self::Clock(_) => Outcome::Clock,
             Self::Busy { .. } | Self::Contended(_) => Outcome::Busy,
+            Self::State(ReadError::Damaged { .. }) => Outcome::Damaged,
             Self::NotWritten
-            | Self::State(_)
+            | Self::State(ReadError::Store(_) | ReadError::Unreadable { .. })
             | Self::Stopped
             | Self::Sign(_)
             | Self::Lines(_)
@@ -804,9 +815,9 @@ impl SubtreeError {
                 }
             },
             Self::Busy { .. } => Outcome::Busy,
-            Self::StateIsBehind { .. }
-            | Self::TwoTrees { .. }
-            | Self::State(_)
+            Self::StateIsBehind { .. } | Self::TwoTrees { .. } => Outcome::RolledBack,
+            Self::State(ReadError::Damaged { .. }) => Outcome::Damaged,
+            Self::State(ReadError::Store(_) | ReadError::Unreadable { .. })
             | Self::Sign(_)
             | Self::Lines(_)
             | Self::Panicked => Outcome::Failed,

@@ -220,6 +220,8 @@ impl Api {
     }
 
     fn metrics(&self) -> Response {
+        let healthy = i64::from(self.fault().is_none());
+        self.witness.metrics().healthy.set(healthy);
         let mut response = http::text(StatusCode::OK, telemetry::encode(&self.registry));
         let content_type = header::HeaderValue::from_static(telemetry::METRICS_CONTENT_TYPE);
         response

@@ -1,4 +1,6 @@
 //! What the witness counts. Every label has a bounded set of values: no origin is one.
+//!
+//! Rows: `spec/witness.md` WIT-101, WIT-102.
 
 use std::time::Duration;
 
@@ -15,6 +17,9 @@ use crate::recheck::Step;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     outcomes: Family<OutcomeLabel, Counter>,
+    /// 1 while `/health` answers 200; set when it is scraped.
+    pub(crate) healthy: Gauge,
+    cosigned: Gauge,
     commit_seconds: Histogram,
     commit_swaps: Histogram,
     /// Origins that were ever cosigned.
@@ -36,79 +41,110 @@ impl Metrics {
     /// Metrics that `registry` shows.
     pub fn register(registry: &mut Registry) -> Self {
         let this = Self::unregistered();
+        this.register_calls(registry);
+        this.register_state(registry);
+        this.register_lists(registry);
+        this
+    }
+
+    fn register_calls(&self, registry: &mut Registry) {
+        // Spec: WIT-102. From the start: what appears only when it happens is missed by `increase()`.
+        for (call, outcomes) in OUTCOMES {
+            for &outcome in outcomes {
+                let label = OutcomeLabel { call, outcome };
+                drop(self.outcomes.get_or_create(&label));
+            }
+        }
         registry.register(
             "witness_outcomes",
             "What became of the requests, by call and outcome",
-            this.outcomes.clone(),
+            self.outcomes.clone(),
+        );
+        registry.register(
+            "witness_cosigned_timestamp_seconds",
+            "The time in the newest cosignature since the start, in seconds since 1970; 0 before",
+            self.cosigned.clone(),
         );
         registry.register_with_unit(
             "witness_commit",
             "From handing a batch of swaps to the store to their being durable",
             Unit::Seconds,
-            this.commit_seconds.clone(),
+            self.commit_seconds.clone(),
         );
         registry.register(
             "witness_commit_swaps",
             "Swaps that became durable together",
-            this.commit_swaps.clone(),
+            self.commit_swaps.clone(),
+        );
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
+        registry.register(
+            "witness_healthy",
+            "1 while the health endpoint answers 200, else 0",
+            self.healthy.clone(),
         );
         registry.register(
             "witness_origins",
             "Origins that were ever cosigned",
-            this.origins.clone(),
+            self.origins.clone(),
         );
         registry.register(
             "witness_logs_active",
             "Logs served",
-            this.logs_active.clone(),
+            self.logs_active.clone(),
         );
         registry.register(
             "witness_logs_disabled",
             "Logs known and not served",
-            this.logs_disabled.clone(),
+            self.logs_disabled.clone(),
         );
         registry.register(
             "witness_heads_rechecked",
             "Stored heads that were read and verified again",
-            this.heads_checked.clone(),
+            self.heads_checked.clone(),
         );
         registry.register(
             "witness_heads_bad",
             "Stored heads that are damaged or cannot be read; nothing is signed for these logs",
-            this.heads_bad.clone(),
+            self.heads_bad.clone(),
         );
         registry.register(
             "witness_heads_recheck_pass_timestamp_seconds",
             "When all stored heads had been verified again last, in seconds since 1970",
-            this.heads_passed.clone(),
+            self.heads_passed.clone(),
         );
+    }
+
+    fn register_lists(&self, registry: &mut Registry) {
         registry.register(
             "witness_log_list_errors",
             "Changes of the list of logs that could not be taken over",
-            this.log_list_errors.clone(),
+            self.log_list_errors.clone(),
         );
         registry.register(
             "witness_list_pulls",
             "Pulls of the witness network's lists, by list and whether they succeeded",
-            this.list_pulls.clone(),
+            self.list_pulls.clone(),
         );
         registry.register(
             "witness_list_pulled_timestamp_seconds",
             "When a list was pulled last with success, in seconds since 1970",
-            this.list_pulled.clone(),
+            self.list_pulled.clone(),
         );
         registry.register(
             "witness_list_oddities",
             "What was odd about a list at the last pull, by kind",
-            this.list_oddities.clone(),
+            self.list_oddities.clone(),
         );
-        this
     }
 
     /// Metrics that nobody scrapes.
     pub fn unregistered() -> Self {
         Self {
             outcomes: Family::default(),
+            healthy: Gauge::default(),
+            cosigned: Gauge::default(),
             commit_seconds: Histogram::new(COMMIT_SECONDS),
             commit_swaps: Histogram::new(COMMIT_SWAPS),
             origins: Gauge::default(),
@@ -124,8 +160,17 @@ impl Metrics {
         }
     }
 
+    /// A call that is counted once, whatever becomes of it.
+    pub(crate) fn call(&self, call: Call) -> Counted {
+        Counted {
+            metrics: self.clone(),
+            call,
+            outcome: Outcome::Abandoned,
+        }
+    }
+
     /// Counts a request's outcome.
-    pub fn outcome(&self, call: Call, outcome: Outcome) {
+    fn outcome(&self, call: Call, outcome: Outcome) {
         self.outcomes
             .get_or_create(&OutcomeLabel { call, outcome })
             .inc();
@@ -138,7 +183,10 @@ impl Metrics {
             .map_or(0, |counter| counter.get())
     }
 
-    pub(crate) fn committed(&self, swaps: usize, took: Duration) {
+    /// Swaps became durable; `newest` is the latest time in them.
+    pub(crate) fn committed(&self, swaps: usize, newest: u64, took: Duration) {
+        let newest = i64::try_from(newest).unwrap_or(i64::MAX);
+        self.cosigned.set(newest.max(self.cosigned.get()));
         self.commit_seconds.observe(took.as_secs_f64());
         self.commit_swaps
             .observe(f64::from(u32::try_from(swaps).unwrap_or(u32::MAX)));
@@ -190,6 +238,26 @@ impl Metrics {
     }
 }
 
+/// Counts a call when it is dropped: as abandoned, unless something became of it.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    metrics: Metrics,
+    call: Call,
+    outcome: Outcome,
+}
+
+impl Counted {
+    pub(crate) fn became(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.outcome(self.call, self.outcome);
+    }
+}
+
 /// A call of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Call {
@@ -226,9 +294,53 @@ pub enum Outcome {
     OverQuota,
     /// Too much waits already.
     Busy,
+    /// What is stored for the log is not what was cosigned.
+    Damaged,
+    /// We cosigned what we do not remember: the state was set back, or somebody has our key.
+    RolledBack,
+    /// The client went away, or the request's time was over, before there was an answer.
+    Abandoned,
     /// We failed: a key, the disk.
     Failed,
 }
+
+/// What can become of each call.
+const OUTCOMES: [(Call, &[Outcome]); 2] = [
+    (
+        Call::AddCheckpoint,
+        &[
+            Outcome::Grown,
+            Outcome::Refreshed,
+            Outcome::Malformed,
+            Outcome::UnknownLog,
+            Outcome::Unsigned,
+            Outcome::Conflict,
+            Outcome::Inconsistent,
+            Outcome::Fork,
+            Outcome::Clock,
+            Outcome::OverQuota,
+            Outcome::Busy,
+            Outcome::Damaged,
+            Outcome::Abandoned,
+            Outcome::Failed,
+        ],
+    ),
+    (
+        Call::SignSubtree,
+        &[
+            Outcome::Signed,
+            Outcome::Malformed,
+            Outcome::UnknownLog,
+            Outcome::Unsigned,
+            Outcome::Inconsistent,
+            Outcome::Busy,
+            Outcome::Damaged,
+            Outcome::RolledBack,
+            Outcome::Abandoned,
+            Outcome::Failed,
+        ],
+    ),
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {

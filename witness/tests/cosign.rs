@@ -14,6 +14,7 @@ mod rig;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -738,6 +739,21 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     assert!(matches!(&error, Err(AddError::State(error)) if not_ours(error)));
     let error = witness.checkpoint(&log.origin.hash()).await;
     assert!(matches!(&error, Err(CheckpointError::Read(error)) if not_ours(error)));
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_any_more_is_counted_too() {
+    // Spec: WIT-101
+    let bench = Bench::new();
+    let counted = |outcome| bench.metrics.outcome_count(Call::AddCheckpoint, outcome);
+    let body = Bytes::from(bench.log.request(0, 5));
+    let mut call = Box::pin(bench.witness.add_checkpoint(body));
+    let begun = std::future::poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    assert!(begun.is_pending());
+    assert_eq!(counted(Outcome::Abandoned), 0);
+    drop(call);
+    assert_eq!(counted(Outcome::Abandoned), 1);
+    assert_eq!(counted(Outcome::Grown), 0);
 }
 
 /// A store that somebody writes into behind the witness's back.

@@ -48,6 +48,22 @@ pub enum Refused {
     Drain,
 }
 
+impl Refused {
+    const ALL: [Self; 11] = [
+        Self::Connections,
+        Self::InFlight,
+        Self::HeaderTimeout,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::Malformed,
+        Self::Tls,
+        Self::RequestTimeout,
+        Self::Panic,
+        Self::WriteTimeout,
+        Self::Drain,
+    ];
+}
+
 /// The metrics of one listener.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
@@ -64,6 +80,10 @@ impl HttpMetrics {
     /// Registers them. For several listeners, pass sub-registries that differ in a label.
     pub fn register(registry: &mut Registry) -> Self {
         let this = Self::unregistered();
+        // From the start: what appears only when it happens is missed by `increase()`.
+        for reason in Refused::ALL {
+            drop(this.refused.get_or_create(&RefusedLabel { reason }));
+        }
         registry.register(
             "http_connections_open",
             "Open connections",
