@@ -9,7 +9,8 @@
 //! ```
 //!
 //! While `work` runs, what arrives waits, and becomes the next batch: load makes batches larger,
-//! and an idle worker takes a lone question at once, so that batching adds no latency.
+//! and an idle worker takes a lone question at once, so that batching adds no latency. Where a batch
+//! costs much more than a question, a worker under load may wait for more ([`Linger`]).
 //!
 //! # Guarantees
 //! - Questions are taken in the order in which they entered the queue, and so appear in that order
@@ -32,6 +33,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
@@ -49,6 +51,20 @@ impl<Q, A> Clone for Batcher<Q, A> {
     }
 }
 
+/// How long a worker under load waits for more before it takes a batch.
+///
+/// It waits in steps for as long as each step brings something. A wait for the disk costs
+/// processor time, too: with every core busy, fewer and larger batches answer everybody sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Linger {
+    /// Only after a batch of at least so many questions: a lone one never waits.
+    pub after: usize,
+    /// One step.
+    pub step: Duration,
+    /// How many steps at most.
+    pub steps_max: u32,
+}
+
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Starts the worker thread `name`. `work` answers each question of a batch, in order; it may
     /// block, and it runs on no runtime thread.
@@ -59,6 +75,20 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         name: &str,
         capacity: NonZeroUsize,
         batch_max: NonZeroUsize,
+        work: impl FnMut(Vec<Q>) -> Result<Vec<A>, Fatal> + Send + 'static,
+    ) -> io::Result<Self> {
+        Self::spawn_lingering(name, capacity, batch_max, None, work)
+    }
+
+    /// [`Self::spawn`] with a worker that waits for more under load.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spawn_lingering(
+        name: &str,
+        capacity: NonZeroUsize,
+        batch_max: NonZeroUsize,
+        linger: Option<Linger>,
         work: impl FnMut(Vec<Q>) -> Result<Vec<A>, Fatal> + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -73,6 +103,8 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         let worker = Worker {
             shared: Arc::clone(&shared),
             batch_max: batch_max.get(),
+            linger,
+            last_batch: 0,
             work,
         };
         thread::Builder::new()
@@ -269,6 +301,8 @@ impl<Q, A> Shared<Q, A> {
 struct Worker<Q, A, W> {
     shared: Arc<Shared<Q, A>>,
     batch_max: usize,
+    linger: Option<Linger>,
+    last_batch: usize,
     work: W,
 }
 
@@ -304,7 +338,8 @@ impl<Q, A, W: FnMut(Vec<Q>) -> Result<Vec<A>, Fatal>> Worker<Q, A, W> {
 
     /// Blocks until something waits; `None` when the queue is closed and empty. `taken` is the
     /// worker's own queue: when it is empty, the whole waiting queue is swapped in under one lock.
-    fn next_batch(&self, taken: &mut VecDeque<(Q, oneshot::Sender<A>)>) -> Option<Batch<Q, A>> {
+    fn next_batch(&mut self, taken: &mut VecDeque<(Q, oneshot::Sender<A>)>) -> Option<Batch<Q, A>> {
+        self.linger();
         let mut queue = self.shared.lock();
         loop {
             if !queue.waiting.is_empty() {
@@ -327,7 +362,25 @@ impl<Q, A, W: FnMut(Vec<Q>) -> Result<Vec<A>, Fatal>> Worker<Q, A, W> {
             taken.extend(queue.waiting.drain(..self.batch_max));
         }
         drop(queue);
+        self.last_batch = taken.len();
         Some(taken.drain(..).unzip())
+    }
+
+    /// Waits while more arrives, if the last batch said that there is load.
+    fn linger(&self) {
+        let Some(linger) = self.linger.filter(|linger| self.last_batch >= linger.after) else {
+            return;
+        };
+        let mut waiting = self.shared.lock().waiting.len();
+        for _ in 0..linger.steps_max {
+            thread::sleep(linger.step);
+            let queue = self.shared.lock();
+            let now = queue.waiting.len();
+            if now == waiting || now >= self.batch_max || !queue.open {
+                break;
+            }
+            waiting = now;
+        }
     }
 
     fn answer(&mut self, questions: Vec<Q>) -> Result<Vec<A>, Failure> {

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal};
+use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -260,10 +260,17 @@ proptest! {
         batch_max in 1_usize..20,
         fatal_at in proptest::option::of(0_u64..200),
         count in 1_u64..200,
+        lingers in any::<bool>(),
     ) {
         runtime().block_on(async {
             let seen = Arc::new(Mutex::new(Vec::new()));
-            let batcher = Batcher::spawn("order", some(capacity), some(batch_max), {
+            let linger = lingers.then_some(Linger {
+                after: 1,
+                step: Duration::from_micros(50),
+                steps_max: 3,
+            });
+            let capacity = some(capacity);
+            let batcher = Batcher::spawn_lingering("order", capacity, some(batch_max), linger, {
                 let seen = Arc::clone(&seen);
                 move |batch: Vec<u64>| {
                     assert!(!batch.is_empty() && batch.len() <= batch_max);

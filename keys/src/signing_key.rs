@@ -280,6 +280,10 @@ impl Signer for SigningKey {
         &self.verifier_key
     }
 
+    fn only_computes(&self) -> bool {
+        true
+    }
+
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         // Spec: KEY-20
         match &self.secret {

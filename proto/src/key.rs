@@ -557,6 +557,12 @@ pub trait Signer: Send + Sync {
     /// # Errors
     /// When the key is out of reach or refuses. Nothing was signed then.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
+
+    /// Whether [`Signer::sign`] only computes, for well under a millisecond, and waits for nothing:
+    /// then it may run where waiting is forbidden.
+    fn only_computes(&self) -> bool {
+        false
+    }
 }
 
 /// Why a private key did not sign: what the thing that holds it said. The operator is at fault.

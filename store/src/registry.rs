@@ -22,14 +22,16 @@
 //!
 //! Comments in the file do not survive a change; the file is not the place for them.
 
+mod pieces;
+
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -401,44 +403,18 @@ impl Registry {
     /// Everything that is wrong with it.
     // Spec: STO-16
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
-        let raw: RawRegistry =
-            toml::from_str(text).map_err(|error| vec![Problem::Toml(error.to_string())])?;
+        let read = pieces::read(text).map_err(|problem| vec![problem])?;
         let mut problems = Vec::new();
         let mut logs = BTreeMap::new();
-        let keys = parse_all_keys(&raw.log);
-        for ((log, raw), (keys, wrong)) in (1..).zip(raw.log).zip(keys) {
-            problems.extend(wrong);
-            match Origin::parse(&raw.origin) {
-                Err(error) => {
-                    let (origin, reason) = (raw.origin, error.to_string());
-                    problems.push(Problem::Origin {
-                        log,
-                        origin,
-                        reason,
-                    });
-                }
-                Ok(origin) if logs.contains_key(&origin) => {
-                    problems.push(Problem::OriginTwice {
-                        log,
-                        origin: raw.origin,
-                    });
-                }
-                Ok(origin) => {
-                    logs.insert(
-                        origin.clone(),
-                        Log {
-                            qpd: raw.qpd,
-                            contact: raw.contact,
-                            source: raw.source,
-                            added: raw.added,
-                            reason: raw.reason,
-                            url: raw.url,
-                            hold: raw.hold,
-                            dismissed: raw.dismissed,
-                            ..Log::new(origin, keys, raw.state)
-                        },
-                    );
-                }
+        for read in read {
+            problems.extend(read.problems);
+            let Some(log) = read.log else { continue };
+            match logs.entry(log.origin.clone()) {
+                Entry::Vacant(vacant) => drop(vacant.insert(log)),
+                Entry::Occupied(_) => problems.push(Problem::OriginTwice {
+                    log: read.number,
+                    origin: log.origin.to_string(),
+                }),
             }
         }
         if problems.is_empty() {
@@ -794,34 +770,6 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 type Keys = (Vec<VerifierKey>, Vec<Problem>);
-
-/// Reads the keys of all logs, on all cores when there are many: to decode a key takes some
-/// microseconds, and there may be hundreds of thousands.
-fn parse_all_keys(raw: &[RawLog]) -> Vec<Keys> {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let part = raw.len().div_ceil(cores).max(KEYS_A_THREAD_MIN);
-    let parse = |first: usize, part: &[RawLog]| -> Vec<Keys> {
-        let logs = (first + 1..).zip(part);
-        logs.map(|(log, raw)| parse_keys(log, &raw.keys)).collect()
-    };
-    if raw.len() <= part {
-        return parse(0, raw);
-    }
-    thread::scope(|scope| {
-        let parts = (0..).step_by(part).zip(raw.chunks(part));
-        let threads: Vec<_> = parts
-            .map(|(first, part)| (first, part, scope.spawn(move || parse(first, part))))
-            .collect();
-        // A thread that panicked did so for a reason that shows itself again here.
-        let join = |(first, part, thread): (usize, &[RawLog], thread::ScopedJoinHandle<'_, _>)| {
-            thread.join().unwrap_or_else(|_| parse(first, part))
-        };
-        threads.into_iter().flat_map(join).collect()
-    })
-}
-
-/// Fewer logs than this are not worth a thread.
-const KEYS_A_THREAD_MIN: usize = 1_000;
 
 fn parse_keys(log: usize, raw: &[String]) -> Keys {
     let (mut keys, mut problems) = (Vec::with_capacity(raw.len()), Vec::new());

@@ -370,3 +370,48 @@ fn a_problem_in_a_long_list_is_told_with_its_place() {
         "{problems:?}"
     );
 }
+
+// Spec: STO-16
+#[test]
+fn a_long_list_is_read_the_same_in_pieces_and_as_a_whole() {
+    let vkey = key("log").to_string();
+    let table = |number: usize, first: &str| {
+        let state = "state = \"disabled\"\nreason = \"[[log]]\"";
+        let dismissed = "[[log.dismissed]]\nevidence = \"00\"\nreason = \"r\"\nat = 1";
+        format!(
+            "{first}\norigin = \"log{number}\"\nkeys = [\n\"{vkey}\",\n]\n{state}\n{dismissed}\n"
+        )
+    };
+    let list = |odd: &str| -> String {
+        let first = |number| if number == 600 { odd } else { "[[log]]" };
+        (1..=1_500)
+            .map(|number| table(number, first(number)))
+            .collect()
+    };
+    let plain = list("[[log]]");
+    let pieces = Registry::parse(&plain).unwrap();
+    assert_eq!(pieces.logs().len(), 1_500);
+    // A comment with the marks of a long string is enough for the list to be read as a whole.
+    let whole = Registry::parse(&format!("# '''\n{plain}")).unwrap();
+    assert_eq!(pieces, whole);
+    for odd in ["  [[log]]  ", "[[ log ]]", "[[log]] # odd", "[[\"log\"]]"] {
+        assert_eq!(Registry::parse(&list(odd)).unwrap(), whole, "{odd}");
+    }
+    // What looks like a table in a long string is none.
+    let hidden = list("[[log]]").replacen("\"[[log]]\"", "\"\"\"\n[[log]]\n\"\"\"", 1);
+    assert_eq!(Registry::parse(&hidden).unwrap().logs().len(), 1_500);
+    // A wrong line is told by its place in the whole; a log that is there twice by its number.
+    let problems = Registry::parse(&list("[[log]]\nodd = 1")).unwrap_err();
+    let [Problem::Toml(text)] = &problems[..] else {
+        panic!("{problems:?}");
+    };
+    assert!(text.contains(&format!("line {}", 599 * 11 + 2)), "{text}");
+    let twice = plain.replace("\"log900\"", "\"log1\"");
+    let problems = Registry::parse(&twice).unwrap_err();
+    assert!(
+        matches!(&problems[..], [Problem::OriginTwice { log: 900, .. }]),
+        "{problems:?}"
+    );
+    let field = Registry::parse(&format!("odd = 1\n{plain}")).unwrap_err();
+    assert!(matches!(&field[..], [Problem::Toml(_)]), "{field:?}");
+}

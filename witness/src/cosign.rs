@@ -28,11 +28,12 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal};
+use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
 use jurat_daemon::clock::{Clock, SteadyClock, SteppedBack, UnixTime};
 use jurat_keys::{FastKeyError, fast_verifier};
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
@@ -56,6 +57,8 @@ pub struct Witness {
     signers: Vec<Box<dyn Signer>>,
     /// The verifier keys of `signers`, in the same order.
     own_keys: Vec<VerifierKey>,
+    /// Whether all of `signers` are here and wait for nothing.
+    only_computes: bool,
     logs: Arc<LogList>,
     heads: Arc<Heads>,
     clock: SteadyClock,
@@ -121,10 +124,11 @@ impl Witness {
         metrics
             .origins
             .set(i64::try_from(heads.count()).unwrap_or(i64::MAX));
-        let commits = Batcher::spawn(
+        let commits = Batcher::spawn_lingering(
             "commit",
             parts.commits_waiting_max,
             parts.commit_batch_max,
+            Some(LINGER),
             committer(
                 store,
                 Arc::clone(&heads),
@@ -137,6 +141,7 @@ impl Witness {
         let monotonic = Arc::clone(&clock);
         let clock = SteadyClock::new(clock, CLOCK_TOLERANCE);
         Ok(Self {
+            only_computes: signers.iter().all(|signer| signer.only_computes()),
             signers,
             own_keys: fast_keys,
             logs,
@@ -257,10 +262,11 @@ impl Witness {
         // Spec: WIT-65. Nor does one for a log that is known, once its quota is used up.
         let origin = request.origin().hash();
         let admitted = self.quotas.admit(origin, qpd, client, self.uptime())?;
+        let here = self.only_computes && self.heads.is_known(request.origin());
         let (this, request) = (Arc::clone(self), Arc::new(request));
         let first = Arc::clone(&request);
         let (verified, mut prepared) = self
-            .blocking(move || {
+            .work(here, move || {
                 let verified = this.verify(&first)?;
                 let prepared = this.prepare(&first, &verified)?;
                 Ok::<_, AddError>((Arc::new(verified), prepared))
@@ -288,7 +294,7 @@ impl Witness {
             let (this, request) = (Arc::clone(self), Arc::clone(&request));
             let verified = Arc::clone(&verified);
             prepared = self
-                .blocking(move || this.prepare(&request, &verified))
+                .work(here, move || this.prepare(&request, &verified))
                 .await??;
         }
     }
@@ -376,7 +382,7 @@ impl Witness {
     ) -> Result<CosignatureLines, SubtreeError> {
         let counted = self.metrics.call(Call::SignSubtree);
         let this = Arc::clone(self);
-        let result = match self.blocking(move || this.subtree(&body)).await {
+        let result = match self.work(false, move || this.subtree(&body)).await {
             Ok(result) => result,
             Err(NotRun::Busy { capacity }) => Err(SubtreeError::Busy { capacity }),
             Err(NotRun::Panicked) => Err(SubtreeError::Panicked),
@@ -442,12 +448,16 @@ impl Witness {
         note.map_err(CheckpointError::Read)
     }
 
-    /// Runs signatures and proofs where they do not hold up the sockets.
+    /// Runs signatures and proofs: `here`, which holds up a worker of the runtime for a fraction of
+    /// a millisecond and spares two changes of threads; or, when they may wait for a key or for the
+    /// disk, in a thread where that holds up nobody.
     ///
-    /// The runtime's queue for such work has no bound, and whoever hangs up leaves the work in it:
-    /// what the listener has in flight is not what waits here. So the work itself holds the place.
-    async fn blocking<R: Send + 'static>(
+    /// The runtime's queue for such threads has no bound, and whoever hangs up leaves the work in
+    /// it: what the listener has in flight is not what waits here. So the work itself holds the
+    /// place.
+    async fn work<R: Send + 'static>(
         &self,
+        here: bool,
         work: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, NotRun> {
         let place = Arc::clone(&self.places)
@@ -460,6 +470,9 @@ impl Witness {
             drop(place);
             result
         };
+        if here {
+            return catch_unwind(AssertUnwindSafe(work)).map_err(|_| NotRun::Panicked);
+        }
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|_| NotRun::Panicked)
@@ -860,6 +873,14 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// 2026-07-22T00:00:00Z, the date of the protocol's text: before it nobody ran this program. It
 /// also keeps the time from being zero, which a cosignature must not say.
 const CLOCK_FLOOR: UnixTime = UnixTime::from_seconds(1_784_678_400);
+
+/// A wait for the disk costs as much processor time as one Ed25519 cosignature with its
+/// verification; under load, when all cores sign, it is shared among more.
+const LINGER: Linger = Linger {
+    after: 3,
+    step: Duration::from_micros(300),
+    steps_max: 5,
+};
 
 /// How many monitors' requests read the disk or wait for a thread that does. A read takes tens of
 /// microseconds.

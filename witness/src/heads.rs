@@ -84,6 +84,12 @@ impl Heads {
         })
     }
 
+    /// Whether [`Self::latest`] reads no disk.
+    pub fn is_known(&self, origin: &Origin) -> bool {
+        let known = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        known.contains_key(&origin.hash())
+    }
+
     /// The latest of an origin. The first time it reads the disk and verifies a few signatures.
     ///
     /// # Errors

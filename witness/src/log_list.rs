@@ -108,7 +108,7 @@ pub struct Logs {
     registry: Registry,
     /// Monitors name an origin by its SHA-256.
     by_hash: HashMap<Hash, Origin>,
-    /// The keys of the logs that were asked for, ready to verify fast.
+    /// The keys of the logs that were asked for lately, ready to verify fast.
     verifiers: RwLock<HashMap<Origin, Arc<[VerifierKey]>>>,
 }
 
@@ -143,10 +143,14 @@ impl Logs {
                 })
             })
             .collect();
-        self.verifiers
+        let mut known = self
+            .verifiers
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(origin.clone(), Arc::clone(&ready));
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= VERIFIERS_MAX {
+            known.clear();
+        }
+        known.insert(origin.clone(), Arc::clone(&ready));
         Some(ready)
     }
 
@@ -235,6 +239,10 @@ pub enum LogListError {
         origin: Origin,
     },
 }
+
+/// For how many logs keys are kept ready, at a kilobyte or two each. To make one ready takes some
+/// microseconds, which is little beside a signature.
+const VERIFIERS_MAX: usize = 8_192;
 
 /// What tells one content of the file from another. Changers replace the file, so its inode alone
 /// changes when time and length do not.

@@ -64,11 +64,11 @@ pub struct WalOptions {
 }
 
 impl Default for WalOptions {
-    /// 16 MiB each.
+    /// 8 MiB each.
     fn default() -> Self {
         Self {
             redb: RedbOptions::default(),
-            file_bytes: 16 << 20,
+            file_bytes: 8 << 20,
         }
     }
 }
