@@ -19,6 +19,7 @@
     reason = "a program that measures, and stops at the first failure"
 )]
 
+pub mod litewitness;
 pub mod load;
 pub mod process;
 pub mod report;

@@ -127,6 +127,60 @@ impl Home {
     }
 }
 
+/// A witness that is measured by itself.
+pub struct WitnessHome {
+    dir: PathBuf,
+    both: bool,
+}
+
+impl WitnessHome {
+    /// Makes one, with an Ed25519 key and, with `both`, an ML-DSA-44 key. It knows no quota.
+    pub fn init(dir: &Path, both: bool) -> Self {
+        run(Command::new(JURAT)
+            .args(["witness", "init"])
+            .arg(dir)
+            .args(["--name", "witness.bench.example", "--listen", "127.0.0.1:0"]));
+        let home = Self {
+            dir: dir.to_owned(),
+            both,
+        };
+        let mut config = std::fs::read_to_string(home.config()).unwrap();
+        if !both {
+            config = config.replace(", \"ml-dsa-44.key\"", "");
+        }
+        config.push_str("\n[quota]\ndefault_qpd = 0\n");
+        std::fs::write(home.config(), config).unwrap();
+        home
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("witness.toml")
+    }
+
+    /// Its list of logs.
+    pub fn register(&self, registry: &str) {
+        std::fs::write(self.dir.join("logs.toml"), registry).unwrap();
+    }
+
+    /// Its keys.
+    pub fn signers(&self) -> Vec<SigningKey> {
+        let files = ["ed25519.key", "ml-dsa-44.key"];
+        files[..if self.both { 2 } else { 1 }]
+            .iter()
+            .map(|file| SigningKey::load(self.dir.join(file)).unwrap())
+            .collect()
+    }
+
+    /// Starts it.
+    pub fn serve(&self) -> Process {
+        let mut serve = Command::new(JURAT);
+        serve
+            .args(["witness", "serve", "--config"])
+            .arg(self.config());
+        Process::start(serve, &self.dir.join("witness.log"))
+    }
+}
+
 /// A witness process.
 pub struct Witness {
     process: Process,

@@ -92,6 +92,12 @@ impl Workload {
         text
     }
 
+    /// Their verifier keys, one a line; the name of each is the log's origin.
+    pub fn verifier_keys(&self) -> String {
+        let key = |(_, key): &(Origin, SigningKey)| format!("{}\n", key.verifier_key());
+        self.logs.iter().map(key).collect()
+    }
+
     /// A log's request body for one of its checkpoints.
     pub fn body(&self, log: usize, checkpoint: usize) -> AddCheckpoint {
         let (origin, key) = &self.logs[log];

@@ -1,0 +1,437 @@
+//! What does a log get from a witness, and what from the witnesses of others on the same machine?
+//!
+//! `cargo bench --bench witness [-- --quick] [throughput] [latency] [many] [peer]`
+//!
+//! Witnesses are processes of their own; this process only sends. Requests are signed before the
+//! clock runs, and each is answered after the new state is durable.
+//!
+//! - `throughput`: 64 kept-alive connections, 1,000 logs, with an Ed25519 key and with an
+//!   ML-DSA-44 key beside it; with what the signatures alone cost on the same cores.
+//! - `latency`: at 100 a second, beside what an fsync costs on the same disk.
+//! - `many`: start-up, memory and throughput with 1,000, 40,000 and 100,000 logs.
+//! - `peer`: throughput and latency of litewitness, with its one Ed25519 key, from the programs
+//!   in the folder `JURAT_BENCH_PEERS` (`benches/run witness` puts them there). Left out without.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::unchecked_time_subtraction,
+    reason = "a program that measures, and stops at the first failure"
+)]
+
+mod support;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jurat_keys::{SigningKey, fast_verifier};
+use jurat_proto::cosignature::cosigned_message;
+use jurat_proto::cosignature_lines::CosignatureLines;
+use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
+use serde_json::json;
+use support::Effort;
+use support::load::{Connection, Paced, Saturated, Statuses, paced, saturate};
+use support::process::cpu_time;
+use support::report::{Report, Times, ms, thousands};
+use support::service::{Process, WitnessHome};
+use support::workload::Workload;
+
+const LOGS: usize = 1_000;
+const CONNECTIONS: usize = 64;
+
+fn main() {
+    let Some(effort) = Effort::from_arguments() else {
+        return;
+    };
+    let mut report = Report::new("witness");
+    let mut found = Found::default();
+    if support::wants("throughput") {
+        throughput(effort, &mut report, &mut found);
+    }
+    if support::wants("latency") {
+        latency(effort, &mut report);
+    }
+    if support::wants("peer") {
+        peer(effort, &mut report, &found);
+    }
+    if support::wants("many") {
+        many(effort, &mut report);
+    }
+    report.finish();
+}
+
+/// What a later part compares with.
+#[derive(Default)]
+struct Found {
+    ed25519_rate: Option<f64>,
+}
+
+/// The requests of each connection for some of the logs: every log's first checkpoint, then every
+/// log's second, …
+fn lanes(workload: &Workload, logs: usize) -> Vec<Vec<Vec<u8>>> {
+    let lane = |lane: usize| -> Vec<Vec<u8>> {
+        (0..workload.checkpoints())
+            .flat_map(|step| {
+                (lane..logs)
+                    .step_by(CONNECTIONS)
+                    .map(move |log| (step, log))
+            })
+            .map(|(step, log)| workload.request("/add-checkpoint", log, step))
+            .collect()
+    };
+    // Signing hundreds of thousands of checkpoints takes a while on one core.
+    thread::scope(|scope| {
+        let halves = [0..CONNECTIONS / 2, CONNECTIONS / 2..CONNECTIONS];
+        let threads = halves.map(|half| scope.spawn(move || half.map(lane).collect::<Vec<_>>()));
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    })
+}
+
+fn only_200(statuses: &Statuses) {
+    let only = statuses.keys().all(|status| *status == 200);
+    assert!(only, "not only 200: {statuses:?}");
+}
+
+/// The answer to a request holds a cosignature of each key, on the checkpoint that was sent.
+fn check_answer(process: &Process, workload: &Workload, log: usize, keys: &[VerifierKey]) {
+    let mut connection = Connection::open(process.address);
+    let status = connection.call(&workload.request("/add-checkpoint", log, 0));
+    assert_eq!(
+        status,
+        200,
+        "{}",
+        String::from_utf8_lossy(connection.body())
+    );
+    let lines = CosignatureLines::parse(connection.body()).unwrap();
+    let body = workload.body(log, 0);
+    let verified = lines.verify(&body.checkpoint, keys).unwrap();
+    assert_eq!(verified.len(), keys.len());
+}
+
+fn throughput(effort: Effort, report: &mut Report, found: &mut Found) {
+    // One more log than the load has: its answer is looked at.
+    let workload = Workload::new(LOGS + 1, effort.pick(150, 20));
+    let lanes = lanes(&workload, LOGS);
+    for (what, both, bar) in [
+        ("Ed25519", false, 0.0),
+        ("Ed25519 + ML-DSA-44", true, 3_000.0),
+    ] {
+        let folder = support::scratch();
+        let home = WitnessHome::init(&folder.path().join("witness"), both);
+        home.register(&workload.registry());
+        let signers = home.signers();
+        let bare_before = bare_rate(&workload, &signers, effort);
+        let witness = home.serve();
+        let mut marks = Vec::new();
+        let warm_up = Duration::from_millis(effort.pick(2_000, 200));
+        let length = Duration::from_millis(effort.pick(10_000, 800));
+        let saturated = saturate(witness.address, &lanes, warm_up, length, || {
+            marks.push((witness.cpu_time(), cpu_time("self")));
+        });
+        only_200(&saturated.statuses);
+        let keys: Vec<VerifierKey> = signers
+            .iter()
+            .map(|signer| signer.verifier_key().clone())
+            .collect();
+        check_answer(&witness, &workload, LOGS, &keys);
+        let bare = f64::midpoint(bare_before, bare_rate(&workload, &signers, effort));
+        if !both {
+            found.ed25519_rate = Some(saturated.rate);
+        }
+        throughput_row(report, what, both.then_some(bar), &saturated, bare, &marks);
+    }
+}
+
+fn throughput_row(
+    report: &mut Report,
+    what: &str,
+    bar: Option<f64>,
+    saturated: &Saturated,
+    bare: f64,
+    marks: &[(Duration, Duration)],
+) {
+    let (server_us, client_us) = each(saturated, marks);
+    let share = saturated.rate / bare;
+    let bar_text = bar.map_or_else(
+        || "≥ 10 times the better peer; see there".to_owned(),
+        |bar| format!("≥ {}/s, ≥ 70 % of the bare signatures", thousands(bar)),
+    );
+    report.row(
+        &format!("witness: add-checkpoint, 64 connections, 1,000 logs, {what}"),
+        &bar_text,
+        bar.map(|bar| saturated.rate >= bar && share >= 0.7),
+        &format!(
+            "{}/s; {:.0} % of the bare signatures ({}/s on both cores); processor time each: \
+             witness {server_us:.0} µs, this client {client_us:.0} µs; {}",
+            thousands(saturated.rate),
+            share * 100.0,
+            thousands(bare),
+            saturated.times.summary()
+        ),
+        json!({
+            "per_second": saturated.rate, "bare_per_second": bare, "share": share,
+            "witness_cpu_us": server_us, "client_cpu_us": client_us,
+            "latency": saturated.times.json(),
+        }),
+    );
+}
+
+/// Microseconds of processor time for each answer, of the server and of this process.
+fn each(saturated: &Saturated, marks: &[(Duration, Duration)]) -> (f64, f64) {
+    let each = |cpu: fn(&(Duration, Duration)) -> Duration| {
+        let spent = marks.last().map(cpu).unwrap() - marks.first().map(cpu).unwrap();
+        spent.as_secs_f64() * 1e6 / saturated.answered as f64
+    };
+    (each(|mark| mark.0), each(|mark| mark.1))
+}
+
+/// Answers a second that the signatures alone would allow: one verification of the log's and one
+/// signature of each key, by the library that the witness uses, on all cores.
+fn bare_rate(workload: &Workload, signers: &[SigningKey], effort: Effort) -> f64 {
+    let body = workload.body(0, 1);
+    let checkpoint = body.checkpoint.checkpoint();
+    let text = checkpoint.to_text();
+    let key = fast_verifier(workload.key(0).verifier_key()).unwrap();
+    let line = body.checkpoint.signatures().first().unwrap();
+    let time = UnixSeconds::new(1_700_000_000).unwrap();
+    let messages: Vec<(Vec<u8>, &SigningKey)> = signers
+        .iter()
+        .map(|signer| {
+            let message = cosigned_message(signer.verifier_key(), checkpoint, time).unwrap();
+            (message, signer)
+        })
+        .collect();
+    let begun = Instant::now();
+    let end = begun + Duration::from_millis(effort.pick(1_500, 150));
+    let rounds: u32 = thread::scope(|scope| {
+        let cores = thread::available_parallelism().unwrap().get();
+        let work = || {
+            let mut rounds = 0;
+            while Instant::now() < end {
+                for _ in 0..16 {
+                    key.verify_message(text.as_bytes(), line.signature())
+                        .unwrap();
+                    for (message, signer) in &messages {
+                        signer.sign(message).unwrap();
+                    }
+                }
+                rounds += 16;
+            }
+            rounds
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    f64::from(rounds) / begun.elapsed().as_secs_f64()
+}
+
+const SLOW_RATE: u32 = 100;
+
+/// The requests of the public network's profile: 100 a second, over 1,000 logs.
+fn slow_requests(workload: &Workload, seconds: usize) -> Vec<Vec<u8>> {
+    (0..seconds * SLOW_RATE as usize)
+        .map(|place| workload.request("/add-checkpoint", place % LOGS, place / LOGS))
+        .collect()
+}
+
+fn latency(effort: Effort, report: &mut Report) {
+    let seconds = effort.pick(60, 3);
+    let workload = Workload::new(LOGS, seconds / 10 + 1);
+    let requests = slow_requests(&workload, seconds);
+    for both in [false, true] {
+        let folder = support::scratch();
+        let home = WitnessHome::init(&folder.path().join("witness"), both);
+        home.register(&workload.registry());
+        let witness = home.serve();
+        let before = fsyncs(folder.path(), effort);
+        let paced = paced(witness.address, &requests, SLOW_RATE, 16, 100);
+        let after = fsyncs(folder.path(), effort);
+        only_200(&paced.statuses);
+        let disk = Times::new([before, after].concat());
+        let keys = if both {
+            "Ed25519 + ML-DSA-44"
+        } else {
+            "Ed25519"
+        };
+        latency_row(report, &format!("witness, {keys}"), &paced, &disk, true);
+    }
+}
+
+fn latency_row(report: &mut Report, who: &str, paced: &Paced, disk: &Times, barred: bool) {
+    let p99 = paced.times.at(99.0);
+    let two = disk.at(99.0) * 2;
+    report.row(
+        &format!("{who}: 100 requests/s, from when due"),
+        if barred {
+            "p99 ≤ two fsyncs (p99)"
+        } else {
+            ""
+        },
+        barred.then_some(p99 <= two),
+        &format!(
+            "{}; of which p99 {} ms until sent; one fsync of 4 KiB on this disk: {}; two of p99: \
+             {} ms",
+            paced.times.summary(),
+            ms(paced.lateness.at(99.0)),
+            disk.summary(),
+            ms(two)
+        ),
+        json!({ "latency": paced.times.json(), "fsync": disk.json() }),
+    );
+}
+
+/// What it costs to make 4 KiB durable, again and again.
+fn fsyncs(folder: &Path, effort: Effort) -> Vec<Duration> {
+    let file = File::create(folder.join("fsync")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    file.sync_all().unwrap();
+    (0..effort.pick(2_000, 100))
+        .map(|round: u64| {
+            let page = vec![u8::try_from(round % 251).unwrap(); 4096];
+            file.write_all_at(&page, round % 256 * 4096).unwrap();
+            let begun = Instant::now();
+            file.sync_data().unwrap();
+            begun.elapsed()
+        })
+        .collect()
+}
+
+fn many(effort: Effort, report: &mut Report) {
+    let mut first = None;
+    for logs in effort.pick(vec![1_000, 40_000, 100_000], vec![1_000, 4_000]) {
+        // Enough for some seconds at the rate of a thousand logs.
+        let checkpoints = (60_000_usize.div_ceil(logs) + 1).max(3);
+        let workload = Workload::new(logs, checkpoints);
+        let folder = support::scratch();
+        let home = WitnessHome::init(&folder.path().join("witness"), false);
+        home.register(&workload.registry());
+        let all = lanes(&workload, logs);
+        let witness = home.serve();
+        // Every log's first checkpoint, so that the state is there.
+        let rest = |from: usize, to: usize| -> Vec<Vec<Vec<u8>>> {
+            let round = |lane: usize| (lane..logs).step_by(CONNECTIONS).len();
+            let part = |(lane, requests): (usize, &Vec<Vec<u8>>)| {
+                requests[from * round(lane)..to * round(lane)].to_vec()
+            };
+            all.iter().enumerate().map(part).collect()
+        };
+        let forever = Duration::from_secs(600);
+        let filled = saturate(witness.address, &rest(0, 1), Duration::ZERO, forever, || {});
+        only_200(&filled.statuses);
+        finish(&witness, &rest(0, 1));
+        witness.stop();
+        let begun = Instant::now();
+        let witness = home.serve();
+        let mut connection = Connection::open(witness.address);
+        assert_eq!(connection.call(HEALTH), 200);
+        let start = begun.elapsed();
+        let cold = witness.resident_bytes();
+        let warm_up = Duration::from_millis(effort.pick(500, 50));
+        let lanes = rest(1, checkpoints);
+        let saturated = saturate(witness.address, &lanes, warm_up, forever, || {});
+        only_200(&saturated.statuses);
+        let warm = witness.resident_bytes();
+        let baseline = *first.get_or_insert(saturated.rate);
+        let share = saturated.rate / baseline;
+        let met = start < Duration::from_secs(1) && warm < 200_000_000 && share >= 0.9;
+        report.row(
+            &format!("witness: {} logs, Ed25519", thousands(logs as f64)),
+            "start < 1 s; < 200 MB; ≥ 90 % of the throughput with 1,000",
+            Some(met),
+            &format!(
+                "start {} ms; {:.0} MB after it, {:.0} MB at the end; {}/s ({:.0} %), the first \
+                 request of each log after the start included",
+                ms(start),
+                cold as f64 / 1e6,
+                warm as f64 / 1e6,
+                thousands(saturated.rate),
+                share * 100.0
+            ),
+            json!({
+                "logs": logs, "start_ms": start.as_secs_f64() * 1e3, "resident_cold": cold,
+                "resident_warm": warm, "per_second": saturated.rate, "share": share,
+            }),
+        );
+    }
+}
+
+/// A closed loop ends when one lane has nothing left; the state has to be there for all logs.
+fn finish(witness: &Process, lanes: &[Vec<Vec<u8>>]) {
+    thread::scope(|scope| {
+        for part in lanes.chunks(CONNECTIONS / 2) {
+            scope.spawn(move || {
+                let mut connection = Connection::open(witness.address);
+                for request in part.iter().flat_map(|lane| lane.iter().rev()) {
+                    // A conflict: it was taken before, and so were those before it.
+                    match connection.call(request) {
+                        200 | 409 => {}
+                        status => panic!("{status}"),
+                    }
+                }
+            });
+        }
+    });
+}
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: bench.example\r\n\r\n";
+
+fn peer(effort: Effort, report: &mut Report, found: &Found) {
+    let Some(programs) = std::env::var_os("JURAT_BENCH_PEERS").map(PathBuf::from) else {
+        println!("no peer measured: JURAT_BENCH_PEERS is not set");
+        return;
+    };
+    let workload = Workload::new(LOGS + 1, effort.pick(150, 20));
+    let lanes = lanes(&workload, LOGS);
+    let folder = support::scratch();
+    let litewitness = support::litewitness::start(&programs, folder.path(), &workload);
+    let mut marks = Vec::new();
+    let warm_up = Duration::from_millis(effort.pick(2_000, 200));
+    let length = Duration::from_millis(effort.pick(10_000, 800));
+    let saturated = saturate(litewitness.address(), &lanes, warm_up, length, || {
+        marks.push((litewitness.cpu_time(), cpu_time("self")));
+    });
+    only_200(&saturated.statuses);
+    let (server_us, client_us) = each(&saturated, &marks);
+    let fsyncs = litewitness.fsyncs_a_request(&workload);
+    let times = found.ed25519_rate.map(|ours| ours / saturated.rate);
+    let times_text = times.map_or_else(String::new, |times| format!("; ours is {times:.1} times"));
+    report.row(
+        "litewitness v0.10.0: add-checkpoint, 64 connections, 1,000 logs, Ed25519",
+        "ours ≥ 10 times this",
+        times.map(|times| times >= 10.0),
+        &format!(
+            "{}/s{times_text}; processor time each: litewitness {server_us:.0} µs (its ssh-agent \
+             not counted), this client {client_us:.0} µs; {}; fsyncs for each lone request: \
+             {fsyncs:.1}",
+            thousands(saturated.rate),
+            saturated.times.summary()
+        ),
+        json!({
+            "per_second": saturated.rate, "times": times, "cpu_us": server_us,
+            "fsyncs_a_request": fsyncs, "latency": saturated.times.json(),
+        }),
+    );
+    drop(litewitness);
+
+    let seconds = effort.pick(30, 3);
+    let workload = Workload::new(LOGS, seconds / 10 + 1);
+    let requests = slow_requests(&workload, seconds);
+    let folder = support::scratch();
+    let litewitness = support::litewitness::start(&programs, folder.path(), &workload);
+    let before = self::fsyncs(folder.path(), effort);
+    let paced = paced(litewitness.address(), &requests, SLOW_RATE, 16, 100);
+    only_200(&paced.statuses);
+    let disk = Times::new(before);
+    latency_row(report, "litewitness v0.10.0, Ed25519", &paced, &disk, false);
+}
