@@ -37,6 +37,7 @@ use tokio::sync::Semaphore;
 
 use crate::about::About;
 use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
+use crate::heads::ReadError;
 use crate::page::{self, PageError, Query};
 use crate::quota::Client;
 
@@ -171,6 +172,7 @@ impl Api {
             Err(error @ CheckpointError::Busy) => {
                 http::too_busy(format!("{error}\n"), RETRY_SECONDS)
             }
+            Err(CheckpointError::Read(ReadError::Damaged { .. })) => damaged(),
             Err(error) => ours(&error),
         }
     }
@@ -220,8 +222,9 @@ impl Api {
     }
 
     fn metrics(&self) -> Response {
-        let healthy = i64::from(self.fault().is_none());
-        self.witness.metrics().healthy.set(healthy);
+        let healthy = self.fault().is_none();
+        let bad = self.witness.heads().faults(0).0;
+        self.witness.metrics().scraped(healthy, bad);
         let mut response = http::text(StatusCode::OK, telemetry::encode(&self.registry));
         let content_type = header::HeaderValue::from_static(telemetry::METRICS_CONTENT_TYPE);
         response
@@ -279,7 +282,6 @@ fn page_of(html: String) -> Response {
     let fields = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (
             header::CONTENT_SECURITY_POLICY,
@@ -325,6 +327,7 @@ fn add_refused(error: &AddError) -> Response {
         AddError::Busy { .. } | AddError::Contended(_) => http::too_busy(message, RETRY_SECONDS),
         AddError::NotWritten => http::too_busy(message, RETRY_LATER_SECONDS),
         AddError::Stopped => http::error(StatusCode::SERVICE_UNAVAILABLE, message),
+        AddError::State(ReadError::Damaged { .. }) => damaged(),
         AddError::State(_) | AddError::Sign(_) | AddError::Lines(_) | AddError::Panicked => {
             ours(error)
         }
@@ -341,6 +344,7 @@ fn subtree_refused(error: &SubtreeError) -> Response {
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
         SubtreeError::Busy { .. } => http::too_busy(message, RETRY_SECONDS),
+        SubtreeError::State(ReadError::Damaged { .. }) => damaged(),
         SubtreeError::State(_)
         | SubtreeError::Sign(_)
         | SubtreeError::Lines(_)
@@ -351,6 +355,17 @@ fn subtree_refused(error: &SubtreeError) -> Response {
 fn clock(fault: &ClockFault) -> Response {
     tracing::error!(%fault, "nothing is signed until the clock is right");
     http::too_busy(format!("{fault}\n"), RETRY_LATER_SECONDS)
+}
+
+/// A stored head is damaged. Nothing is logged here: it was when it was found, and whoever asks
+/// again and again must not fill the disk.
+// Spec: WIT-100
+fn damaged() -> Response {
+    http::error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "what this witness stored of this log is damaged; nothing is signed or shown for the log \
+         until that is repaired\n",
+    )
 }
 
 /// What the client can do nothing about and need not know.

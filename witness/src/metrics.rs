@@ -18,7 +18,7 @@ use crate::recheck::Step;
 pub struct Metrics {
     outcomes: Family<OutcomeLabel, Counter>,
     /// 1 while `/health` answers 200; set when it is scraped.
-    pub(crate) healthy: Gauge,
+    healthy: Gauge,
     cosigned: Gauge,
     commit_seconds: Histogram,
     commit_swaps: Histogram,
@@ -196,12 +196,17 @@ impl Metrics {
     pub(crate) fn heads_checked(&self, step: &Step, now: u64) {
         self.heads_checked
             .inc_by(u64::try_from(step.checked).unwrap_or(u64::MAX));
-        self.heads_bad
-            .set(i64::try_from(step.bad).unwrap_or(i64::MAX));
         if step.pass_ended {
             self.heads_passed
                 .set(i64::try_from(now).unwrap_or(i64::MAX));
         }
+    }
+
+    /// What is told as it is at the moment of a scrape.
+    pub(crate) fn scraped(&self, healthy: bool, heads_bad: u64) {
+        self.healthy.set(i64::from(healthy));
+        self.heads_bad
+            .set(i64::try_from(heads_bad).unwrap_or(i64::MAX));
     }
 
     /// A list was pulled, with these oddities, at this time.

@@ -43,6 +43,7 @@ use crate::metrics::Metrics;
 /// # Errors
 /// [`ServeError`], which knows its exit code.
 pub fn run(config: Config) -> Result<(), ServeError> {
+    // Spec: WIT-104
     telemetry::init_logs(config.log_format, &config.log_filter).map_err(ServeError::Logs)?;
     match OpenFiles::raise() {
         Ok(files) if files.connections_max() < config.limits.connections_max => tracing::warn!(
@@ -121,7 +122,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let api = api
         .with_client_address_header(config.client_address_header)
         .with_about(config.about);
-    // Spec: WIT-55
+    // Spec: WIT-55, WIT-103
     let served = http::serve(
         listener,
         config.tls,

@@ -237,7 +237,15 @@ fn a_damaged_head_is_named_by_health_before_anybody_asks_for_it() {
         page.text()
     );
 
-    assert_eq!(process.add(&bad.request(3, 5)).status, 500);
+    let refused = process.add(&bad.request(3, 5));
+    assert_eq!(refused.status, 500);
+    assert!(
+        refused
+            .text()
+            .starts_with("what this witness stored of this log is damaged;"),
+        "{}",
+        refused.text()
+    );
     assert_eq!(process.get(&bad.checkpoint_path()).status, 500);
     assert_eq!(process.add(&good.request(3, 5)).status, 200, "others go on");
 }
