@@ -15,6 +15,7 @@ tool (
 
 require (
 	filippo.io/torchwood v0.10.0
+	golang.org/x/mod v0.40.0
 	zombiezen.com/go/sqlite v1.4.2
 )
 
@@ -46,7 +47,6 @@ require (
 	go.yaml.in/yaml/v2 v2.4.2 // indirect
 	golang.org/x/crypto v0.56.0 // indirect
 	golang.org/x/exp v0.0.0-20260603202125-055de637280b // indirect
-	golang.org/x/mod v0.40.0 // indirect
 	golang.org/x/net v0.58.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
