@@ -280,7 +280,7 @@ impl Witness {
         let mut attempts_left = ATTEMPTS;
         loop {
             attempts_left -= 1;
-            // Spec: WIT-43, WIT-44
+            // Spec: WIT-43, WIT-44, WIT-105
             match self.commits.submit(prepared.swap).await {
                 Ok(Ok(())) => return Ok((prepared.lines, prepared.progress)),
                 Ok(Err(SwapFault::Lost(_))) if attempts_left > 0 => {}

@@ -250,7 +250,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(config: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_jurat-witness"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_jurat-witness")), config)
+    }
+
+    /// Starts a command that goes on with the arguments of a witness.
+    pub fn spawn(mut command: Command, config: &Path) -> Self {
+        let mut child = command
             .args(["serve", "--config"])
             .arg(config)
             .env("RUST_LOG", "warn")

@@ -1,0 +1,259 @@
+//! What the system was asked to do, seen with strace: no answer leaves before the state is on the
+//! disk, and none after the disk failed.
+//!
+//! Spec: WIT-44, WIT-105.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod rig;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+
+use rig::{Home, Process, TestLog, until, verified};
+
+/// A system call that has returned.
+struct Call {
+    name: String,
+    /// What strace shows between the parentheses, and behind them.
+    text: String,
+    /// Lines of the trace: strace writes one when a call begins that others interleave with.
+    began: usize,
+    ended: usize,
+}
+
+impl Call {
+    fn is_sync_of_the_log(&self) -> bool {
+        ["fsync", "fdatasync"].contains(&&*self.name)
+            && self.text.contains(".redb.wal-")
+            && self.text.ends_with("= 0")
+    }
+
+    fn is_write_of_the_log(&self) -> bool {
+        self.name == "pwrite64" && self.text.contains(".redb.wal-")
+    }
+
+    fn shows(&self, names: &[&str], what: &str) -> bool {
+        names.contains(&&*self.name) && self.text.contains(what)
+    }
+}
+
+/// The calls of a trace made with `-f -y`, in the order in which they returned.
+fn calls(trace: &str) -> Vec<Call> {
+    let mut begun: HashMap<(&str, &str), (usize, &str)> = HashMap::new();
+    let mut calls = Vec::new();
+    for (at, line) in trace.lines().enumerate() {
+        let Some((thread, line)) = line.split_once(' ') else {
+            continue;
+        };
+        let line = line.trim_start();
+        if let Some(rest) = line.strip_prefix("<... ") {
+            let (name, rest) = rest.split_once(" resumed>").unwrap();
+            let Some((began, first)) = begun.remove(&(thread, name)) else {
+                continue;
+            };
+            let (name, text) = (name.to_owned(), format!("{first}{rest}"));
+            calls.push(Call {
+                name,
+                text,
+                began,
+                ended: at,
+            });
+        } else if let Some((name, text)) = line.split_once('(') {
+            if let Some(first) = text.strip_suffix(" <unfinished ...>") {
+                begun.insert((thread, name), (at, first));
+            } else {
+                let (name, text) = (name.to_owned(), text.to_owned());
+                calls.push(Call {
+                    name,
+                    text,
+                    began: at,
+                    ended: at,
+                });
+            }
+        }
+    }
+    calls
+}
+
+const READS: &[&str] = &["read", "recvfrom", "recvmsg", "readv"];
+const WRITES: &[&str] = &["write", "writev", "sendto", "sendmsg"];
+
+/// A witness under strace.
+struct Traced {
+    process: Process,
+    trace: PathBuf,
+}
+
+impl Traced {
+    fn start(home: &Home, options: &[&str]) -> Self {
+        let trace = home.path("trace");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-y", "-s", "64", "-o"]).arg(&trace);
+        strace.args(["-e", "signal=none"]).args(options);
+        strace.arg(env!("CARGO_BIN_EXE_jurat-witness"));
+        let config = home.config();
+        let process = Process::spawn(strace, Path::new(&config));
+        Self { process, trace }
+    }
+
+    /// The witness itself: strace's only child.
+    fn witness(&self) -> String {
+        let strace = self.process.child.id();
+        let children = format!("/proc/{strace}/task/{strace}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        children.split_whitespace().next().unwrap().to_owned()
+    }
+
+    fn stop(mut self) -> Vec<Call> {
+        let killed = Command::new("kill").arg(self.witness()).status().unwrap();
+        assert!(killed.success());
+        assert!(self.process.child.wait().unwrap().success());
+        calls(&std::fs::read_to_string(&self.trace).unwrap())
+    }
+}
+
+// Spec: WIT-44, WIT-105
+#[test]
+fn before_each_200_the_state_was_written_and_waited_for() {
+    const CLIENTS: u64 = 8;
+    const EACH: u64 = 6;
+    let home = Home::new();
+    let mut logs: Vec<TestLog> = (0..=CLIENTS)
+        .map(|n| TestLog::new(&format!("example.com/{n}")))
+        .collect();
+    for log in &mut logs {
+        log.grow(20);
+        home.add_log(log);
+    }
+    let names = "trace=read,recvfrom,recvmsg,readv,write,writev,sendto,sendmsg,\
+                 pwrite64,pwritev,fsync,fdatasync";
+    let traced = Traced::start(&home, &["-e", names]);
+    // One after the other, growing and refreshed: the order of calls is then the order of events.
+    let alone = &logs[0];
+    for size in 1..=10 {
+        assert_eq!(
+            traced.process.add(&alone.request(size - 1, size)).status,
+            200
+        );
+        assert_eq!(traced.process.add(&alone.request(size, size)).status, 200);
+    }
+    // And together, so that waits are shared.
+    let address = traced.process.address;
+    let logs = Arc::new(logs);
+    let clients = (1..=CLIENTS).map(|n| {
+        let logs = Arc::clone(&logs);
+        thread::spawn(move || {
+            let log = &logs[usize::try_from(n).unwrap()];
+            let mut client = rig::Client::connect(address);
+            for size in 1..=EACH {
+                let body = log.request(size - 1, size);
+                let answer = client.call("POST", "/add-checkpoint", &body).unwrap();
+                assert_eq!(answer.status, 200);
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.join().unwrap();
+    }
+    let calls = traced.stop();
+
+    // Requests wait for each other on a connection, so the newest request that was read on it is
+    // the one that is answered.
+    let mut asked: HashMap<String, usize> = HashMap::new();
+    let mut answered = 0;
+    for call in &calls {
+        let descriptor = call.text.split_once(',').map_or("", |(first, _)| first);
+        if call.shows(READS, "POST /add-checkpoint") {
+            asked.insert(descriptor.to_owned(), call.ended);
+        }
+        if !call.shows(WRITES, "HTTP/1.1 200") {
+            continue;
+        }
+        let asked = asked.remove(descriptor).expect("an answer to a request");
+        answered += 1;
+        let durable = calls.iter().any(|sync| {
+            let written = |write: &Call| {
+                write.is_write_of_the_log() && write.began > asked && write.ended < sync.began
+            };
+            sync.is_sync_of_the_log() && sync.ended < call.began && calls.iter().any(written)
+        });
+        assert!(
+            durable,
+            "answer {answered} left before its state was durable"
+        );
+    }
+    assert_eq!(answered, 20 + CLIENTS * EACH);
+}
+
+/// A witness whose system calls fail from some moment on answers nothing that is not durable, ends,
+/// and goes on from what it acknowledged.
+fn fails(call: &str, error: &str) {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(120);
+    let home = Home::new();
+    home.add_log(&log);
+    // The first checkpoint without faults, so that the log's files are there.
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 1)).status, 200);
+    drop(process);
+    for round in 0..3 {
+        let served = home.serve();
+        let stored = served.get(&log.checkpoint_path());
+        let head = jurat_proto::checkpoint::SignedCheckpoint::parse(&stored.body).unwrap();
+        let mut acknowledged = head.head().size.get();
+        drop(served);
+        // A start makes some such calls of its own.
+        let inject = format!("inject={call}:error={error}:when={}+", 16 + 3 * round);
+        let only = format!("trace={call}");
+        let mut traced = Traced::start(&home, &["-e", &only, "-e", &inject]);
+        loop {
+            let mut client = traced.process.client();
+            let body = log.request(acknowledged, acknowledged + 1);
+            match client.call("POST", "/add-checkpoint", &body) {
+                Some(answer) if answer.status == 200 => acknowledged += 1,
+                Some(answer) => {
+                    assert_eq!(answer.status, 503, "{}", answer.text());
+                    break;
+                }
+                None => break,
+            }
+        }
+        // strace ends as its child did.
+        until(|| traced.process.child.try_wait().unwrap().is_some());
+        let code = traced.process.child.wait().unwrap().code();
+        assert_eq!(code, Some(74), "the disk failed, or it is not known");
+        let process = home.serve();
+        let stored = process.get(&log.checkpoint_path());
+        let found = jurat_proto::checkpoint::SignedCheckpoint::parse(&stored.body).unwrap();
+        let size = found.head().size.get();
+        // What was cut off may be durable or not; what was acknowledged is.
+        assert!((acknowledged..=acknowledged + 1).contains(&size), "{size}");
+        let body = log.request(size, size + 1);
+        let answer = process.add(&body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        verified(&answer.body, &log.checkpoint(size + 1), &home.keys);
+    }
+}
+
+// Spec: WIT-44
+#[test]
+fn a_failed_fsync_is_never_answered_with_200_and_ends_the_process() {
+    fails("fdatasync", "EIO");
+}
+
+// Spec: WIT-44
+#[test]
+fn a_failed_write_is_never_answered_with_200_and_ends_the_process() {
+    fails("pwrite64", "ENOSPC");
+}
