@@ -49,7 +49,7 @@ pub struct About {
     pub monitoring_url: Option<String>,
     /// Whether the page names the logs.
     pub show_logs: bool,
-    /// The lists that are followed; files are the operator's own business.
+    /// The lists that are followed and that everybody can have.
     pub lists: Vec<String>,
     /// How often.
     pub lists_every: Duration,
@@ -68,8 +68,9 @@ impl About {
         default_qpd: Option<NonZeroU32>,
     ) -> Self {
         let urls = lists.iter().filter_map(|source| match source {
-            Source::Url(url) => Some(url.clone()),
-            Source::File(_) => None,
+            // One with a name or a query may hold a secret.
+            Source::Url(url) if check_url(url).is_ok() => Some(url.clone()),
+            Source::Url(_) | Source::File(_) => None,
         });
         self.lists = urls.collect();
         self.lists_every = every;
@@ -340,11 +341,13 @@ mod tests {
 
     // Spec: WIT-96
     #[test]
-    fn files_are_not_published_and_what_was_not_said_is_left_out() {
+    fn what_may_be_private_is_not_published_and_what_was_not_said_is_left_out() {
         let name = KeyName::parse("w.example").unwrap();
         let sources = [
             Source::File(PathBuf::from("/srv/list")),
             Source::Url("https://lists.example/l".to_owned()),
+            Source::Url("https://me:secret@lists.example/l".to_owned()),
+            Source::Url("https://lists.example/l?token=secret".to_owned()),
         ];
         let hour = Duration::from_secs(3600);
         let about = About::default().with_lists(&sources, hour, None);

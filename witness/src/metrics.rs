@@ -48,7 +48,8 @@ impl Metrics {
     }
 
     fn register_calls(&self, registry: &mut Registry) {
-        // Spec: WIT-102. From the start: what appears only when it happens is missed by `increase()`.
+        // Spec: WIT-102
+        // From the start: what appears only when it happens is missed by `increase()`.
         for (call, outcomes) in OUTCOMES {
             for &outcome in outcomes {
                 let label = OutcomeLabel { call, outcome };

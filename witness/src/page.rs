@@ -343,7 +343,8 @@ const STYLE: &str = "\
 :root{color-scheme:light dark}\
 body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}\
 h1{font-size:1.5rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin-top:2rem}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dd{margin:0}\
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}\
+dd{margin:0;max-height:6rem;overflow:auto}\
 code,pre{font-size:.8rem;overflow-wrap:anywhere}pre{white-space:pre-wrap}\
 table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid #8884;\

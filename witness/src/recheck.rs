@@ -5,12 +5,12 @@
 //!              (a repaired one is good again)   (pass after pass, a pause between)
 //! ```
 //!
-//! A disk loses bits in what nobody reads. A head that went bad is found within one pass, before its
-//! log comes back after a quiet month and gets no cosignature; `/health` and a metric say so.
+//! A disk loses bits in what nobody reads. A head that went bad is found within one pass, before
+//! its log comes back after a quiet month and gets no cosignature; `/health` and a metric say so.
 //!
-//! The rate is bounded: a check reads one row and verifies two or three signatures, about 0.25 ms of
-//! one core. At the default rate this is a fortieth of a core, and a pass over 100,000 logs takes
-//! 17 minutes.
+//! The rate is bounded: a check reads one row and verifies two or three signatures, about 0.25 ms
+//! of one core. At the default rate this is a fortieth of a core, and a pass over 100,000 logs
+//! takes 17 minutes.
 //!
 //! Rows: `spec/witness.md` WIT-99, WIT-100.
 

@@ -1,4 +1,4 @@
-//! What an operator's Prometheus sees: `/metrics` of a real process, and the example of alert rules.
+//! What an operator's Prometheus sees: `/metrics` of a real process, and the example of rules.
 
 #![allow(
     clippy::unwrap_used,
