@@ -50,7 +50,7 @@ impl Call {
 
 /// The calls of a trace made with `-f -y`, in the order in which they returned.
 fn calls(trace: &str) -> Vec<Call> {
-    let mut begun: HashMap<(&str, &str), (usize, &str)> = HashMap::new();
+    let mut unfinished: HashMap<(&str, &str), (usize, &str)> = HashMap::new();
     let mut calls = Vec::new();
     for (at, line) in trace.lines().enumerate() {
         let Some((thread, line)) = line.split_once(' ') else {
@@ -59,7 +59,7 @@ fn calls(trace: &str) -> Vec<Call> {
         let line = line.trim_start();
         if let Some(rest) = line.strip_prefix("<... ") {
             let (name, rest) = rest.split_once(" resumed>").unwrap();
-            let Some((began, first)) = begun.remove(&(thread, name)) else {
+            let Some((began, first)) = unfinished.remove(&(thread, name)) else {
                 continue;
             };
             let (name, text) = (name.to_owned(), format!("{first}{rest}"));
@@ -71,7 +71,7 @@ fn calls(trace: &str) -> Vec<Call> {
             });
         } else if let Some((name, text)) = line.split_once('(') {
             if let Some(first) = text.strip_suffix(" <unfinished ...>") {
-                begun.insert((thread, name), (at, first));
+                unfinished.insert((thread, name), (at, first));
             } else {
                 let (name, text) = (name.to_owned(), text.to_owned());
                 calls.push(Call {
