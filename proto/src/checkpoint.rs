@@ -16,6 +16,7 @@
 //! Rows: `spec/checkpoint.md`.
 
 use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -191,9 +192,9 @@ impl Checkpoint {
 }
 
 /// The first line of a checkpoint: the identity of a log. Compared byte for byte, and never taken
-/// for a URL or a key name.
+/// for a URL or a key name. Copies share one text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Origin(String);
+pub struct Origin(Arc<str>);
 
 impl Origin {
     /// Checks that a text can be the origin line of a checkpoint.
@@ -202,7 +203,7 @@ impl Origin {
     /// When it is empty or holds a control character.
     pub fn parse(origin: &str) -> Result<Self, TextLineError> {
         // Spec: CKP-02, CKP-03
-        check_line(origin).map(Self)
+        check_line(origin).map(|line| Self(line.into()))
     }
 
     /// The line, without its newline.
@@ -247,7 +248,7 @@ impl ExtensionLine {
     /// When it is empty or holds a control character.
     pub fn parse(line: &str) -> Result<Self, TextLineError> {
         // Spec: CKP-06
-        check_line(line).map(Self)
+        check_line(line).map(|line| Self(line.into()))
     }
 
     /// The line, without its newline.
@@ -263,7 +264,7 @@ impl fmt::Display for ExtensionLine {
     }
 }
 
-fn check_line(line: &str) -> Result<String, TextLineError> {
+fn check_line(line: &str) -> Result<&str, TextLineError> {
     if line.is_empty() {
         return Err(TextLineError::Empty);
     }
@@ -272,7 +273,7 @@ fn check_line(line: &str) -> Result<String, TextLineError> {
     }
     match line.bytes().enumerate().find(|&(_, byte)| byte < b' ') {
         Some((offset, byte)) => Err(TextLineError::ControlCharacter { byte, offset }),
-        None => Ok(line.into()),
+        None => Ok(line),
     }
 }
 

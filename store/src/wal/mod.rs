@@ -64,10 +64,13 @@ pub struct WalOptions {
 }
 
 impl Default for WalOptions {
-    /// 8 MiB each.
+    /// 8 MiB each, and 8 MiB of pages: what is busy is in memory here, not in the engine.
     fn default() -> Self {
         Self {
-            redb: RedbOptions::default(),
+            redb: RedbOptions {
+                cache_bytes: 8 << 20,
+                ..RedbOptions::default()
+            },
             file_bytes: 8 << 20,
         }
     }
