@@ -65,8 +65,8 @@ const FLOORS: &[Floors] = &[
     },
     Floors {
         room: "witness/src/",
-        upper: &["cli", "http", "service"],
-        lower: &["cosign", "log_list", "gossip"],
+        upper: &["cli", "http", "page", "serve"],
+        lower: &["cosign", "heads", "log_list", "about", "recheck", "gossip"],
     },
 ];
 

@@ -221,9 +221,12 @@ impl Heads {
         };
         let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
         if faults.insert(origin.clone(), fault).is_none() {
-            self.faults_count.fetch_add(1, Ordering::AcqRel);
+            let before = self.faults_count.fetch_add(1, Ordering::AcqRel);
             drop(faults);
-            tracing::error!(%origin, %error, "a stored head is not as it should be");
+            // A disk that is gone is one fault, not one for each log.
+            if before < FAULTS_LOGGED_MAX {
+                tracing::error!(%origin, %error, "a stored head is not as it should be");
+            }
         }
     }
 
@@ -308,6 +311,9 @@ fn check(
         None => Ok(Signed::ByUs),
     }
 }
+
+/// With so many that are bad, more of them are no news.
+const FAULTS_LOGGED_MAX: u64 = 100;
 
 fn damaged(origin: &Origin, fault: HeadFault) -> ReadError {
     let origin = origin.clone();

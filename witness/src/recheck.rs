@@ -12,6 +12,9 @@
 //! of one core. At the default rate this is a fortieth of a core, and a pass over 100,000 logs
 //! takes 17 minutes.
 //!
+//! Out of scope: what the store answers from its own memory or the system's; a bit that turned on
+//! the disk below is seen when it is read from there again.
+//!
 //! Rows: `spec/witness.md` WIT-99, WIT-100.
 
 use std::sync::Arc;

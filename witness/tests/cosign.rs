@@ -14,12 +14,14 @@ mod rig;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jurat_daemon::batch::Failure;
 use jurat_daemon::clock::{ManualClock, UnixTime};
+use jurat_daemon::config::Problems;
+use jurat_daemon::http::{Body, Handler as _, Request};
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::add_checkpoint::Refusal;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
@@ -31,10 +33,12 @@ use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
     WriteError,
 };
+use jurat_witness::about::RawAbout;
 use jurat_witness::cosign::{
     AddError, CheckpointError, ClockFault, Parts, StartError, SubtreeError, Witness,
 };
 use jurat_witness::heads::{HeadFault, Heads, ReadError};
+use jurat_witness::http::Api;
 use jurat_witness::log_list::{LogList, LogListError};
 use jurat_witness::metrics::{Call, Metrics, Outcome};
 use jurat_witness::quota::{Client, OverQuota, QuotaLimits};
@@ -869,6 +873,38 @@ async fn a_head_that_goes_bad_is_found_though_nobody_asks_for_it() {
     let told = bench.witness.heads().faults(1).1;
     let fault = told.first().map(ToString::to_string).unwrap_or_default();
     assert!(fault.contains("as to the log's keys"), "{fault}");
+}
+
+#[test]
+fn two_pages_are_made_at_a_time() {
+    // Spec: WIT-98
+    let bench = Bench::new();
+    let store = Arc::new(Tampered::default());
+    let (dir, clock, metrics) = (bench.dir.path(), &bench.clock, &bench.metrics);
+    let witness = start(dir, store.clone(), clock, metrics, keys()).unwrap();
+    let shown = RawAbout::default().resolve(&mut Problems::new(dir));
+    let api = Api::new(witness, Arc::default(), Duration::from_secs(10)).with_about(shown);
+    let page = || {
+        let request = Request::new(Body::from(Bytes::new()));
+        Box::pin(api.handle(request, ([127, 0, 0, 1], 1).into()))
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let inside = runtime.enter();
+    // The disk is slow.
+    let reading = store.shown.lock().unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let (mut first, mut second) = (page(), page());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    let Poll::Ready(third) = page().as_mut().poll(&mut context) else {
+        panic!("it waits");
+    };
+    assert_eq!(third.status(), 503);
+    assert_eq!(third.headers()["retry-after"], "1");
+    drop((reading, inside));
+    assert_eq!(runtime.block_on(first).status(), 200);
+    assert_eq!(runtime.block_on(second).status(), 200);
+    assert_eq!(runtime.block_on(page()).status(), 200);
 }
 
 proptest! {
