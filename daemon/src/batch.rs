@@ -9,8 +9,8 @@
 //! ```
 //!
 //! While `work` runs, what arrives waits, and becomes the next batch: load makes batches larger,
-//! and an idle worker takes a lone question at once, so that batching adds no latency. Where a batch
-//! costs much more than a question, a worker under load may wait for more ([`Linger`]).
+//! and an idle worker takes a lone question at once, so that batching adds no latency. Where a
+//! batch costs much more than a question, a worker under load may wait for more ([`Linger`]).
 //!
 //! # Guarantees
 //! - Questions are taken in the order in which they entered the queue, and so appear in that order

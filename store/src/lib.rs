@@ -7,8 +7,8 @@
 //! durable when it returns; the rows of `spec/store.md` are cited where they are obeyed.
 //!
 //! Backends: [`RedbStore`] (one file, one process, both traits), [`WalStore`] (its heads behind a
-//! write-ahead log: one sequential write and one wait for the disk each), [`MemoryStore`] (the reference
-//! model; survives nothing), [`Faulty`] (any backend, failing on demand). One suite,
+//! write-ahead log: one sequential write and one wait for the disk each), [`MemoryStore`] (the
+//! reference model; survives nothing), [`Faulty`] (any backend, failing on demand). One suite,
 //! `conformance` (behind the feature of that name), runs on all of them. [`fsck`] re-derives a
 //! tree from its entries. [`registry`] keeps the list of logs that may anchor.
 //!

@@ -1,9 +1,10 @@
 //! Reading a long list piece by piece, on all cores.
 //!
 //! TOML that is parsed as a whole takes ten times its length in memory for a moment, and a list may
-//! have a hundred thousand logs. As this program writes it, and as people do, each log begins with a
-//! line `[[log]]`, so that the text can be cut there. A text in which such a line could be anything
-//! else is not cut; and when a piece is wrong, the whole is parsed, so that errors say which line.
+//! have a hundred thousand logs. As this program writes it, and as people do, each log begins with
+//! a line `[[log]]`, so that the text can be cut there. A text in which such a line could be
+//! anything else is not cut; and when a piece is wrong, the whole is parsed, so that errors say
+//! which line.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;

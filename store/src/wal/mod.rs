@@ -12,8 +12,8 @@
 //! ```
 //!
 //! - What is durable is the engine's file **and** the two files beside it, `<name>.wal-0` and
-//!   `<name>.wal-1`. A row in the engine's file says how far it goes and that there is more, so that
-//!   a copy without the log is refused and not taken for the whole. After an orderly end
+//!   `<name>.wal-1`. A row in the engine's file says how far it goes and that there is more, so
+//!   that a copy without the log is refused and not taken for the whole. After an orderly end
 //!   ([`WalStore::close`]) the engine's file is whole by itself.
 //! - A frame is acknowledged after its wait. A failed write or wait leaves its outcome unknown: the
 //!   store stops, and nothing is tried twice ([`crate::WriteError::Unknown`]).

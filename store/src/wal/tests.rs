@@ -136,7 +136,8 @@ proptest! {
                     prop_assert!(store.compare_and_swap(&[]).is_err());
                     drop(store);
                     let alone = RedbStore::open(&path, OPTIONS).unwrap();
-                    prop_assert_eq!(alone.origins(None, 99).unwrap(), model.origins(None, 99).unwrap());
+                    let wanted = model.origins(None, 99).unwrap();
+                    prop_assert_eq!(alone.origins(None, 99).unwrap(), wanted);
                     drop(alone);
                     let peeked = WalStore::peek(&path, OPTIONS, &origin(1)).unwrap();
                     prop_assert_eq!(peeked, model.latest(&origin(1)).unwrap());
