@@ -15,6 +15,7 @@ tool (
 
 require (
 	filippo.io/torchwood v0.10.0
+	golang.org/x/crypto v0.56.0
 	golang.org/x/mod v0.40.0
 	zombiezen.com/go/sqlite v1.4.2
 )
@@ -45,7 +46,6 @@ require (
 	go.opentelemetry.io/otel/metric v1.44.0 // indirect
 	go.opentelemetry.io/otel/trace v1.44.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.2 // indirect
-	golang.org/x/crypto v0.56.0 // indirect
 	golang.org/x/exp v0.0.0-20260603202125-055de637280b // indirect
 	golang.org/x/net v0.58.0 // indirect
 	golang.org/x/sync v0.22.0 // indirect

@@ -34,17 +34,19 @@ func (e exchange) String() string {
 // shut, the witness cannot be reached.
 type window struct {
 	*httptest.Server
-	shut atomic.Bool
-	mu   sync.Mutex
-	kept []exchange
+	shut   atomic.Bool
+	target atomic.Pointer[string]
+	mu     sync.Mutex
+	kept   []exchange
 }
 
 func openWindow(t *testing.T, target string) *window {
 	t.Helper()
 	w := &window{}
+	w.aim(target)
 	w.Server = httptest.NewServer(http.HandlerFunc(
 		func(out http.ResponseWriter, in *http.Request) {
-			if err := w.pass(target, out, in); err != nil {
+			if err := w.pass(out, in); err != nil {
 				http.Error(out, err.Error(), http.StatusBadGateway)
 			}
 		}))
@@ -52,7 +54,10 @@ func openWindow(t *testing.T, target string) *window {
 	return w
 }
 
-func (w *window) pass(target string, out http.ResponseWriter, in *http.Request) error {
+// aim says where the witness is.
+func (w *window) aim(target string) { w.target.Store(&target) }
+
+func (w *window) pass(out http.ResponseWriter, in *http.Request) error {
 	request, err := io.ReadAll(in.Body)
 	if err != nil {
 		return err
@@ -63,7 +68,7 @@ func (w *window) pass(target string, out http.ResponseWriter, in *http.Request) 
 		return nil
 	}
 	onward, err := http.NewRequestWithContext(
-		in.Context(), in.Method, target+in.URL.Path, bytes.NewReader(request))
+		in.Context(), in.Method, *w.target.Load()+in.URL.Path, bytes.NewReader(request))
 	if err != nil {
 		return err
 	}
