@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,7 +129,7 @@ func TestTesseraCheckpointsAreCosignedAlsoWhenItMustLearnTheOldSize(t *testing.T
 					if err := os.Remove(log.path("log/checkpoint")); err != nil {
 						t.Fatal(err)
 					}
-				}, 600, []string{"old 0: 409 315", "old 315: 200"}},
+				}, 20, []string{"old 0: 409 315", "old 315: 200"}},
 			} {
 				run.before()
 				said, err := log.grow(t, policy, run.count, "-witness_fail_open")
@@ -137,8 +138,8 @@ func TestTesseraCheckpointsAreCosignedAlsoWhenItMustLearnTheOldSize(t *testing.T
 				}
 				exchanges := window.take()
 				t.Logf("%s: %d entries: %v", run.name, log.entries, exchanges)
-				if got := fmt.Sprint(exchanges); got != fmt.Sprint(run.want) {
-					t.Fatalf("%s: %v, want %v\n%s", run.name, got, run.want, said)
+				if !begin(exchanges, run.want) {
+					t.Fatalf("%s: %v, want %v\n%s", run.name, exchanges, run.want, said)
 				}
 				if window.shut.Load() {
 					continue
@@ -147,6 +148,23 @@ func TestTesseraCheckpointsAreCosignedAlsoWhenItMustLearnTheOldSize(t *testing.T
 			}
 		})
 	}
+}
+
+// begin reports whether these came first, and after them only more of the last. How often Tessera
+// publishes on the way to the size that it is run for depends on how busy the machine is.
+func begin(exchanges []exchange, want []string) bool {
+	if len(exchanges) < len(want) {
+		return false
+	}
+	for i, text := range want {
+		if exchanges[i].String() != text {
+			return false
+		}
+	}
+	last := exchanges[len(want)-1].status
+	return !slices.ContainsFunc(exchanges[len(want):], func(e exchange) bool {
+		return e.status != last
+	})
 }
 
 // checkCosigned verifies what Tessera published, what the witness answered, and what it shows.
