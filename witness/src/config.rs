@@ -24,6 +24,7 @@ use crate::log_list::LogList;
 use crate::logs_command::sources;
 use crate::quota::QuotaLimits;
 use crate::recheck::Recheck;
+use crate::restore::{RawRestoreGuard, RestoreGuard};
 
 /// A checked configuration; everything it names was there and readable.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub struct Config {
     pub about: About,
     /// How fast stored heads are verified again.
     pub recheck: Recheck,
+    /// Who is asked whether the state is as new as what they have seen of it.
+    pub restore_guard: RestoreGuard,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines.
@@ -150,6 +153,8 @@ struct RawConfig {
     about: RawAbout,
     #[serde(default)]
     recheck: Recheck,
+    #[serde(default)]
+    restore_guard: RawRestoreGuard,
     #[serde(default)]
     log: RawLog,
 }
@@ -275,6 +280,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
     let about = raw.about.resolve(&mut problems);
     raw.recheck.check(&mut problems);
+    let restore_guard = raw.restore_guard.resolve(&mut problems);
     let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
     let lists_every = Duration::from_secs(raw.lists.every_s);
     let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
@@ -282,6 +288,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
         recheck: raw.recheck,
+        restore_guard,
         about: about.with_lists(&lists, lists_every, default_qpd),
         lists,
         lists_every,

@@ -37,6 +37,7 @@ use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
 use jurat_daemon::clock::{Clock, SteadyClock, SteppedBack, UnixTime};
 use jurat_keys::{FastKeyError, fast_verifier};
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
+use jurat_proto::checkpoint::Origin;
 use jurat_proto::cosignature::{self, SignError};
 use jurat_proto::cosignature_lines::{CosignatureLines, CosignatureLinesError};
 use jurat_proto::hash::Hash;
@@ -51,6 +52,7 @@ use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Client, Crowded, NotAdmitted, OverQuota, QuotaLimits, Quotas};
+use crate::restore::{Guard, Held};
 
 /// A witness: keys, state, clock and the logs that it serves.
 pub struct Witness {
@@ -63,6 +65,7 @@ pub struct Witness {
     heads: Arc<Heads>,
     clock: SteadyClock,
     quotas: Arc<Quotas>,
+    guard: Option<Arc<Guard>>,
     /// For time since the start, which quotas count in.
     monotonic: Arc<dyn Clock>,
     started: Instant,
@@ -89,6 +92,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// How many requests logs and strangers may make.
     pub quotas: QuotaLimits,
+    /// Who asks others whether the state is as new as what they have seen of it.
+    pub guard: Option<Arc<Guard>>,
     /// How many requests are verified and signed, or wait for that, at most; and how many swaps
     /// wait for the disk at most. Beyond it requests are refused as too many.
     pub commits_waiting_max: NonZeroUsize,
@@ -148,6 +153,7 @@ impl Witness {
             heads,
             clock,
             quotas: Arc::new(Quotas::new(parts.quotas)),
+            guard: parts.guard,
             monotonic,
             started,
             commits,
@@ -262,14 +268,15 @@ impl Witness {
         // Spec: WIT-65. Nor does one for a log that is known, once its quota is used up.
         let origin = request.origin().hash();
         let admitted = self.quotas.admit(origin, qpd, client, self.uptime())?;
+        let cleared = self.is_cleared(request.origin(), &origin)?;
         let here = self.only_computes && self.heads.is_known(request.origin());
         let (this, request) = (Arc::clone(self), Arc::new(request));
         let first = Arc::clone(&request);
-        let (verified, mut prepared) = self
+        let (verified, prepared) = self
             .work(here, move || {
                 let verified = this.verify(&first)?;
-                let prepared = this.prepare(&first, &verified)?;
-                Ok::<_, AddError>((Arc::new(verified), prepared))
+                let prepared = cleared.then(|| this.prepare(&first, &verified));
+                Ok::<_, AddError>((Arc::new(verified), prepared.transpose()?))
             })
             .await?
             .inspect_err(|error| {
@@ -277,6 +284,11 @@ impl Witness {
                     admitted.not_signed(self.uptime());
                 }
             })?;
+        let mut prepared = match prepared {
+            Some(prepared) => prepared,
+            // Others are asked only for who has signed as the log.
+            None => self.prepare_guarded(&request, &verified).await?,
+        };
         let mut attempts_left = ATTEMPTS;
         loop {
             attempts_left -= 1;
@@ -296,6 +308,44 @@ impl Witness {
             prepared = self
                 .work(here, move || this.prepare(&request, &verified))
                 .await??;
+        }
+    }
+
+    /// Whether a log can be signed for without asking others about it first.
+    // Spec: WIT-82, WIT-83
+    fn is_cleared(&self, origin: &Origin, hash: &Hash) -> Result<bool, AddError> {
+        let logs = self.logs.current();
+        match (logs.hold(origin), &self.guard) {
+            (Some(hold), Some(_)) if Guard::may_explain(hold) => Ok(false),
+            (Some(hold), _) => Err(AddError::Held(Held::by(hold))),
+            (None, Some(guard)) => Ok(guard.is_cleared(hash)),
+            (None, None) => Ok(true),
+        }
+    }
+
+    async fn prepare_guarded(
+        self: &Arc<Self>,
+        request: &Arc<AddCheckpoint>,
+        verified: &Arc<Vec<usize>>,
+    ) -> Result<Prepared, AddError> {
+        if let Some(guard) = &self.guard {
+            let head = request.checkpoint.head();
+            let cleared = guard.clear(self, request.origin(), head).await;
+            cleared.map_err(AddError::Held)?;
+        }
+        let (this, request) = (Arc::clone(self), Arc::clone(request));
+        let verified = Arc::clone(verified);
+        self.work(false, move || this.prepare(&request, &verified))
+            .await?
+    }
+
+    /// Makes what the operator decided the latest checkpoint of a log.
+    pub(crate) async fn adopt(&self, swap: HeadSwap) -> Result<(), String> {
+        match self.commits.submit(swap).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(SwapFault::Lost(refusal))) => Err(refusal.to_string()),
+            Ok(Err(SwapFault::NotWritten)) => Err(AddError::NotWritten.to_string()),
+            Err(error) => Err(error.to_string()),
         }
     }
 
@@ -331,6 +381,10 @@ impl Witness {
     /// Decides on the latest head and signs; nothing of it has left yet.
     fn prepare(&self, request: &AddCheckpoint, verified: &[usize]) -> Result<Prepared, AddError> {
         let origin = request.origin();
+        // Again: it may have been held since the request came.
+        if let Some(hold) = self.logs.current().hold(origin) {
+            return Err(AddError::Held(Held::by(hold)));
+        }
         let latest = self.heads.latest(origin)?;
         let expected = latest.map(|latest| latest.head);
         // Spec: WIT-48
@@ -400,6 +454,9 @@ impl Witness {
         let known = self.logs.current().is_active(origin);
         let accepted =
             sign_subtree::decide(known, &self.own_keys, &request).map_err(SubtreeError::Refused)?;
+        if let Some(hold) = self.logs.current().hold(origin) {
+            return Err(SubtreeError::Held(Held::by(hold)));
+        }
         // We cosigned the reference checkpoint, and we cosign nothing before it is durable: if our
         // state is behind it, the state is not the one that we had. A restored copy, the wrong
         // volume, or a second witness with our key; none of them may go on signing. Nor may we when
@@ -651,6 +708,9 @@ pub enum AddError {
     /// The log, or the client, made more requests than it may.
     #[error("{0}")]
     OverQuota(OverQuota),
+    /// The log is held. Its operator or ours has to act.
+    #[error("{0}")]
+    Held(Held),
     /// Others were faster again and again. Nobody is at fault.
     #[error("other requests for this log were faster: {0}")]
     Contended(SwapRefusal),
@@ -699,6 +759,7 @@ impl AddError {
     fn outcome(&self) -> Outcome {
         match self {
             Self::OverQuota(_) => Outcome::OverQuota,
+            Self::Held(_) => Outcome::Held,
             Self::Malformed(_) | Self::Note(_) => Outcome::Malformed,
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownOrigin { .. } => Outcome::UnknownLog,
@@ -795,6 +856,9 @@ pub enum SubtreeError {
         /// What we remember.
         stored: TreeHead,
     },
+    /// The log is held, as for [`AddError::Held`].
+    #[error("{0}")]
+    Held(Held),
     /// What was cosigned last for the log is not known, as for [`AddError::State`].
     #[error("{0}")]
     State(#[from] ReadError),
@@ -827,6 +891,7 @@ impl SubtreeError {
                     Outcome::Unsigned
                 }
             },
+            Self::Held(_) => Outcome::Held,
             Self::Busy { .. } => Outcome::Busy,
             Self::StateIsBehind { .. } | Self::TwoTrees { .. } => Outcome::RolledBack,
             Self::State(ReadError::Damaged { .. }) => Outcome::Damaged,

@@ -40,6 +40,7 @@ use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness
 use crate::heads::ReadError;
 use crate::page::{self, PageError, Query};
 use crate::quota::Client;
+use crate::restore::{self, Held};
 
 /// Answers the requests of one listener.
 #[derive(Debug)]
@@ -324,6 +325,8 @@ fn add_refused(error: &AddError) -> Response {
         AddError::OverQuota(quota) => {
             http::retry_later(StatusCode::TOO_MANY_REQUESTS, message, quota.retry_after())
         }
+        // Spec: WIT-83
+        AddError::Held(held) => self::held(held),
         AddError::Busy { .. } | AddError::Contended(_) => http::too_busy(message, RETRY_SECONDS),
         AddError::NotWritten => http::too_busy(message, RETRY_LATER_SECONDS),
         AddError::Stopped => http::error(StatusCode::SERVICE_UNAVAILABLE, message),
@@ -343,6 +346,7 @@ fn subtree_refused(error: &SubtreeError) -> Response {
             tracing::error!(%error, "stop this witness: its state is not the one that it had");
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
+        SubtreeError::Held(held) => self::held(held),
         SubtreeError::Busy { .. } => http::too_busy(message, RETRY_SECONDS),
         SubtreeError::State(ReadError::Damaged { .. }) => damaged(),
         SubtreeError::State(_)
@@ -350,6 +354,15 @@ fn subtree_refused(error: &SubtreeError) -> Response {
         | SubtreeError::Lines(_)
         | SubtreeError::Panicked => ours(error),
     }
+}
+
+fn held(held: &Held) -> Response {
+    let message = format!("{held}\n");
+    http::retry_later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        message,
+        restore::RETRY_AFTER_SECONDS,
+    )
 }
 
 fn clock(fault: &ClockFault) -> Response {

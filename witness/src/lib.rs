@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod page;
 pub mod quota;
 pub mod recheck;
+pub mod restore;
 pub mod serve;
 
 /// The date of the C2SP texts that this witness obeys.

@@ -18,7 +18,7 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::hash::Hash;
 use jurat_proto::key::VerifierKey;
-use jurat_store::registry::{Log, LogState, Registry, RegistryError};
+use jurat_store::registry::{Hold, Log, LogState, Registry, RegistryError};
 
 /// The list of logs that this process serves.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ pub struct Logs {
     registry: Registry,
     /// Monitors name an origin by its SHA-256.
     by_hash: HashMap<Hash, Origin>,
+    held: Vec<Origin>,
     /// The keys of the logs that were asked for lately, ready to verify fast.
     verifiers: RwLock<HashMap<Origin, Arc<[VerifierKey]>>>,
 }
@@ -116,9 +117,12 @@ impl Logs {
     fn new(registry: Registry) -> Self {
         let origins = registry.logs().map(|log| log.origin.clone());
         let by_hash = origins.map(|origin| (origin.hash(), origin)).collect();
+        let held = registry.logs().filter(|log| log.hold.is_some());
+        let held = held.map(|log| log.origin.clone()).collect();
         Self {
             registry,
             by_hash,
+            held,
             verifiers: RwLock::default(),
         }
     }
@@ -159,6 +163,16 @@ impl Logs {
     pub fn active_qpd(&self, origin: &Origin) -> Option<Option<NonZeroU32>> {
         let log = self.registry.log(origin)?;
         (log.state == LogState::Active).then_some(log.qpd)
+    }
+
+    /// The logs that are held.
+    pub fn held(&self) -> &[Origin] {
+        &self.held
+    }
+
+    /// Why nothing is signed for a log, if it is held.
+    pub fn hold(&self, origin: &Origin) -> Option<&Hold> {
+        self.registry.log(origin)?.hold.as_deref()
     }
 
     /// Whether a log is known and active.

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use jurat_daemon::client::{Client, ClientOptions, ClientRequest};
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
@@ -15,13 +15,16 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::log_list::{QPD_MAX, is_control};
-use jurat_store::registry::{About, Change, Log, LogState, Registry, RegistryError};
+use jurat_store::registry::{
+    About, Change, Dismissed, HoldCause, Log, LogState, Registry, RegistryError, Resolution,
+};
 use jurat_store::{OpenError, RedbOptions, WalStore};
 
 use crate::cli::Failed;
 use crate::config::Admin;
 use crate::journal::{Entry, Journal, Recorder, state_name};
 use crate::lists::{Mode, Source, Target};
+use crate::restore::evidence_id;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -79,6 +82,21 @@ pub(crate) enum LogsCommand {
         /// The first line of its checkpoints
         origin: Origin,
     },
+    /// Decide on a log that is held: take the evidence as the latest checkpoint, or put it aside
+    #[command(group(ArgGroup::new("decision").required(true).args(["adopt", "dismiss"])))]
+    Resolve {
+        /// The first line of its checkpoints
+        origin: Origin,
+        /// This witness cosigned it: it becomes the latest checkpoint, and the log is free again
+        #[arg(long)]
+        adopt: bool,
+        /// It is explained otherwise: the log is free again, and this evidence does not hold it
+        #[arg(long)]
+        dismiss: bool,
+        /// Why, for whoever reads the journal later
+        #[arg(long)]
+        reason: String,
+    },
     /// Add what is new in the witness network's lists that the configuration names, now
     Pull {
         /// Only print what would be added and what is odd
@@ -133,6 +151,12 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
             let change = add(&admin, &recorder, &origin, key, about)?;
             (origin, change)
         }
+        LogsCommand::Resolve {
+            origin,
+            adopt,
+            dismiss: _,
+            reason,
+        } => return resolve(&admin, &recorder, &origin, adopt, reason),
         LogsCommand::Disable { origin, reason } => {
             let reason = printable("reason", reason)?;
             let change = Registry::edit(&admin.logs, &recorder, |registry| {
@@ -317,6 +341,52 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
         Err(reason) => line("cosigned", &format!("not known: {reason}")),
     }
     print(&text);
+    Ok(())
+}
+
+/// Decides on a hold, by the evidence that was read: one that another process put there meanwhile
+/// is not decided on.
+// Spec: WIT-86
+fn resolve(
+    admin: &Admin,
+    recorder: &Recorder<'_>,
+    origin: &Origin,
+    adopt: bool,
+    reason: String,
+) -> Result<(), Failed> {
+    let reason = printable("reason", Some(reason))?.unwrap_or_default();
+    let registry = Registry::load(&admin.logs)?;
+    let hold = registry.log(origin).and_then(|log| log.hold.as_deref());
+    let Some(hold) = hold else {
+        let origin = origin.clone();
+        return Err(RegistryError::NotHeld { origin }.into());
+    };
+    if adopt && hold.cause != HoldCause::Ours {
+        let message = format!(
+            "only what this witness cosigned itself can be adopted, and this is not: {}",
+            hold.why
+        );
+        let code = exit::USAGE;
+        return Err(Failed { code, message });
+    }
+    let resolution = if adopt {
+        Resolution::Adopt { reason }
+    } else {
+        Resolution::Dismiss(Dismissed {
+            evidence: evidence_id(hold),
+            reason,
+            at: SystemClock.now().seconds(),
+        })
+    };
+    Registry::edit(&admin.logs, recorder, |registry| {
+        registry.resolve(origin, &hold.evidence, resolution)
+    })?;
+    print(if adopt {
+        "to be adopted by the witness that serves, within seconds, or when one starts; the log is \
+         held until then\n"
+    } else {
+        "dismissed; the log is free\n"
+    });
     Ok(())
 }
 

@@ -35,6 +35,9 @@ pub struct Metrics {
     list_pulls: Family<PullLabel, Counter>,
     list_pulled: Family<ListLabel, Gauge>,
     list_oddities: Family<OddityLabel, Gauge>,
+    guard_answers: Family<GuardLabel, Counter>,
+    /// Logs for which nothing is signed until the operator decides.
+    pub(crate) logs_held: Gauge,
 }
 
 impl Metrics {
@@ -44,6 +47,7 @@ impl Metrics {
         this.register_calls(registry);
         this.register_state(registry);
         this.register_lists(registry);
+        this.register_guard(registry);
         this
     }
 
@@ -140,6 +144,33 @@ impl Metrics {
         );
     }
 
+    fn register_guard(&self, registry: &mut Registry) {
+        for source in GUARD_SOURCES {
+            for answer in GUARD_ANSWERS {
+                drop(
+                    self.guard_answers
+                        .get_or_create(&GuardLabel { source, answer }),
+                );
+            }
+        }
+        registry.register(
+            "witness_restore_guard_answers",
+            "What others showed of the logs, by who was asked and what it says about our memory",
+            self.guard_answers.clone(),
+        );
+        registry.register(
+            "witness_logs_held",
+            "Logs for which nothing is signed until the operator decides",
+            self.logs_held.clone(),
+        );
+    }
+
+    /// Counts what somebody showed of a log.
+    pub(crate) fn guard_answer(&self, source: &'static str, answer: GuardAnswer) {
+        let label = GuardLabel { source, answer };
+        self.guard_answers.get_or_create(&label).inc();
+    }
+
     /// Metrics that nobody scrapes.
     pub fn unregistered() -> Self {
         Self {
@@ -158,6 +189,8 @@ impl Metrics {
             list_pulls: Family::default(),
             list_pulled: Family::default(),
             list_oddities: Family::default(),
+            guard_answers: Family::default(),
+            logs_held: Gauge::default(),
         }
     }
 
@@ -294,6 +327,8 @@ pub enum Outcome {
     Inconsistent,
     /// Two roots for one size, both signed by the log.
     Fork,
+    /// The log is held until the operator decides, or not yet known to be as we remember it.
+    Held,
     /// The clock is not fit to sign with.
     Clock,
     /// More requests than the log, or the client, may make.
@@ -323,6 +358,7 @@ const OUTCOMES: [(Call, &[Outcome]); 2] = [
             Outcome::Conflict,
             Outcome::Inconsistent,
             Outcome::Fork,
+            Outcome::Held,
             Outcome::Clock,
             Outcome::OverQuota,
             Outcome::Busy,
@@ -339,6 +375,7 @@ const OUTCOMES: [(Call, &[Outcome]); 2] = [
             Outcome::UnknownLog,
             Outcome::Unsigned,
             Outcome::Inconsistent,
+            Outcome::Held,
             Outcome::Busy,
             Outcome::Damaged,
             Outcome::RolledBack,
@@ -378,3 +415,37 @@ const COMMIT_SECONDS: [f64; 12] = [
 ];
 
 const COMMIT_SWAPS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GuardLabel {
+    source: &'static str,
+    answer: GuardAnswer,
+}
+
+/// What a source showed of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum GuardAnswer {
+    /// Nothing that we do not know.
+    Known,
+    /// A larger tree than we cosigned, without a cosignature of ours.
+    Ahead,
+    /// A cosignature of ours that we do not remember.
+    Ours,
+    /// Another tree of the size that we remember.
+    Fork,
+    /// Nothing that counts: unsigned, of another log, or no checkpoint.
+    Unusable,
+    /// No answer.
+    Unreachable,
+}
+
+const GUARD_SOURCES: [&str; 3] = ["own", "peer", "log"];
+
+const GUARD_ANSWERS: [GuardAnswer; 6] = [
+    GuardAnswer::Known,
+    GuardAnswer::Ahead,
+    GuardAnswer::Ours,
+    GuardAnswer::Fork,
+    GuardAnswer::Unusable,
+    GuardAnswer::Unreachable,
+];

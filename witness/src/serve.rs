@@ -10,12 +10,14 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use jurat_daemon::batch::Failure;
-use jurat_daemon::client::{Client, ClientOptions};
+use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
 use jurat_daemon::http::{self, HttpMetrics, Tls};
@@ -26,6 +28,7 @@ use jurat_proto::key::Signer;
 use jurat_store::registry::LogState;
 use jurat_store::{OpenError, WalOptions, WalStore, WriteError};
 use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -36,6 +39,7 @@ use crate::http::Api;
 use crate::lists::{Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
+use crate::restore::{self, Guard};
 
 /// Runs a witness until a signal ends it. When it listens, one line on standard output says where:
 /// `listening on http://127.0.0.1:8419`.
@@ -86,11 +90,13 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         },
         metrics: metrics.clone(),
     };
+    let (path, clock) = (lists.target.logs.clone(), Arc::new(SystemClock));
+    let guard = Guard::new(config.restore_guard, path, clock, metrics.clone());
+    let guard = Arc::new(guard.map_err(ServeError::Client)?);
     let logs = Arc::new(config.logs);
-    let signers = config
-        .keys
-        .into_iter()
-        .map(|key| -> Box<dyn Signer> { Box::new(key) });
+    let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
+    let signers = config.keys.into_iter().map(boxed);
+    let files = StateFiles::of(store.files()).map_err(ServeError::StateFile)?;
     let witness = Arc::new(Witness::start(Parts {
         signers: signers.collect(),
         store,
@@ -98,25 +104,20 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         logs: Arc::clone(&logs),
         metrics: metrics.clone(),
         quotas: config.quotas,
+        guard: Some(Arc::clone(&guard)),
         commits_waiting_max: config.commits_waiting_max,
         commit_batch_max: config.commit_batch_max,
     })?);
     count_logs(&witness, &metrics);
-    let listen = |source| ServeError::Listen {
-        address: config.listen,
-        source,
-    };
-    let listener = http::bind(config.listen).map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-    announce(address, config.tls.is_some());
-
+    let listener = listen(config.listen, config.tls.is_some())?;
     let (pull, asked) = watch::channel(());
     // What is no request; it ends with the listener.
     let mut background = JoinSet::new();
     background.spawn(lists.follow(asked));
     background.spawn(config.recheck.run(Arc::clone(&witness), metrics.clone()));
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
-    background.spawn(follow(follower, metrics, tls, reloads, pull));
+    background.spawn(restore::sweep(Arc::clone(&guard), Arc::clone(&witness)));
+    background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
     let api = api
@@ -135,6 +136,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         // The failure first: an orderly end must not hide it.
         biased;
         failure = witness.failed() => Err(failed(failure)),
+        path = files.replaced() => Err(ServeError::Replaced { path }),
         result = served => {
             background.abort_all();
             // Requests that outlived the drain may still have swaps with the disk.
@@ -150,6 +152,14 @@ fn failed(failure: Failure) -> ServeError {
     ServeError::Failed(failure)
 }
 
+fn listen(address: SocketAddr, tls: bool) -> Result<TcpListener, ServeError> {
+    let error = |source| ServeError::Listen { address, source };
+    let listener = http::bind(address).map_err(error)?;
+    let address = listener.local_addr().map_err(error)?;
+    announce(address, tls);
+    Ok(listener)
+}
+
 fn announce(address: SocketAddr, tls: bool) {
     let scheme = if tls { "https" } else { "http" };
     tracing::info!(%address, "listening");
@@ -163,6 +173,7 @@ fn announce(address: SocketAddr, tls: bool) {
 /// the certificate again.
 async fn follow(
     witness: Arc<Witness>,
+    guard: Arc<Guard>,
     metrics: Metrics,
     tls: Option<Tls>,
     mut reloads: Reloads,
@@ -186,6 +197,13 @@ async fn follow(
         });
         if let Ok(result) = looked.await {
             looked_at(&result, &witness, &metrics);
+        }
+        let held = witness.logs().current().held().len();
+        metrics
+            .logs_held
+            .set(i64::try_from(held).unwrap_or(i64::MAX));
+        if held > 0 {
+            restore::adopt(&guard, &witness).await;
         }
         if asked && let Some(Err(error)) = tls.as_ref().map(Tls::reload) {
             tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
@@ -296,7 +314,40 @@ fn count_logs(witness: &Witness, metrics: &Metrics) {
         .set(count(current.logs().len() - active));
 }
 
-/// How soon a change of the list of logs is noticed.
+/// The files of the state, as they were when they were opened.
+struct StateFiles(Vec<(PathBuf, (u64, u64))>);
+
+impl StateFiles {
+    fn of(paths: Vec<PathBuf>) -> io::Result<Self> {
+        let marked = paths.into_iter().map(|path| {
+            let mark = file_mark(&path)?;
+            Ok((path, mark))
+        });
+        marked.collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Resolves when a path leads to another file, or to none: somebody puts back a copy, or mounts
+    /// something over it, while we go on writing to a file that nobody will find again.
+    // Spec: WIT-87
+    async fn replaced(self) -> PathBuf {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            for (path, mark) in &self.0 {
+                if file_mark(path).ok() != Some(*mark) {
+                    tracing::error!(path = %path.display(), "a file of the state was replaced");
+                    return path.clone();
+                }
+            }
+        }
+    }
+}
+
+fn file_mark(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// How soon a change of the list of logs, or of the files of the state, is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the witness ended, or did not begin.
@@ -317,6 +368,22 @@ pub enum ServeError {
     /// The system gave no signal handlers.
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
+    /// A file of the state was moved, removed or replaced while we had it open. Whoever did it is at
+    /// fault; what was cosigned last is in the file that was there before.
+    #[error(
+        "{} is not the file that this witness has open; nothing more is signed",
+        .path.display()
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the state cannot be looked at.
+    #[error("cannot look at the state: {0}")]
+    StateFile(io::Error),
+    /// No client can be made for the restore guard.
+    #[error("the restore guard cannot ask: {0}")]
+    Client(ClientSetupError),
     /// The address cannot be had.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -349,11 +416,14 @@ impl ServeError {
             Self::Open(OpenError::Store { .. })
             | Self::Start(StartError::State(_))
             | Self::Close(_)
+            | Self::Replaced { .. }
+            | Self::StateFile(_)
             | Self::Failed(Failure::Fatal(_)) => exit::IO,
             Self::Start(StartError::Thread(_) | StartError::Key(_))
             | Self::Runtime(_)
             | Self::Signals(_)
             | Self::Listen { .. }
+            | Self::Client(_)
             | Self::Accept(_) => exit::OS,
             Self::Failed(Failure::Panicked { .. } | Failure::WrongAnswerCount { .. }) => {
                 exit::SOFTWARE

@@ -142,6 +142,7 @@ fn start(
         clock: Arc::new(clock.clone()),
         logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
         metrics: metrics.clone(),
+        guard: None,
         quotas: QuotaLimits {
             default_qpd: None,
             unsigned_per_minute: NonZeroU32::new(60).unwrap(),

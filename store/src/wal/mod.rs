@@ -38,6 +38,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -133,6 +134,14 @@ impl WalStore {
     /// The store behind the log. Its heads may be older than those here.
     pub fn engine(&self) -> &RedbStore {
         &self.engine
+    }
+
+    /// The files that hold it: the engine's and the two of the log.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let path = self.engine.path();
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let log = file::paths(&real);
+        [path.to_owned()].into_iter().chain(log).collect()
     }
 
     /// Ends the store in order: everything goes into the engine's file, which then is whole without

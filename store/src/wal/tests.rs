@@ -52,7 +52,7 @@ fn swap(store: &dyn CheckpointStore, n: u64, size: u64, note_bytes: usize) -> He
     }
 }
 
-fn create(folder: &TempDir) -> std::path::PathBuf {
+fn create(folder: &TempDir) -> PathBuf {
     let path = folder.path().join("witness.redb");
     drop(RedbStore::create(&path, OPTIONS).unwrap());
     path
