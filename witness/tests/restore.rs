@@ -316,10 +316,10 @@ impl Court {
         }
     }
 
-    fn latest(&self, size: u64) -> Option<Latest> {
+    fn latest(&self, size: u64) -> Latest {
         let head = self.log.head(size);
         let time = UnixSeconds::new(1_000).unwrap();
-        Some(Latest { head, time })
+        Latest { head, time }
     }
 
     /// A checkpoint with a cosignature by each of these keys.
@@ -379,7 +379,7 @@ enum By {
 #[test]
 fn what_we_cosigned_and_do_not_remember_is_evidence() {
     let court = Court::new();
-    let latest = court.latest(5);
+    let latest = Some(court.latest(5));
     let cause = |size, at| court.cause(&court.by_own(size, at), By::Anybody, latest);
     // Larger, or later, or where we remember nothing.
     assert_eq!(cause(6, 900), Some(HoldCause::Ours));
@@ -395,7 +395,7 @@ fn what_we_cosigned_and_do_not_remember_is_evidence() {
 #[test]
 fn a_larger_tree_is_evidence_only_from_a_witness_and_another_root_from_anybody() {
     let court = Court::new();
-    let latest = court.latest(5);
+    let latest = Some(court.latest(5));
     let six = court.by_peer(6, 900);
     assert_eq!(
         court.cause(&six, By::Witness, latest),
@@ -406,7 +406,7 @@ fn a_larger_tree_is_evidence_only_from_a_witness_and_another_root_from_anybody()
     assert_eq!(court.look(&five, By::Witness, latest), Ok(Finding::Known));
     assert_eq!(court.look(&six, By::Anybody, None), Ok(Finding::Ahead));
     let forked = court.fork.checkpoint(6).to_bytes();
-    let fork = court.cause(&forked, By::Anybody, court.latest(6));
+    let fork = court.cause(&forked, By::Anybody, Some(court.latest(6)));
     assert_eq!(fork, Some(HoldCause::Fork));
     assert_eq!(court.look(&forked, By::Anybody, latest), Ok(Finding::Ahead));
 }
@@ -415,7 +415,7 @@ fn a_larger_tree_is_evidence_only_from_a_witness_and_another_root_from_anybody()
 #[test]
 fn nobody_without_the_keys_can_hold_a_log() {
     let court = Court::new();
-    let latest = court.latest(5);
+    let latest = Some(court.latest(5));
     let not_signed = |note: &[u8], by| {
         let said = court.look(note, by, latest);
         matches!(said, Err(Unusable::NotSigned { .. }))
