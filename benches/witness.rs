@@ -9,12 +9,12 @@
 //!   ML-DSA-44 key beside it; with what the signatures alone cost on the same cores.
 //! - `latency`: at 100 a second, beside what an fsync costs on the same disk.
 //! - `many`: start-up, memory and throughput with 1,000, 40,000 and 100,000 logs.
-//! - `peer`: throughput and latency of litewitness, with its one Ed25519 key, from the programs
-//!   in the folder `JURAT_BENCH_PEERS` (`benches/run witness` puts them there). Left out without.
+//! - `peer`: throughput and latency of litewitness and of omniwitness, each with one Ed25519 key and
+//!   its `SQLite` database, from the programs in the folder `JURAT_BENCH_PEERS` (`benches/run
+//!   witness` puts them there). Left out without.
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::as_conversions,
     clippy::cast_precision_loss,
     clippy::unchecked_time_subtraction,
@@ -36,6 +36,7 @@ use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
 use serde_json::json;
 use support::Effort;
 use support::load::{Connection, Paced, Saturated, Statuses, paced, saturate};
+use support::peers::{PEERS, Peer};
 use support::process::cpu_time;
 use support::report::{Report, Times, ms, thousands};
 use support::service::{Process, WitnessHome};
@@ -161,7 +162,7 @@ fn throughput_row(
     let (server_us, client_us) = each(saturated, marks);
     let share = saturated.rate / bare;
     let bar_text = bar.map_or_else(
-        || "≥ 10 times the better peer; see there".to_owned(),
+        || "≥ 10 times the better peer, below".to_owned(),
         |bar| format!("≥ {}/s, ≥ 70 % of the bare signatures", thousands(bar)),
     );
     report.row(
@@ -321,8 +322,9 @@ fn many(effort: Effort, report: &mut Report) {
         // Every log's first checkpoint, so that the state is there.
         let rest = |from: usize, to: usize| -> Vec<Vec<Vec<u8>>> {
             let round = |lane: usize| (lane..logs).step_by(CONNECTIONS).len();
-            let part = |(lane, requests): (usize, &Vec<Vec<u8>>)| {
-                requests[from * round(lane)..to * round(lane)].to_vec()
+            let part = |(lane, requests): (usize, &Vec<Vec<u8>>)| -> Vec<Vec<u8>> {
+                let (skipped, taken) = (from * round(lane), (to - from) * round(lane));
+                requests.iter().skip(skipped).take(taken).cloned().collect()
             };
             all.iter().enumerate().map(part).collect()
         };
@@ -374,10 +376,8 @@ fn finish(witness: &Process, lanes: &[Vec<Vec<u8>>]) {
                 let mut connection = Connection::open(witness.address);
                 for request in part.iter().flat_map(|lane| lane.iter().rev()) {
                     // A conflict: it was taken before, and so were those before it.
-                    match connection.call(request) {
-                        200 | 409 => {}
-                        status => panic!("{status}"),
-                    }
+                    let status = connection.call(request);
+                    assert!(matches!(status, 200 | 409), "{status}");
                 }
             });
         }
@@ -388,50 +388,87 @@ const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: bench.example\r\n\r\n";
 
 fn peer(effort: Effort, report: &mut Report, found: &Found) {
     let Some(programs) = std::env::var_os("JURAT_BENCH_PEERS").map(PathBuf::from) else {
-        println!("no peer measured: JURAT_BENCH_PEERS is not set");
+        report.more("No peer was measured: JURAT_BENCH_PEERS is not set.");
         return;
     };
     let workload = Workload::new(LOGS + 1, effort.pick(150, 20));
     let lanes = lanes(&workload, LOGS);
-    let folder = support::scratch();
-    let litewitness = support::litewitness::start(&programs, folder.path(), &workload);
+    let mut best: Option<f64> = None;
+    for (name, start) in PEERS {
+        let folder = support::scratch();
+        let peer = start(&programs, folder.path(), &workload);
+        let rate = peer_throughput(effort, report, name, &peer, (&workload, &lanes));
+        best = Some(best.map_or(rate, |best| best.max(rate)));
+    }
+    if let (Some(ours), Some(best)) = (found.ed25519_rate, best) {
+        let times = ours / best;
+        report.row(
+            "witness: add-checkpoint, 64 connections, 1,000 logs, Ed25519, beside the better peer",
+            "≥ 10 times",
+            Some(times >= 10.0),
+            &format!("{times:.1} times"),
+            json!({ "times": times }),
+        );
+    }
+    let seconds = effort.pick(30, 3);
+    let slow = Workload::new(LOGS, seconds / 10 + 1);
+    let requests = slow_requests(&slow, seconds);
+    for (name, start) in PEERS {
+        let folder = support::scratch();
+        let peer = start(&programs, folder.path(), &slow);
+        let disk = Times::new(fsyncs(folder.path(), effort));
+        let paced = paced(peer.address(), &requests, SLOW_RATE, 16, 100);
+        let who = format!("{name}, Ed25519{}", other_statuses(&paced.statuses));
+        latency_row(report, &who, &paced, &disk, false);
+    }
+}
+
+/// Gives the rate. What a peer answers with another status than 200 is told, and does not count.
+fn peer_throughput(
+    effort: Effort,
+    report: &mut Report,
+    name: &str,
+    peer: &Peer,
+    (workload, lanes): (&Workload, &[Vec<Vec<u8>>]),
+) -> f64 {
     let mut marks = Vec::new();
     let warm_up = Duration::from_millis(effort.pick(2_000, 200));
     let length = Duration::from_millis(effort.pick(10_000, 800));
-    let saturated = saturate(litewitness.address(), &lanes, warm_up, length, || {
-        marks.push((litewitness.cpu_time(), cpu_time("self")));
+    let saturated = saturate(peer.address(), lanes, warm_up, length, || {
+        marks.push((peer.cpu_time(), cpu_time("self")));
     });
-    only_200(&saturated.statuses);
     let (server_us, client_us) = each(&saturated, &marks);
-    let fsyncs = litewitness.fsyncs_a_request(&workload);
-    let times = found.ed25519_rate.map(|ours| ours / saturated.rate);
-    let times_text = times.map_or_else(String::new, |times| format!("; ours is {times:.1} times"));
+    let fsyncs = peer.fsyncs_a_request(workload);
     report.row(
-        "litewitness v0.10.0: add-checkpoint, 64 connections, 1,000 logs, Ed25519",
-        "ours ≥ 10 times this",
-        times.map(|times| times >= 10.0),
+        &format!("{name}: add-checkpoint, 64 connections, 1,000 logs, Ed25519"),
+        "",
+        None,
         &format!(
-            "{}/s{times_text}; processor time each: litewitness {server_us:.0} µs (its ssh-agent \
-             not counted), this client {client_us:.0} µs; {}; fsyncs for each lone request: \
-             {fsyncs:.1}",
+            "{}/s{}; processor time each: peer {server_us:.0} µs (without any ssh-agent), this \
+             client {client_us:.0} µs; {}; fsyncs for each lone request: {fsyncs:.1}",
             thousands(saturated.rate),
+            other_statuses(&saturated.statuses),
             saturated.times.summary()
         ),
         json!({
-            "per_second": saturated.rate, "times": times, "cpu_us": server_us,
-            "fsyncs_a_request": fsyncs, "latency": saturated.times.json(),
+            "per_second": saturated.rate, "cpu_us": server_us, "fsyncs_a_request": fsyncs,
+            "latency": saturated.times.json(),
         }),
     );
-    drop(litewitness);
+    saturated.rate
+}
 
-    let seconds = effort.pick(30, 3);
-    let workload = Workload::new(LOGS, seconds / 10 + 1);
-    let requests = slow_requests(&workload, seconds);
-    let folder = support::scratch();
-    let litewitness = support::litewitness::start(&programs, folder.path(), &workload);
-    let before = self::fsyncs(folder.path(), effort);
-    let paced = paced(litewitness.address(), &requests, SLOW_RATE, 16, 100);
-    only_200(&paced.statuses);
-    let disk = Times::new(before);
-    latency_row(report, "litewitness v0.10.0, Ed25519", &paced, &disk, false);
+/// What was answered beside 200, for the table.
+fn other_statuses(statuses: &Statuses) -> String {
+    let all: u64 = statuses.values().sum();
+    let others: Vec<String> = statuses
+        .iter()
+        .filter(|(status, _)| **status != 200)
+        .map(|(status, count)| format!("{count} of {all} answers were {status}"))
+        .collect();
+    if others.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", others.join(", "))
+    }
 }

@@ -19,8 +19,8 @@
     reason = "a program that measures, and stops at the first failure"
 )]
 
-pub mod litewitness;
 pub mod load;
+pub mod peers;
 pub mod process;
 pub mod report;
 pub mod service;
