@@ -196,3 +196,131 @@ fn both_refuse_what_is_not_canonical() {
         assert!(!both(&key, b"m", &signature));
     }
 }
+
+/// `r` and `s` as strict DER.
+fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
+    let integer = |bytes: &[u8]| {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let bytes = &bytes[zeros.min(bytes.len() - 1)..];
+        let sign = if bytes[0] & 0x80 == 0 {
+            &[][..]
+        } else {
+            &[0][..]
+        };
+        let length = u8::try_from(sign.len() + bytes.len()).unwrap();
+        [&[2, length][..], sign, bytes].concat()
+    };
+    let both = [integer(r), integer(s)].concat();
+    [&[0x30, u8::try_from(both.len()).unwrap()][..], &both].concat()
+}
+
+/// The order of the group of P-256 (FIPS 186-5; SP 800-186, 3.2.1.3).
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+    0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// `a + b` or `a - b` of 256 bits, without the carry.
+fn plus(a: &[u8], b: &[u8], minus: bool) -> [u8; 32] {
+    let mut sum = [0; 32];
+    let mut carry = i16::from(minus);
+    for (place, digit) in sum.iter_mut().enumerate().rev() {
+        let other = if minus { !b[place] } else { b[place] };
+        let [high, low] = (i16::from(a[place]) + i16::from(other) + carry).to_be_bytes();
+        *digit = low;
+        carry = i16::from(high);
+    }
+    sum
+}
+
+// Spec: KEY-22, NOTE-18
+#[test]
+fn both_decide_alike_on_the_edges_of_p256() {
+    let key = SigningKey::generate(name(), Algorithm::P256).unwrap();
+    let public = key.verifier_key();
+    let zero = [0; 32];
+    let mut one = zero;
+    one[31] = 1;
+    let edges = [
+        zero,
+        one,
+        plus(&P256_ORDER, &one, true),
+        P256_ORDER,
+        plus(&P256_ORDER, &one, false),
+        [0xff; 32],
+    ];
+    for n in 0..16_u8 {
+        let fixed = key.sign_p256_fixed(&[n]).unwrap().unwrap();
+        let (r, s) = fixed.split_at(32);
+        assert!(both(public, &[n], &der(r, s)));
+        // The other root: whoever sees a signature can make it, and both libraries take it.
+        assert!(both(public, &[n], &der(r, &plus(&P256_ORDER, s, true))));
+        // The same values, larger by the order; most of them no longer fit into 256 bits.
+        both(public, &[n], &der(&plus(r, &P256_ORDER, false), s));
+        both(public, &[n], &der(r, &plus(s, &P256_ORDER, false)));
+        for edge in &edges {
+            assert!(!both(public, &[n], &der(edge, s)));
+            assert!(!both(public, &[n], &der(r, edge)));
+            for other in &edges {
+                assert!(!both(public, &[n], &der(edge, other)));
+            }
+        }
+    }
+}
+
+// Spec: KEY-22, COS-05
+#[test]
+fn both_refuse_hints_of_ml_dsa_that_are_written_otherwise() {
+    // FIPS 204, 4 and algorithm 20: 80 places for the positions of ones, then where each of the
+    // four polynomials ends. Positions rise within one, and what is left over is zero.
+    const OMEGA: usize = 80;
+    const HINT: usize = 2420 - OMEGA - 4;
+    let key = SigningKey::generate(name(), Algorithm::MlDsa44).unwrap();
+    let (mut swapped, mut padded) = (0, 0);
+    for n in 0..32_u8 {
+        let good = key.sign(&[n]).unwrap();
+        assert!(both(key.verifier_key(), &[n], &good));
+        let refused = |change: &dyn Fn(&mut [u8])| {
+            let mut bad = good.clone();
+            change(&mut bad[HINT..]);
+            assert_ne!(bad, good);
+            assert!(!both(key.verifier_key(), &[n], &bad));
+        };
+        let ends = &good[HINT + OMEGA..];
+        let last = usize::from(ends[3]);
+        if ends[0] > 1 {
+            // The same ones, in another order; and one of them twice.
+            refused(&|hint| hint.swap(0, 1));
+            refused(&|hint| hint[1] = hint[0]);
+            swapped += 1;
+        }
+        if last < OMEGA {
+            refused(&|hint| hint[last] = 1);
+            refused(&|hint| hint[OMEGA - 1] = 255);
+            padded += 1;
+        }
+        refused(&|hint| hint[OMEGA + 3] = 81);
+        refused(&|hint| hint[OMEGA + 3] = 255);
+        refused(&|hint| hint[OMEGA] = 255);
+        if ends[0] > 0 {
+            refused(&|hint| hint[OMEGA + 1] = 0);
+        }
+    }
+    assert!(swapped > 16 && padded > 16, "{swapped} {padded}");
+    for length in [0, 1, 2419, 2421, 4840] {
+        let signature = vec![0; length];
+        assert!(!both(key.verifier_key(), b"m", &signature));
+    }
+}
+
+// Spec: KEY-22
+#[test]
+fn keys_on_larger_curves_verify_as_they_are() {
+    // Made with openssl(1) from a throw-away key.
+    let spki = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEtfa0p+hlVWHRtXq0tnZoGWWxvKtYZcpfnXVf8XHYDF10zp2jkZQS\
+                nihhyq5d4c1sQQV2YWYggFVVgw/tkg95P9kp/w/r+poix/GRIUGgwdjJ6pgA0TAyBfoAwBDKPQau";
+    let spki = jurat_proto::base64::decode(spki).unwrap();
+    let key = VerifierKey::from_parts(name(), SignatureType::Ecdsa, &spki).unwrap();
+    assert_eq!(fast_verifier(&key).unwrap(), key);
+    assert!(!both(&key, b"m", &der(&[1; 48], &[1; 48])));
+}

@@ -7,7 +7,7 @@
 //! | type | public key | signature | over |
 //! | --- | --- | --- | --- |
 //! | 0x01 Ed25519 | 32 bytes | 64 bytes | the note text |
-//! | 0x02 ECDSA P-256 | DER `SubjectPublicKeyInfo` | DER `r`, `s` | SHA-256 of the note text |
+//! | 0x02 ECDSA | DER `SubjectPublicKeyInfo` | DER `r`, `s` | SHA-256 of the note text |
 //! | 0x04 Ed25519 cosignature | 32 bytes | 8-byte time, 64 bytes | `cosignature/v1` message |
 //! | 0x06 ML-DSA-44 cosignature | 1312 bytes | 8-byte time, 2420 bytes | `subtree/v1` message |
 //!
@@ -39,9 +39,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use p256::ecdsa::signature::Verifier as _;
-use p256::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
-
 use crate::base64::{self, Base64Error};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cosignature::{self, MessageError};
@@ -49,6 +46,9 @@ use crate::hash::sha256;
 use crate::hex;
 use crate::note::SignatureLine;
 pub use crate::note::{KeyId, KeyName, KeyNameError, SignatureType};
+pub use ecdsa::EcdsaCurve;
+
+use ecdsa::EcdsaKey;
 
 /// A public key with its name, id and signature type. The key is decoded once, here; copies are
 /// cheap and share it.
@@ -66,7 +66,7 @@ struct Inner {
 /// Public keys as the libraries want them, ready to verify.
 enum Decoded {
     Ed25519(ed25519_dalek::VerifyingKey),
-    P256(p256::ecdsa::VerifyingKey),
+    Ecdsa(Box<EcdsaKey>),
     MlDsa44(Box<ml_dsa::VerifyingKey<ml_dsa::MlDsa44>>),
     Primitive(Box<dyn Primitive>),
 }
@@ -77,9 +77,9 @@ pub trait Primitive: Send + Sync {
     /// Whether this is the key's signature over these bytes.
     ///
     /// What is checked before: a `signature` of Ed25519 has 64 bytes, `s` below the group order and
-    /// an `R` that is canonical and not of small order; one of P-256 is not the DER but the 32
-    /// bytes each of `r` and `s`, both from 1 to the group order less 1; one of ML-DSA-44 has its
-    /// 2420 bytes, and the context is empty.
+    /// an `R` that is canonical and not of small order; one of ECDSA is not the DER but `r` and `s`,
+    /// each as long as the group order (on P-256, 32 bytes) and from 1 to the order less 1; one of
+    /// ML-DSA-44 has its 2420 bytes, and the context is empty.
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool;
 }
 
@@ -126,7 +126,7 @@ impl VerifierKey {
             SignatureType::Ed25519 | SignatureType::CosignatureV1 => {
                 Decoded::Ed25519(decode_ed25519(public_key)?)
             }
-            SignatureType::Ecdsa => Decoded::P256(decode_p256(public_key)?),
+            SignatureType::Ecdsa => Decoded::Ecdsa(Box::new(EcdsaKey::decode(public_key)?)),
             SignatureType::MlDsa44 => {
                 // Spec: COS-12. Such a key could sign nothing.
                 let bytes = name.as_str().len();
@@ -186,6 +186,12 @@ impl VerifierKey {
     /// The public key as it stands in the vkey, without the type byte.
     pub fn public_key_bytes(&self) -> &[u8] {
         &self.0.bytes
+    }
+
+    /// The curve, of an ECDSA key.
+    pub fn ecdsa_curve(&self) -> Option<EcdsaCurve> {
+        let ecdsa = self.0.signature_type == SignatureType::Ecdsa;
+        ecdsa.then(|| EcdsaCurve::of(&self.0.bytes)).flatten()
     }
 
     /// Whether this key's signatures cover the extension lines of a checkpoint. Those of ML-DSA-44
@@ -249,7 +255,7 @@ impl VerifierKey {
     /// When it is not this key's signature over these bytes.
     pub fn verify_message(&self, message: &[u8], signature: &[u8]) -> Result<(), SignatureError> {
         let verified = match self.0.signature_type {
-            SignatureType::Ecdsa => self.verify_p256(message, signature)?,
+            SignatureType::Ecdsa => self.verify_ecdsa(message, signature)?,
             SignatureType::MlDsa44 => self.verify_ml_dsa_44(message, exact(signature)?)?,
             _ => self.verify_ed25519(message, exact(signature)?)?,
         };
@@ -275,19 +281,21 @@ impl VerifierKey {
                 key.verify_strict(message, &signature).is_ok()
             }
             Decoded::Primitive(primitive) => primitive.verify(message, signature),
-            Decoded::P256(_) | Decoded::MlDsa44(_) => false,
+            Decoded::Ecdsa(_) | Decoded::MlDsa44(_) => false,
         })
     }
 
     // Spec: NOTE-18
-    fn verify_p256(&self, message: &[u8], signature: &[u8]) -> Result<bool, SignatureError> {
-        let signature =
-            p256::ecdsa::Signature::from_der(signature).map_err(|_| SignatureError::NotDer)?;
-        Ok(match &self.0.decoded {
-            Decoded::P256(key) => key.verify(message, &signature).is_ok(),
-            Decoded::Primitive(primitive) => primitive.verify(message, &signature.to_bytes()),
-            Decoded::Ed25519(_) | Decoded::MlDsa44(_) => false,
-        })
+    fn verify_ecdsa(&self, message: &[u8], signature: &[u8]) -> Result<bool, SignatureError> {
+        match &self.0.decoded {
+            Decoded::Ecdsa(key) => key.verify(message, signature),
+            Decoded::Primitive(primitive) => {
+                let curve = EcdsaCurve::of(&self.0.bytes).ok_or(SignatureError::Invalid)?;
+                let fixed = curve.fixed_signature(signature)?;
+                Ok(primitive.verify(message, &fixed))
+            }
+            Decoded::Ed25519(_) | Decoded::MlDsa44(_) => Ok(false),
+        }
     }
 
     // Spec: COS-05
@@ -303,7 +311,7 @@ impl VerifierKey {
                 key.verify_with_context(message, &[], &signature)
             }
             Decoded::Primitive(primitive) => primitive.verify(message, signature),
-            Decoded::Ed25519(_) | Decoded::P256(_) => false,
+            Decoded::Ed25519(_) | Decoded::Ecdsa(_) => false,
         })
     }
 
@@ -468,18 +476,6 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = [
     ],
 ];
 
-fn decode_p256(bytes: &[u8]) -> Result<p256::ecdsa::VerifyingKey, KeyError> {
-    // Spec: NOTE-19
-    let key =
-        p256::ecdsa::VerifyingKey::from_public_key_der(bytes).map_err(|_| KeyError::NotASpki)?;
-    // Only what the library itself would write: the uncompressed point, and nothing after it. The
-    // key id hashes these bytes, so a second encoding of one key would be a second key.
-    match key.to_public_key_der() {
-        Ok(der) if der.as_bytes() == bytes => Ok(key),
-        _ => Err(KeyError::NotCanonical),
-    }
-}
-
 fn decode_ml_dsa_44(bytes: &[u8]) -> Result<Box<ml_dsa::VerifyingKey<ml_dsa::MlDsa44>>, KeyError> {
     // Spec: COS-04. Every string of this length is the encoding of one key.
     let bytes: &[u8; 1312] = exact_key(bytes)?;
@@ -624,8 +620,7 @@ pub enum KeyError {
     NotCanonical,
     /// The public key is a point of small order, under which signatures prove nothing.
     SmallOrder,
-    /// The public key is not the DER `SubjectPublicKeyInfo` of a P-256 key. (Keys on P-384 and
-    /// P-521 are allowed by signed-note, and not supported.)
+    /// The public key is not the DER `SubjectPublicKeyInfo` of a key on P-256, P-384 or P-521.
     NotASpki,
     /// The name of an ML-DSA-44 cosigner does not fit into the message it would sign.
     CosignerNameTooLong {
@@ -669,9 +664,9 @@ impl fmt::Display for KeyError {
             Self::NotAPoint => f.write_str("the public key is not a point of the curve"),
             Self::NotCanonical => f.write_str("the public key is not canonically encoded"),
             Self::SmallOrder => f.write_str("the public key is a point of small order"),
-            Self::NotASpki => {
-                f.write_str("the public key is not a SubjectPublicKeyInfo of a P-256 key")
-            }
+            Self::NotASpki => f.write_str(
+                "the public key is not a SubjectPublicKeyInfo of a key on P-256, P-384 or P-521",
+            ),
             Self::CosignerNameTooLong { bytes } => write!(
                 f,
                 "the cosigner's name has {bytes} bytes; at most {} fit into what it signs",
@@ -786,6 +781,8 @@ impl core::error::Error for SignatureError {
         }
     }
 }
+
+mod ecdsa;
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,8 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("ed25519-dalek", &["proto"], "verification lives in proto/"),
     ("ml-dsa", &["proto"], "verification lives in proto/"),
     ("p256", &["proto"], "verification lives in proto/"),
+    ("p384", &["proto"], "verification lives in proto/"),
+    ("p521", &["proto"], "verification lives in proto/"),
     (
         "redb",
         &["store"],
@@ -54,7 +56,15 @@ const WALLS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// What `proto/` may ship with: hashing, signatures, DER and base64.
-const PROTO_SHIPS: &[&str] = &["base64", "ed25519-dalek", "ml-dsa", "p256", "sha2"];
+const PROTO_SHIPS: &[&str] = &[
+    "base64",
+    "ed25519-dalek",
+    "ml-dsa",
+    "p256",
+    "p384",
+    "p521",
+    "sha2",
+];
 
 /// Inside a crate: the modules of the upper floor, which those of the lower one must not name.
 const FLOORS: &[Floors] = &[

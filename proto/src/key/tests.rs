@@ -179,7 +179,10 @@ const P256_SPKI: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEQytFLqLBA4e2JAZ0/lw
 const P256_SIGNATURE: &str = "MEUCIQC+s7BNz2aQNyGQAuw3G2F5XlAM/8SlgBdWa7OuqUesyAIgatEILU/cbKFfDWTq3T2QkxYyckGVGvVd7AWq7VGMk3Q=";
 const P256_COMPRESSED: &str =
     "MDkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDIgACQytFLqLBA4e2JAZ0/lwUq2fN7jfqLjnhdE/RIxoG2Pg=";
-const P384_SPKI: &str = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEBSGK5BCe/MZhsrm1YB44vaCXEouAfy+YoebYkrL/F0nwFhqSUhoIefHqZPrEOyXF1NQIOMAJWnZmJVBf29brs5i444IatSlS8aYkW8UjoTwcOMCwgviXF/SkIV3XdBHA";
+const P384_SPKI: &str = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEtfa0p+hlVWHRtXq0tnZoGWWxvKtYZcpfnXVf8XHYDF10zp2jkZQSnihhyq5d4c1sQQV2YWYggFVVgw/tkg95P9kp/w/r+poix/GRIUGgwdjJ6pgA0TAyBfoAwBDKPQau";
+const P384_SIGNATURE: &str = "MGQCMGdp6w6sa9VZTLTnuxzVAMY3j25AOGf9aIZJSINyiMiAmq106MufbYBUtE1WH1OHLwIwM8xR8juMM3GArdQ186k/OTKAae6PnKJnrz0nQzyycm/xoIThicGF6snPNzBSxttQ";
+const P521_SPKI: &str = "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBycEE0rzcTKeFptILnCkd718BDbJ0w1s0O+Q7be7RP/cSGiH69xVwclEdsGC53p0KKCKPpNlbOplwJDUS+r7ii7gBGNFT7lV68uLad/japo4/kDnKvOhhro41mTa5CiW/dSRiAk8lciti2X6eXTPljcc1UuXQ5hgg8/+XJRB7epDco2o=";
+const P521_SIGNATURE: &str = "MIGIAkIA2rdJDLwGWOb0k4PEYrPE5pHfJAvmhy2iifOz/hBQOzmrpbfipK67cHk1JxWt6rf1f9FP6pvp6H57PoafHEZ9NyECQgHJcDS9meNOqRpy3NwwIc7bzsawTLt6H9mr6SU0Zhv1Qw3gV0hhFohwZoPyOigaMT+ILGOqGhyBvXZna5kj3wDa8w==";
 
 fn p256(spki: &[u8]) -> Result<VerifierKey, KeyError> {
     VerifierKey::from_parts(name("log.example"), SignatureType::Ecdsa, spki)
@@ -207,6 +210,35 @@ fn a_p256_signature_by_openssl_verifies() {
         signer.key.verify_checkpoint(&checkpoint, &own),
         Ok(verified)
     );
+}
+
+// Spec: NOTE-17, NOTE-18, NOTE-19
+#[test]
+fn signatures_by_openssl_on_the_larger_curves_verify() {
+    for (spki, signature, curve) in [
+        (P256_SPKI, P256_SIGNATURE, EcdsaCurve::P256),
+        (P384_SPKI, P384_SIGNATURE, EcdsaCurve::P384),
+        (P521_SPKI, P521_SIGNATURE, EcdsaCurve::P521),
+    ] {
+        let spki = base64::decode(spki).unwrap();
+        let key = p256(&spki).unwrap();
+        assert_eq!(key.ecdsa_curve(), Some(curve));
+        assert_eq!(key.key_id().as_bytes(), &sha256(&spki).as_bytes()[..4]);
+        assert_eq!(VerifierKey::parse(&key.to_string()), Ok(key.clone()));
+        let good = base64::decode(signature).unwrap();
+        let verified = Verified { timestamp: None };
+        assert_eq!(key.verify_note(EXAMPLE_TEXT, &good), Ok(verified));
+        let of_another = key.verify_note("x\n", &good);
+        assert_eq!(of_another, Err(SignatureError::Invalid));
+        for place in 0..good.len() {
+            let mut bad = good.clone();
+            bad[place] ^= 1;
+            assert!(key.verify_note(EXAMPLE_TEXT, &bad).is_err(), "{place}");
+        }
+        let mut trailing = spki.clone();
+        trailing.push(0);
+        assert_eq!(p256(&trailing), Err(KeyError::NotASpki));
+    }
 }
 
 // Spec: NOTE-18
@@ -253,7 +285,10 @@ fn a_p256_key_has_one_encoding() {
     trailing.push(0);
     let mut off_curve = good.clone();
     *off_curve.last_mut().unwrap() ^= 1;
-    let p384 = base64::decode(P384_SPKI).unwrap();
+    // The point of a key on P-384, said to be on P-256.
+    let mut p384 = base64::decode(P384_SPKI).unwrap();
+    p384.splice(2..20, good[2..23].iter().copied());
+    p384[1] += 3;
     for bad in [
         &trailing,
         &off_curve,
