@@ -333,7 +333,7 @@ fn sixteen_ml_dsa_signatures_are_accepted() {
 }
 
 /// Ed25519 notes (0x01) are everywhere above; these are the two timestamped types.
-// Spec: WIT-10, WIT-35
+// Spec: WIT-10, SVC-26
 #[test]
 fn logs_with_timestamped_keys_anchor() {
     let home = Home::new();

@@ -211,16 +211,6 @@ pub fn verify_log_signatures(
     // Spec: WIT-10, WIT-12, WIT-13
     match checkpoint.verify_signatures(keys) {
         Ok(verified) => {
-            // Spec: WIT-35
-            let covered = verified.iter().any(|line| {
-                keys.get(line.key_index)
-                    .is_some_and(VerifierKey::covers_extension_lines)
-            });
-            if !checkpoint.checkpoint().extensions.is_empty() && !covered {
-                return Err(Refusal::ExtensionsNotSigned {
-                    origin: origin.clone(),
-                });
-            }
             let mut lines: Vec<usize> = verified.iter().map(|line| line.line_index).collect();
             lines.sort_unstable();
             lines.dedup();
@@ -231,6 +221,37 @@ pub fn verify_log_signatures(
         }),
         Err(error) => Err(Refusal::BadSignature(error)),
     }
+}
+
+/// What a witness does not ask, and who keeps a checkpoint as an entry does: whether one of the
+/// verified lines is by a key that covers the extension lines, if there are any. Where only an
+/// ML-DSA-44 key signed, anybody can add lines, and make another entry of each.
+///
+/// # Errors
+/// [`Refusal::ExtensionsNotSigned`], with status 403.
+// Spec: SVC-26
+pub fn require_signed_extensions(
+    keys: Option<&[VerifierKey]>,
+    checkpoint: &SignedCheckpoint,
+    verified: &[usize],
+) -> Result<(), Refusal> {
+    if checkpoint.checkpoint().extensions.is_empty() {
+        return Ok(());
+    }
+    let lines = checkpoint.signatures();
+    let covered = verified
+        .iter()
+        .filter_map(|place| lines.get(*place))
+        .any(|line| {
+            let mut keys = keys.unwrap_or_default().iter();
+            keys.any(|key| key.matches(line) && key.covers_extension_lines())
+        });
+    if covered {
+        return Ok(());
+    }
+    Err(Refusal::ExtensionsNotSigned {
+        origin: checkpoint.origin().clone(),
+    })
 }
 
 /// What the consistency part of a decision found.
@@ -322,7 +343,8 @@ pub enum Refusal {
     },
     /// 403: a line names a trusted key but its signature does not verify.
     BadSignature(SignaturesError),
-    /// 403: there are extension lines, and no verified signature is of a kind that covers them:
+    /// 403, where asked for ([`require_signed_extensions`]): there are extension lines, and no verified
+    /// signature is of a kind that covers them:
     /// anybody could have added them.
     ExtensionsNotSigned {
         /// The checkpoint's origin.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jurat_daemon::clock::Clock;
 use jurat_proto::add_checkpoint::{
-    AddCheckpoint, Refusal, decide_consistency, verify_log_signatures,
+    AddCheckpoint, Refusal, decide_consistency, require_signed_extensions, verify_log_signatures,
 };
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use jurat_proto::cosignature::cosign;
@@ -110,7 +110,9 @@ impl Submit {
     async fn add(&self, request: &AddCheckpoint) -> Result<Accepted, SubmitError> {
         let origin = request.checkpoint.origin();
         let logs = Arc::clone(&self.logs.borrow());
-        let verified = verify_log_signatures(logs.keys_for(origin), &request.checkpoint)?;
+        let keys = logs.keys_for(origin);
+        let verified = verify_log_signatures(keys, &request.checkpoint)?;
+        require_signed_extensions(keys, &request.checkpoint, &verified)?;
         let entry = CheckpointEntry::new(&request.checkpoint, &verified)?;
         let new = NewEntry::new(Entry::Checkpoint(entry.clone()).to_bytes())?;
         let mut races = 0;

@@ -368,8 +368,8 @@ pub enum ServeError {
     /// The system gave no signal handlers.
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
-    /// A file of the state was moved, removed or replaced while we had it open. Whoever did it is at
-    /// fault; what was cosigned last is in the file that was there before.
+    /// A file of the state was moved, removed or replaced while we had it open. Whoever did it is
+    /// at fault; what was cosigned last is in the file that was there before.
     #[error(
         "{} is not the file that this witness has open; nothing more is signed",
         .path.display()

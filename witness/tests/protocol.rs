@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 
 use jurat_keys::{Algorithm, SigningKey};
-use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature;
 use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::hash::{Hash, sha256};
@@ -300,6 +300,32 @@ fn what_is_served_is_what_was_answered_and_what_was_verified() {
     assert!(process.terminate().success());
     let process = home.serve();
     assert_eq!(process.get(&log.checkpoint_path()).body, served.body);
+}
+
+#[test]
+fn extension_lines_that_the_log_cannot_have_signed_are_cosigned_as_the_text_says() {
+    // Spec: WIT-35
+    let name = KeyName::parse("example.com/log").unwrap();
+    let mut log = TestLog::with_key(SigningKey::generate(name, Algorithm::MlDsa44).unwrap());
+    log.grow(2);
+    let (home, process) = witness_with(&log);
+    let mut extended = log.checkpoint(2).checkpoint().clone();
+    extended.extensions = vec![ExtensionLine::parse("by nobody").unwrap()];
+    let lines = log.checkpoint(2).signatures().to_vec();
+    let extended = SignedCheckpoint::new(extended, lines).unwrap();
+    let answer = process.add(&log.request_with(0, proof(&[]), extended.clone()));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let lines = CosignatureLines::parse(&answer.body).unwrap();
+    assert_eq!(lines.verify(&extended, &home.keys).unwrap().len(), 2);
+
+    // What was stored is believed again, and the log goes on from it.
+    assert!(process.terminate().success());
+    let process = home.serve();
+    let served = process.get(&log.checkpoint_path());
+    let served = SignedCheckpoint::parse(&served.body).unwrap();
+    assert_eq!(served.checkpoint(), extended.checkpoint());
+    log.grow(5);
+    assert_eq!(process.add(&log.request(2, 5)).status, 200);
 }
 
 #[test]

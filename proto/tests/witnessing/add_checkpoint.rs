@@ -2,7 +2,8 @@
 
 use jurat_proto::add_checkpoint::{
     Accepted, AddCheckpoint, BODY_BYTES_MAX, CONFLICT_CONTENT_TYPE, ConflictBodyError, ParseError,
-    Refusal, conflict_body, decide, decide_consistency, parse_conflict_body, verify_log_signatures,
+    Refusal, conflict_body, decide, decide_consistency, parse_conflict_body,
+    require_signed_extensions, verify_log_signatures,
 };
 use jurat_proto::base64::Base64Error;
 use jurat_proto::body::BodyError;
@@ -382,28 +383,34 @@ fn what_is_append_only_is_accepted() {
     );
 }
 
-// Spec: WIT-35
+// Spec: WIT-35, SVC-26, COS-14
 #[test]
-fn extension_lines_need_a_signature_that_covers_them() {
+fn extension_lines_are_taken_by_a_witness_and_must_be_covered_where_they_become_entries() {
     let tree = Tree::new(3, "e");
     let mut checkpoint = unsigned(ORIGIN, tree.head(3));
     let (ed25519, ml_dsa) = (log(), Key::ml_dsa(ORIGIN, 2));
     let trusted = [ed25519.vkey(), ml_dsa.vkey()];
     let plain = ml_dsa.line(&checkpoint, NOW);
-    checkpoint.extensions = vec![ExtensionLine::parse("added by a stranger").unwrap()];
+    let without = SignedCheckpoint::new(checkpoint.clone(), vec![plain.clone()]).unwrap();
     assert_eq!(
-        plain.signature()[..8],
-        ml_dsa.line(&checkpoint, NOW).signature()[..8]
+        require_signed_extensions(Some(&trusted), &without, &[0]),
+        Ok(())
     );
-    let try_lines = |lines: Vec<SignatureLine>| {
+    // The same signature: the log cannot be asked whether it knows of the line.
+    checkpoint.extensions = vec![ExtensionLine::parse("added by a stranger").unwrap()];
+    let ask = |lines: Vec<SignatureLine>| {
         let checkpoint = SignedCheckpoint::new(checkpoint.clone(), lines).unwrap();
-        verify_log_signatures(Some(&trusted), &checkpoint)
+        let verified = verify_log_signatures(Some(&trusted), &checkpoint).unwrap();
+        let covered = require_signed_extensions(Some(&trusted), &checkpoint, &verified);
+        (verified, covered)
     };
-    let refusal = try_lines(vec![plain.clone()]).unwrap_err();
+    let (verified, covered) = ask(vec![plain.clone()]);
+    assert_eq!(verified, [0]);
+    let refusal = covered.unwrap_err();
     assert!(matches!(refusal, Refusal::ExtensionsNotSigned { .. }));
     assert_eq!(refusal.status(), 403);
     let covering = ed25519.line(&checkpoint, NOW);
-    assert_eq!(try_lines(vec![plain, covering]), Ok(vec![0, 1]));
+    assert_eq!(ask(vec![plain, covering]), (vec![0, 1], Ok(())));
 }
 
 // Spec: WIT-10, WIT-11, WIT-12, WIT-13

@@ -13,8 +13,8 @@
 //!
 //! What counts ([`judge`]): a checkpoint that we cosigned and do not remember, and one of the size
 //! that we remember with another root, whoever shows it. Another witness's larger tree counts only
-//! before we signed anything since the start, because logs ask witnesses one after the other; such a
-//! log is free again when it submits the very tree that the other witness has.
+//! before we signed anything since the start, because logs ask witnesses one after the other; such
+//! a log is free again when it submits the very tree that the other witness has.
 //!
 //! Sources that do not answer hold nothing, unless `answers_min` says how many must have answered.
 //!
@@ -156,8 +156,8 @@ impl Guard {
             .any(|dismissed| dismissed.at >= started);
         let mut blocking = None;
         for evidence in asked.evidence {
-            // Spec: WIT-84. The log wants to bring us where the other witness is; or our operator has
-            // decided since the start.
+            // Spec: WIT-84. The log wants to bring us where the other witness is; or our operator
+            // has decided since the start.
             let explained = evidence.evidence.head == submitted || decided;
             if evidence.evidence.cause == HoldCause::Peer && explained {
                 continue;

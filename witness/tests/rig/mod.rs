@@ -27,7 +27,7 @@ use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use jurat_proto::cosignature;
 use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::hash::{Hash, leaf_hash};
-use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
+use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::{ConsistencyProof, prove_consistency};
 use jurat_proto::tree::{CompactRange, NodeCoord, NodeReader, TreeHead, TreeSize};
@@ -47,7 +47,7 @@ impl TestLog {
         Self::with_key(key)
     }
 
-    fn with_key(key: SigningKey) -> Self {
+    pub fn with_key(key: SigningKey) -> Self {
         Self {
             origin: Origin::parse(key.verifier_key().name().as_str()).unwrap(),
             key,
@@ -105,8 +105,16 @@ impl TestLog {
             head,
             extensions: Vec::new(),
         };
-        let line = cosignature::sign_note(&checkpoint.to_text(), &self.key).unwrap();
-        SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
+        let line = match self.key.algorithm() {
+            Algorithm::MlDsa44 | Algorithm::CosignatureV1 => {
+                let time = UnixSeconds::new(1_790_000_000).unwrap();
+                cosignature::cosign(&checkpoint, time, &self.key)
+            }
+            Algorithm::Ed25519 | Algorithm::P256 => {
+                cosignature::sign_note(&checkpoint.to_text(), &self.key)
+            }
+        };
+        SignedCheckpoint::new(checkpoint, vec![line.unwrap()]).unwrap()
     }
 
     pub fn proof(&self, old: u64, new: u64) -> ConsistencyProof {
