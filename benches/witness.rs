@@ -9,8 +9,8 @@
 //!   ML-DSA-44 key beside it; with what the signatures alone cost on the same cores.
 //! - `latency`: at 100 a second, beside what an fsync costs on the same disk.
 //! - `many`: start-up, memory and throughput with 1,000, 40,000 and 100,000 logs.
-//! - `peer`: throughput and latency of litewitness and of omniwitness, each with one Ed25519 key and
-//!   its `SQLite` database, from the programs in the folder `JURAT_BENCH_PEERS` (`benches/run
+//! - `peer`: throughput and latency of litewitness and of omniwitness, each with one Ed25519 key
+//!   and its `SQLite` database, from the programs in the folder `JURAT_BENCH_PEERS` (`benches/run
 //!   witness` puts them there). Left out without.
 
 #![expect(

@@ -3,8 +3,8 @@
 //! The rule stays `jurat_proto`'s: it checks encodings first, with the same code whichever library
 //! goes on, and the vkey was parsed by it. Only the equation is computed elsewhere, in about two
 //! thirds of the time for Ed25519 and a sixth for ML-DSA-44. ECDSA keys on P-384 and P-521 are too
-//! rare among logs to be worth a second implementation, and stay as they are. That the two agree is tested in
-//! `tests/agreement.rs`.
+//! rare among logs to be worth a second implementation, and stay as they are. That the two agree is
+//! tested in `tests/agreement.rs`.
 
 use std::fmt;
 

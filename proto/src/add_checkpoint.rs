@@ -208,7 +208,7 @@ pub fn verify_log_signatures(
     let keys = keys.ok_or_else(|| Refusal::UnknownOrigin {
         origin: origin.clone(),
     })?;
-    // Spec: WIT-10, WIT-12, WIT-13
+    // Spec: WIT-10, WIT-12, WIT-13, WIT-35
     match checkpoint.verify_signatures(keys) {
         Ok(verified) => {
             let mut lines: Vec<usize> = verified.iter().map(|line| line.line_index).collect();
@@ -343,9 +343,8 @@ pub enum Refusal {
     },
     /// 403: a line names a trusted key but its signature does not verify.
     BadSignature(SignaturesError),
-    /// 403, where asked for ([`require_signed_extensions`]): there are extension lines, and no verified
-    /// signature is of a kind that covers them:
-    /// anybody could have added them.
+    /// 403, where asked for ([`require_signed_extensions`]): there are extension lines, and no
+    /// verified signature is of a kind that covers them. Anybody could have added them.
     ExtensionsNotSigned {
         /// The checkpoint's origin.
         origin: Origin,

@@ -77,9 +77,9 @@ pub trait Primitive: Send + Sync {
     /// Whether this is the key's signature over these bytes.
     ///
     /// What is checked before: a `signature` of Ed25519 has 64 bytes, `s` below the group order and
-    /// an `R` that is canonical and not of small order; one of ECDSA is not the DER but `r` and `s`,
-    /// each as long as the group order (on P-256, 32 bytes) and from 1 to the order less 1; one of
-    /// ML-DSA-44 has its 2420 bytes, and the context is empty.
+    /// an `R` that is canonical and not of small order; one of ECDSA is not the DER but `r` and
+    /// `s`, each as long as the group order (on P-256, 32 bytes) and from 1 to the order less 1;
+    /// one of ML-DSA-44 has its 2420 bytes, and the context is empty.
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool;
 }
 
