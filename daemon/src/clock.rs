@@ -1,22 +1,41 @@
 //! Wall time and monotonic time, as arguments.
 //!
 //! [`SystemClock`] is the only place in the workspace that may read the wall clock; everything
-//! else takes a [`Clock`]. [`SteadyClock`] stands in front of a clock and refuses to tell the
-//! time after wall time stepped back against monotonic time, until wall time has caught up: who
-//! signs times asks it, and signs nothing while it refuses.
+//! else takes a [`Clock`]. Who signs times asks a [`ClockGuard`], which stands in front of a clock
+//! and does not tell the time while it cannot be believed, and signs nothing then:
 //!
-//! Out of scope: synchronisation (NTP state is asked of the system elsewhere), calendars.
+//! ```text
+//! Clock ─► steady: does wall time go with boot time? ─┐
+//! SNTP  ─► band: what do most sources agree on? ──────┴─► ClockGuard ─► the time, or why not
+//! ```
+//!
+//! Out of scope: setting the clock (an NTP daemon does), calendars.
+//!
+//! Rows: `spec/clock.md`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub mod band;
+mod guard;
+mod metrics;
+mod settings;
+pub mod sntp;
+pub mod steady;
+
+pub use guard::{ClockGuard, NoTime, NotAccurate, Told};
+pub use metrics::{Answer, ClockMetrics, State};
+pub use settings::{GuardSettings, RawClock};
+
 /// A source of time. Wall time may jump; [`Clock::instant`] never goes back.
 pub trait Clock: Send + Sync {
     /// Wall time, as the system believes it. It may be earlier than at the call before.
     fn now(&self) -> UnixTime;
-    /// Monotonic time, for intervals and deadlines.
+    /// Monotonic time, for intervals and deadlines. It stands still while the machine is suspended.
     fn instant(&self) -> Instant;
+    /// Time since the machine started, suspended or not: what wall time is compared with.
+    fn boot_time(&self) -> BootTime;
 }
 
 impl<C: Clock + ?Sized> Clock for Arc<C> {
@@ -25,6 +44,9 @@ impl<C: Clock + ?Sized> Clock for Arc<C> {
     }
     fn instant(&self) -> Instant {
         (**self).instant()
+    }
+    fn boot_time(&self) -> BootTime {
+        (**self).boot_time()
     }
 }
 
@@ -94,6 +116,27 @@ impl fmt::Display for UnixTime {
     }
 }
 
+/// Time since some moment before the process began. It never goes back, nobody can set it, and it
+/// goes on while the machine is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(Duration);
+
+impl BootTime {
+    /// The moment that it counts from.
+    pub const ZERO: Self = Self(Duration::ZERO);
+
+    /// How long after `earlier` this is, or zero when it is not after it.
+    pub const fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// This time moved forward.
+    #[must_use]
+    pub const fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+}
+
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -118,7 +161,22 @@ impl Clock for SystemClock {
     fn instant(&self) -> Instant {
         Instant::now()
     }
+
+    // Spec: CLK-02
+    fn boot_time(&self) -> BootTime {
+        let time = rustix::time::clock_gettime(BOOT_CLOCK);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+        BootTime(Duration::new(seconds, nanos))
+    }
 }
+
+#[cfg(target_os = "linux")]
+const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+
+/// Elsewhere a machine that was suspended looks as if its clock had leapt.
+#[cfg(not(target_os = "linux"))]
+const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
 
 /// A clock that stands still until a test moves it; its wall time can step either way.
 #[derive(Clone, Debug)]
@@ -130,6 +188,7 @@ pub struct ManualClock {
 struct ManualState {
     wall: UnixTime,
     instant: Instant,
+    boot: BootTime,
 }
 
 impl ManualClock {
@@ -139,21 +198,32 @@ impl ManualClock {
             state: Arc::new(Mutex::new(ManualState {
                 wall,
                 instant: Instant::now(),
+                boot: BootTime::ZERO,
             })),
         }
     }
 
-    /// Time passes: wall time and monotonic time advance together.
+    /// Time passes: wall time, monotonic time and boot time advance together.
     pub fn advance(&self, by: Duration) {
+        self.with(|state| state.wall = state.wall.plus(by));
+        self.advance_monotonic(by);
+    }
+
+    /// Only monotonic time and boot time pass, as when something steps the wall clock back
+    /// meanwhile.
+    pub fn advance_monotonic(&self, by: Duration) {
         self.with(|state| {
-            state.wall = state.wall.plus(by);
             state.instant += by;
+            state.boot = state.boot.plus(by);
         });
     }
 
-    /// Only monotonic time passes, as when something steps the wall clock back meanwhile.
-    pub fn advance_monotonic(&self, by: Duration) {
-        self.with(|state| state.instant += by);
+    /// The machine is suspended for so long: monotonic time does not see it.
+    pub fn suspend(&self, by: Duration) {
+        self.with(|state| {
+            state.wall = state.wall.plus(by);
+            state.boot = state.boot.plus(by);
+        });
     }
 
     /// The wall clock is set; monotonic time does not move.
@@ -164,6 +234,11 @@ impl ManualClock {
     /// The wall clock steps back; monotonic time does not move.
     pub fn step_back(&self, by: Duration) {
         self.with(|state| state.wall = state.wall.minus(by));
+    }
+
+    /// The wall clock steps forward; monotonic time does not move.
+    pub fn step_forward(&self, by: Duration) {
+        self.with(|state| state.wall = state.wall.plus(by));
     }
 
     fn with<R>(&self, change: impl FnOnce(&mut ManualState) -> R) -> R {
@@ -178,156 +253,14 @@ impl Clock for ManualClock {
     fn instant(&self) -> Instant {
         self.with(|state| state.instant)
     }
-}
-
-/// A clock that tells the time only while wall time agrees with monotonic time.
-///
-/// Each good reading becomes the anchor of the next: wall time is expected to have advanced as
-/// far as monotonic time did. What it lags behind that expectation by more than the tolerance
-/// (plus [`SLEW_PER_MILLE`] of the interval, so that clock discipline is no alarm) is a step
-/// back. From then on every reading is an error until wall time reaches the time that would have
-/// been shown when the step was noticed: so that no reading is ever earlier than one before it.
-///
-/// A step forward cannot be told from a suspended machine, so the time is told, and
-/// [`Reading::leap`] reports it once; what to do about it is the caller's policy.
-pub struct SteadyClock {
-    clock: Arc<dyn Clock>,
-    tolerance: Duration,
-    state: Mutex<SteadyState>,
-}
-
-/// How much of an interval a disciplined clock may gain or lose, in thousandths: twice the
-/// 500 ppm to which kernels limit slewing.
-pub const SLEW_PER_MILLE: u32 = 1;
-
-#[derive(Clone, Copy, Debug)]
-struct SteadyState {
-    wall: UnixTime,
-    instant: Instant,
-    /// Set while wall time is behind: it must reach this before the time is told again.
-    resume_at: Option<UnixTime>,
-}
-
-/// One good reading of a [`SteadyClock`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Wall time; never earlier than in an earlier reading.
-    pub time: UnixTime,
-    /// How far wall time ran ahead of monotonic time since the last reading, when that is more
-    /// than the tolerance. Reported once per leap.
-    pub leap: Option<Duration>,
-}
-
-/// Wall time stepped back, and has not caught up. The cause is the machine's clock; nothing
-/// changed here, and a later reading may succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("wall time {wall} is behind: it was {resume_at} when it stepped back")]
-pub struct SteppedBack {
-    /// What the wall clock shows.
-    pub wall: UnixTime,
-    /// What it must reach before the time is told again.
-    pub resume_at: UnixTime,
-}
-
-impl SteppedBack {
-    /// How far wall time still has to go.
-    pub fn behind(&self) -> Duration {
-        self.resume_at.since(self.wall)
-    }
-}
-
-impl SteadyClock {
-    /// Anchors at the present. `tolerance` is how far wall time may fall behind unnoticed; a
-    /// reading still never goes back, whatever the tolerance.
-    pub fn new(clock: Arc<dyn Clock>, tolerance: Duration) -> Self {
-        let floor = clock.now();
-        Self::starting_from(clock, tolerance, floor)
-    }
-
-    /// Anchors at the present, and tells no time before `floor` (the newest time that is known to
-    /// have been signed before a restart).
-    pub fn starting_from(clock: Arc<dyn Clock>, tolerance: Duration, floor: UnixTime) -> Self {
-        let (wall, instant) = (clock.now(), clock.instant());
-        let state = SteadyState {
-            wall,
-            instant,
-            resume_at: (wall < floor).then_some(floor),
-        };
-        Self {
-            clock,
-            tolerance,
-            state: Mutex::new(state),
-        }
-    }
-
-    /// Tells the time.
-    ///
-    /// # Errors
-    /// [`SteppedBack`] from the step until wall time has caught up.
-    pub fn now(&self) -> Result<UnixTime, SteppedBack> {
-        self.read().map(|reading| reading.time)
-    }
-
-    /// Tells the time, and whether it leapt forward.
-    ///
-    /// # Errors
-    /// [`SteppedBack`] from the step until wall time has caught up.
-    pub fn read(&self) -> Result<Reading, SteppedBack> {
-        // The clock is read under the lock: two readers can not be ordered otherwise.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (wall, instant) = (self.clock.now(), self.clock.instant());
-        let elapsed = instant.saturating_duration_since(state.instant);
-        let slack = self.tolerance + elapsed * SLEW_PER_MILLE / 1000;
-        let expected = state.wall.plus(elapsed);
-
-        if let Some(resume_at) = state.resume_at {
-            if wall < resume_at {
-                return Err(SteppedBack { wall, resume_at });
-            }
-        } else if wall < state.wall || wall.plus(slack) < expected {
-            let resume_at = expected;
-            state.resume_at = Some(resume_at);
-            return Err(SteppedBack { wall, resume_at });
-        }
-
-        let ahead = wall.since(expected);
-        // While it refused, the expectation stood still at the step: no leap can be judged.
-        let leap = (state.resume_at.is_none() && ahead > slack).then_some(ahead);
-        *state = SteadyState {
-            wall,
-            instant,
-            resume_at: None,
-        };
-        Ok(Reading { time: wall, leap })
-    }
-
-    /// The clock behind it, for what may not refuse (log lines, metrics, monotonic time).
-    pub fn inner(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-}
-
-impl fmt::Debug for SteadyClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SteadyClock")
-            .field("tolerance", &self.tolerance)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
+    fn boot_time(&self) -> BootTime {
+        self.with(|state| state.boot)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    const START: UnixTime = UnixTime::from_seconds(1_790_000_000);
-
-    fn steady() -> (ManualClock, SteadyClock) {
-        let manual = ManualClock::new(START);
-        let steady = SteadyClock::new(Arc::new(manual.clone()), Duration::from_millis(50));
-        (manual, steady)
-    }
 
     #[test]
     fn unix_time_splits_into_seconds_and_millis() {
@@ -348,80 +281,17 @@ mod tests {
         assert!(clock.instant() <= clock.instant());
     }
 
+    // Spec: CLK-02
     #[test]
-    fn time_that_passes_evenly_is_told() {
-        let (manual, steady) = steady();
-        for _ in 0..10 {
-            manual.advance(Duration::from_secs(3600));
-            assert_eq!(steady.read().unwrap().leap, None);
+    fn boot_time_runs_with_monotonic_time_and_is_no_younger_than_the_process() {
+        let clock = SystemClock;
+        let (boot, instant) = (clock.boot_time(), clock.instant());
+        let mut later = clock.boot_time();
+        while later.since(boot) < Duration::from_millis(2) {
+            later = clock.boot_time();
         }
-    }
-
-    #[test]
-    fn a_step_back_refuses_until_wall_time_has_caught_up() {
-        let (manual, steady) = steady();
-        manual.advance(Duration::from_secs(10));
-        let newest = steady.now().unwrap();
-        manual.step_back(Duration::from_secs(5));
-        assert_eq!(steady.now().unwrap_err().behind(), Duration::from_secs(5));
-        manual.advance(Duration::from_millis(4_999));
-        assert_eq!(steady.now().unwrap_err().behind(), Duration::from_millis(1));
-        manual.advance(Duration::from_millis(1));
-        assert_eq!(steady.now(), Ok(newest));
-    }
-
-    #[test]
-    fn a_step_back_that_hides_between_two_readings_is_seen() {
-        let (manual, steady) = steady();
-        manual.advance_monotonic(Duration::from_secs(10));
-        manual.advance(Duration::from_secs(1));
-        let error = steady.now().unwrap_err();
-        assert_eq!(error.resume_at, START.plus(Duration::from_secs(11)));
-    }
-
-    #[test]
-    fn a_clock_slewed_by_the_kernel_is_no_step() {
-        let (manual, steady) = steady();
-        manual.advance_monotonic(Duration::from_millis(500));
-        manual.advance(Duration::from_secs(1000));
-        assert!(steady.now().is_ok());
-    }
-
-    #[test]
-    fn a_leap_forward_is_told_and_reported_once() {
-        let (manual, steady) = steady();
-        manual.set(START.plus(Duration::from_secs(30)));
-        assert_eq!(steady.read().unwrap().leap, Some(Duration::from_secs(30)));
-        assert_eq!(steady.read().unwrap().leap, None);
-    }
-
-    #[test]
-    fn a_floor_from_before_the_restart_is_respected() {
-        let manual = ManualClock::new(START);
-        let floor = START.plus(Duration::from_secs(2));
-        let steady = SteadyClock::starting_from(Arc::new(manual.clone()), Duration::ZERO, floor);
-        assert!(steady.now().is_err());
-        manual.advance(Duration::from_secs(2));
-        assert_eq!(steady.now(), Ok(floor));
-    }
-
-    proptest! {
-        #[test]
-        fn readings_never_go_back(moves in prop::collection::vec((0u8..3, 0u64..5_000), 1..200)) {
-            let (manual, steady) = steady();
-            let mut newest = UnixTime::EPOCH;
-            for (kind, millis) in moves {
-                let by = Duration::from_millis(millis);
-                match kind {
-                    0 => manual.advance(by),
-                    1 => manual.step_back(by),
-                    _ => manual.advance_monotonic(by),
-                }
-                if let Ok(time) = steady.now() {
-                    prop_assert!(time >= newest);
-                    newest = time;
-                }
-            }
-        }
+        let monotonic = clock.instant() - instant;
+        assert!(monotonic >= Duration::from_millis(1), "{monotonic:?}");
+        assert!(boot > BootTime::ZERO);
     }
 }

@@ -11,6 +11,7 @@
 
 use std::fmt::Display;
 
+mod clock;
 mod settings;
 mod texts;
 mod trees;
@@ -51,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     ("limits", settings::limits),
     ("service_config", settings::service_config),
     ("witness_config", settings::witness_config),
+    ("sntp_reply", clock::sntp_reply),
+    ("ntp_server", clock::ntp_server),
 ];
 
 /// The canonical law for bytes.

@@ -361,4 +361,13 @@ fn settings_seeds(add: Add<'_>) {
     for (target, text) in configurations() {
         add(target, "whole", text.into_bytes());
     }
+    let mut reply = vec![0; 48];
+    // Stratum 2, 10 ms of root delay, 5 of dispersion, sent 3 ms after the question came.
+    reply[..12].copy_from_slice(&[0x24, 2, 6, 0xe8, 0, 0, 2, 0x8f, 0, 0, 1, 0x47]);
+    reply[24..32].copy_from_slice(b"question");
+    reply[32..40].copy_from_slice(&[0xee, 0x60, 0, 0, 0x40, 0, 0, 0]);
+    reply[40..].copy_from_slice(&[0xee, 0x60, 0, 0, 0x40, 0xc4, 0, 0]);
+    add("sntp_reply", "good", reply);
+    add("ntp_server", "name", b"time.example.com".to_vec());
+    add("ntp_server", "address", b"[2001:db8::1]:123".to_vec());
 }

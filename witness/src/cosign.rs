@@ -16,8 +16,8 @@
 //!   the disk.
 //! - When it is not known whether a swap is durable, nothing is answered any more and
 //!   [`Witness::failed`] resolves: the process ends and starts again from what is on the disk.
-//! - Cosignature times of an origin never go back. When the clock is behind them, or stepped back,
-//!   or was never set, nothing is signed.
+//! - Cosignature times of an origin never go back. When the clock is behind them, or was never set,
+//!   or cannot be believed ([`jurat_daemon::clock`]), nothing is signed that states a time.
 //!
 //! Out of scope: HTTP ([`crate::http`]); whether a request deserves a cosignature
 //! ([`jurat_proto::add_checkpoint`] decides, as a pure function).
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
-use jurat_daemon::clock::{Clock, SteadyClock, SteppedBack, UnixTime};
+use jurat_daemon::clock::{Clock, ClockGuard, NoTime, UnixTime};
 use jurat_keys::{FastKeyError, fast_verifier};
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::Origin;
@@ -63,11 +63,10 @@ pub struct Witness {
     only_computes: bool,
     logs: Arc<LogList>,
     heads: Arc<Heads>,
-    clock: SteadyClock,
+    clock: Arc<ClockGuard>,
     quotas: Arc<Quotas>,
     guard: Option<Arc<Guard>>,
     /// For time since the start, which quotas count in.
-    monotonic: Arc<dyn Clock>,
     started: Instant,
     commits: Batcher<HeadSwap, Result<(), SwapFault>>,
     /// A place for each piece of work that has a thread or waits for one.
@@ -84,8 +83,8 @@ pub struct Parts {
     pub signers: Vec<Box<dyn Signer>>,
     /// Where its state is.
     pub store: Arc<dyn CheckpointStore>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, while it can be believed.
+    pub clock: Arc<ClockGuard>,
     /// The logs.
     pub logs: Arc<LogList>,
     /// What it counts.
@@ -137,14 +136,12 @@ impl Witness {
             committer(
                 store,
                 Arc::clone(&heads),
-                Arc::clone(&clock),
+                Arc::clone(clock.clock()),
                 metrics.clone(),
             ),
         )
         .map_err(StartError::Thread)?;
-        let started = clock.instant();
-        let monotonic = Arc::clone(&clock);
-        let clock = SteadyClock::new(clock, CLOCK_TOLERANCE);
+        let started = clock.clock().instant();
         Ok(Self {
             only_computes: signers.iter().all(|signer| signer.only_computes()),
             signers,
@@ -154,7 +151,6 @@ impl Witness {
             clock,
             quotas: Arc::new(Quotas::new(parts.quotas)),
             guard: parts.guard,
-            monotonic,
             started,
             commits,
             places: Arc::new(Semaphore::new(parts.commits_waiting_max.get())),
@@ -194,7 +190,7 @@ impl Witness {
 
     /// What the wall clock shows, right or wrong; not for signing.
     pub fn wall_time(&self) -> UnixTime {
-        self.monotonic.now()
+        self.clock.clock().now()
     }
 
     /// Resolves when a commit's outcome is not known, or the commit thread failed: the process must
@@ -536,7 +532,7 @@ impl Witness {
     }
 
     fn uptime(&self) -> Duration {
-        let now = self.monotonic.instant();
+        let now = self.clock.clock().instant();
         now.saturating_duration_since(self.started)
     }
 
@@ -552,14 +548,7 @@ impl Witness {
     }
 
     fn time(&self) -> Result<UnixSeconds, ClockFault> {
-        let reading = self.clock.read().map_err(ClockFault::SteppedBack)?;
-        if let Some(leap) = reading.leap {
-            tracing::warn!(
-                clock.leap_ms = leap.as_millis(),
-                "the wall clock leapt forward: a suspended machine, or it was set"
-            );
-        }
-        let now = reading.time;
+        let now = self.clock.read()?.time;
         UnixSeconds::new(now.seconds())
             .filter(|_| now >= CLOCK_FLOOR)
             .ok_or(ClockFault::NotSet { now })
@@ -907,12 +896,9 @@ impl SubtreeError {
 /// the clock is right again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockFault {
-    /// Wall time went back while we ran.
-    #[error(
-        "the clock of this witness stepped back; it signs again in {} s",
-        .0.behind().as_secs() + 1
-    )]
-    SteppedBack(SteppedBack),
+    /// Nobody can say what time it is: wall time stepped, or the time sources do not confirm it.
+    #[error("{0}")]
+    NoTime(#[from] NoTime),
     /// Wall time is before the time in a cosignature that we gave for the same origin.
     #[error(
         "the clock of this witness shows {now}, and it cosigned this log at {cosigned} already"
@@ -930,10 +916,6 @@ pub enum ClockFault {
         now: UnixTime,
     },
 }
-
-/// How far wall time may lag behind monotonic time before it counts as a step back. Cosignatures
-/// state whole seconds, so less than that cannot be seen in them.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
 /// 2026-07-22T00:00:00Z, the date of the protocol's text: before it nobody ran this program. It
 /// also keeps the time from being zero, which a cosignature must not say.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jurat_daemon::batch::Failure;
 use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
-use jurat_daemon::clock::{Clock as _, SystemClock};
+use jurat_daemon::clock::{Clock as _, ClockGuard, SystemClock};
 use jurat_daemon::exit;
 use jurat_daemon::http::{self, HttpMetrics, Tls};
 use jurat_daemon::limits::OpenFiles;
@@ -100,7 +100,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let witness = Arc::new(Witness::start(Parts {
         signers: signers.collect(),
         store,
-        clock: Arc::new(SystemClock),
+        clock: Arc::new(ClockGuard::alone(Arc::new(SystemClock))),
         logs: Arc::clone(&logs),
         metrics: metrics.clone(),
         quotas: config.quotas,

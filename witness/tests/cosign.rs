@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jurat_daemon::batch::Failure;
-use jurat_daemon::clock::{ManualClock, UnixTime};
+use jurat_daemon::clock::{ClockGuard, ManualClock, NoTime, UnixTime};
 use jurat_daemon::config::Problems;
 use jurat_daemon::http::{Body, Handler as _, Request};
 use jurat_keys::{Algorithm, SigningKey};
@@ -139,7 +139,7 @@ fn start(
     Ok(Arc::new(Witness::start(Parts {
         signers,
         store,
-        clock: Arc::new(clock.clone()),
+        clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
         logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
         metrics: metrics.clone(),
         guard: None,
@@ -169,7 +169,7 @@ async fn the_time_in_cosignatures_is_the_clock_and_never_goes_back() {
     bench.clock.step_back(Duration::from_secs(10));
     for _ in 0..2 {
         let error = bench.add(5, 6).await.unwrap_err();
-        let AddError::Clock(ClockFault::SteppedBack(fault)) = error else {
+        let AddError::Clock(ClockFault::NoTime(NoTime::SteppedBack(fault))) = error else {
             panic!("{error}")
         };
         assert_eq!(fault.behind(), Duration::from_secs(10));
