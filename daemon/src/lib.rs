@@ -1,7 +1,7 @@
 //! The plumbing of a daemon that has never heard of a log, a store or a key.
 //!
-//! In scope: time, and whether it can be believed ([`clock`]), strict configuration ([`config`]), the HTTP
-//! listener with its limits ([`http`]), a pooled HTTP client ([`client`]), group commit
+//! In scope: time, and whether it can be believed ([`clock`]), strict configuration ([`config`]),
+//! the HTTP listener with its limits ([`http`]), a pooled HTTP client ([`client`]), group commit
 //! ([`batch`]), logs and metrics ([`telemetry`]), signals and drain ([`shutdown`]), file
 //! descriptor limits ([`limits`]) and exit codes ([`exit`]).
 //!

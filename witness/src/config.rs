@@ -8,6 +8,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jurat_daemon::clock::{GuardSettings, RawClock};
 use jurat_daemon::config::{self, ConfigError, Loaded, Problems};
 use jurat_daemon::http::header::HeaderName;
 use jurat_daemon::http::{Limits, Tls};
@@ -65,6 +66,8 @@ pub struct Config {
     pub recheck: Recheck,
     /// Who is asked whether the state is as new as what they have seen of it.
     pub restore_guard: RestoreGuard,
+    /// Who is asked for the time, and when the clock is believed.
+    pub clock: GuardSettings,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines.
@@ -155,6 +158,8 @@ struct RawConfig {
     recheck: Recheck,
     #[serde(default)]
     restore_guard: RawRestoreGuard,
+    #[serde(default)]
+    clock: RawClock,
     #[serde(default)]
     log: RawLog,
 }
@@ -261,13 +266,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     // Spec: WIT-09. A larger body is refused by its Content-Length, before any of it is read.
     limits.body_bytes_max = limits.body_bytes_max.min(BODY_BYTES_MAX);
     let keys = resolve_keys(loaded, name.as_ref(), &mut problems);
-    let database = loaded.path(&raw.database);
-    problems.check(
-        database.is_file(),
-        "database",
-        format!("{} is not there", database.display()),
-        "the file that init made; if it was lost, read docs/witness.md before anything else",
-    );
+    let database = resolve_database(loaded, &mut problems);
     let ml_dsa = keys
         .iter()
         .any(|key| key.verifier_key().signature_type() == SignatureType::MlDsa44);
@@ -281,6 +280,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let about = raw.about.resolve(&mut problems);
     raw.recheck.check(&mut problems);
     let restore_guard = raw.restore_guard.resolve(&mut problems);
+    let clock = raw.clock.resolve(&mut problems);
     let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
     let lists_every = Duration::from_secs(raw.lists.every_s);
     let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
@@ -289,6 +289,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
         recheck: raw.recheck,
         restore_guard,
+        clock,
         about: about.with_lists(&lists, lists_every, default_qpd),
         lists,
         lists_every,
@@ -313,6 +314,17 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         log_filter: raw.log.filter.clone(),
     });
     problems.finish(config)
+}
+
+fn resolve_database(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> PathBuf {
+    let database = loaded.path(&loaded.raw.database);
+    problems.check(
+        database.is_file(),
+        "database",
+        format!("{} is not there", database.display()),
+        "the file that init made; if it was lost, read docs/witness.md before anything else",
+    );
+    database
 }
 
 fn check_lists(raw: &RawLists, problems: &mut Problems) {

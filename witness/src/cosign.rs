@@ -22,7 +22,7 @@
 //! Out of scope: HTTP ([`crate::http`]); whether a request deserves a cosignature
 //! ([`jurat_proto::add_checkpoint`] decides, as a pure function).
 //!
-//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56.
+//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-110 to WIT-112.
 
 use std::fmt;
 use std::future::Future;
@@ -536,6 +536,7 @@ impl Witness {
         now.saturating_duration_since(self.started)
     }
 
+    // Spec: WIT-112
     fn time_after(&self, latest: Option<Latest>) -> Result<UnixSeconds, ClockFault> {
         let now = self.time()?;
         match latest {
@@ -547,6 +548,7 @@ impl Witness {
         }
     }
 
+    // Spec: WIT-110
     fn time(&self) -> Result<UnixSeconds, ClockFault> {
         let now = self.clock.read()?.time;
         UnixSeconds::new(now.seconds())

@@ -15,7 +15,7 @@
 //! Out of scope: limits, time-outs, TLS ([`jurat_daemon::http`]).
 //!
 //! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55,
-//! WIT-95, WIT-97, WIT-98, WIT-99.
+//! WIT-95, WIT-97, WIT-98, WIT-99, WIT-111, WIT-114.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -187,7 +187,7 @@ impl Api {
         http::with_cache(response, Cache::Seconds(ABOUT_CACHE_SECONDS))
     }
 
-    // Spec: WIT-99
+    // Spec: WIT-99, WIT-114
     fn health(&self) -> Response {
         let mut faults: Vec<String> = self.clock_fault().into_iter().collect();
         let (bad, told) = self.witness.heads().faults(FAULTS_TOLD);
@@ -365,8 +365,15 @@ fn held(held: &Held) -> Response {
     )
 }
 
+/// The guard tells the operator when the clock is not believed and when it is again, once each.
+// Spec: WIT-111
 fn clock(fault: &ClockFault) -> Response {
-    tracing::error!(%fault, "nothing is signed until the clock is right");
+    match fault {
+        ClockFault::NoTime(_) => {}
+        ClockFault::BehindCosigned { .. } | ClockFault::NotSet { .. } => {
+            tracing::error!(%fault, "nothing is signed until the clock is right");
+        }
+    }
     http::too_busy(format!("{fault}\n"), RETRY_LATER_SECONDS)
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use jurat_daemon::batch::Failure;
 use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
-use jurat_daemon::clock::{Clock as _, ClockGuard, SystemClock};
+use jurat_daemon::clock::{Clock as _, ClockGuard, ClockMetrics, GuardSettings, SystemClock};
 use jurat_daemon::exit;
 use jurat_daemon::http::{self, HttpMetrics, Tls};
 use jurat_daemon::limits::OpenFiles;
@@ -81,6 +81,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     telemetry::register_process(&mut registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
     let http_metrics = HttpMetrics::register(&mut registry);
     let metrics = Metrics::register(&mut registry);
+    let clock = guarded(config.clock, &mut registry);
     let lists = Lists {
         sources: config.lists,
         every: config.lists_every,
@@ -90,8 +91,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         },
         metrics: metrics.clone(),
     };
-    let (path, clock) = (lists.target.logs.clone(), Arc::new(SystemClock));
-    let guard = Guard::new(config.restore_guard, path, clock, metrics.clone());
+    let (path, wall) = (lists.target.logs.clone(), Arc::new(SystemClock));
+    let guard = Guard::new(config.restore_guard, path, wall, metrics.clone());
     let guard = Arc::new(guard.map_err(ServeError::Client)?);
     let logs = Arc::new(config.logs);
     let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
@@ -100,7 +101,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let witness = Arc::new(Witness::start(Parts {
         signers: signers.collect(),
         store,
-        clock: Arc::new(ClockGuard::alone(Arc::new(SystemClock))),
+        clock: Arc::clone(&clock),
         logs: Arc::clone(&logs),
         metrics: metrics.clone(),
         quotas: config.quotas,
@@ -113,6 +114,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let (pull, asked) = watch::channel(());
     // What is no request; it ends with the listener.
     let mut background = JoinSet::new();
+    background.spawn(clock.run());
     background.spawn(lists.follow(asked));
     background.spawn(config.recheck.run(Arc::clone(&witness), metrics.clone()));
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
@@ -145,6 +147,12 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
             result.map_err(ServeError::Accept)
         }
     }
+}
+
+// Spec: WIT-110, WIT-113
+fn guarded(settings: GuardSettings, registry: &mut Registry) -> Arc<ClockGuard> {
+    let metrics = ClockMetrics::register(registry, settings.servers.len());
+    Arc::new(ClockGuard::new(Arc::new(SystemClock), settings, metrics))
 }
 
 fn failed(failure: Failure) -> ServeError {
