@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::client::{Client, ClientOptions};
+use jurat_daemon::clock::{GuardSettings, RawClock};
 use jurat_daemon::config::{ConfigError, Loaded, Problems, load};
 use jurat_daemon::http::{Limits, Tls};
 use jurat_keys::SigningKey;
@@ -44,6 +45,8 @@ struct RawConfig {
     health: RawHealth,
     #[serde(default)]
     storage: RawStorage,
+    #[serde(default)]
+    clock: RawClock,
     #[serde(default)]
     limits: Limits,
     tls: Option<RawTls>,
@@ -151,6 +154,8 @@ pub struct Config {
     pub stale_after: Duration,
     /// Memory that the store may use for pages, in bytes.
     pub cache_bytes: usize,
+    /// Who is asked for the time, and when the clock is believed.
+    pub clock: GuardSettings,
     /// Limits of the listener.
     pub limits: Limits,
     /// Whether the listener speaks TLS itself.
@@ -190,6 +195,7 @@ impl Config {
             check_independence(problems, policy, log_keys.iter().chain(&cosigner_keys));
         }
         let pace = pace(problems, raw);
+        let clock = raw.clock.resolve(problems);
         check_rest(problems, raw, at);
         Some(Self {
             origin: origin?,
@@ -209,6 +215,7 @@ impl Config {
             ca_file: raw.witnesses.ca_file.as_deref().map(at),
             stale_after: Duration::from_secs(raw.health.stale_after_s),
             cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
+            clock,
             limits: raw.limits.clone(),
             tls: raw.tls.as_ref().map(|tls| TlsFiles {
                 certificate: at(&tls.certificate_file),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jurat_daemon::client::{Client, ClientOptions};
-use jurat_daemon::clock::{Clock, SystemClock};
+use jurat_daemon::clock::{Clock, ClockGuard, ClockMetrics, SystemClock};
 use jurat_daemon::http::{self, HttpMetrics, Limits, Tls};
 use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry;
@@ -57,6 +57,7 @@ pub async fn run(
     let cosigners = Cosigners::start(parts, &offered, &mut registry, &shutdown);
     let demand = Demand::default();
     let heads = base.tree_heads(&config, offer, &cosigners, demand.clone(), &mut registry)?;
+    tokio::spawn(watch_clock(Arc::clone(&base.clock), shutdown.clone()));
     let sequencer = base.sequencer.clone();
     let standing = cosigners.standing.clone();
     let app = base.app(&config, cosigners, demand, registry, &shutdown)?;
@@ -77,11 +78,18 @@ pub async fn run(
     outcome
 }
 
+async fn watch_clock(clock: Arc<ClockGuard>, shutdown: Shutdown) {
+    tokio::select! {
+        () = clock.run() => {}
+        () = shutdown.wait() => {}
+    }
+}
+
 /// What every other part stands on.
 struct Base {
     store: Arc<dyn LogStore>,
     sequencer: Sequencer,
-    clock: Arc<dyn Clock>,
+    clock: Arc<ClockGuard>,
 }
 
 impl Base {
@@ -101,10 +109,12 @@ impl Base {
         );
         let sequencer = Sequencer::start(Arc::clone(&store), registry)?;
         telemetry::register_process(registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
+        let sources = config.clock.servers.len();
+        let metrics = ClockMetrics::register(registry.sub_registry_with_prefix("jurat"), sources);
         Ok(Self {
             store,
             sequencer,
-            clock,
+            clock: Arc::new(ClockGuard::new(clock, config.clock.clone(), metrics)),
         })
     }
 
@@ -128,7 +138,7 @@ impl Base {
             store: Arc::clone(&self.store),
             sequencer: self.sequencer.clone(),
             client,
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(self.clock.clock()),
             settings: config.settings.clone(),
             published,
             probe,

@@ -412,9 +412,41 @@ fn a_clock_that_steps_back_signs_nothing_until_it_has_caught_up() {
     assert_eq!(home.fsck(), 4);
 }
 
-/// Nothing is signed while the clock is behind, and `/health` and the submitter are told why.
-fn holds_still(service: &Inside, log: &TestLog, behind: u64, checkpoint: &[u8]) {
-    let behind = format!("{behind} s");
+// Spec: SVC-40
+#[test]
+fn a_clock_that_leaps_signs_nothing_until_it_is_back_or_has_settled() {
+    let home = Home::new();
+    home.edit("refresh_s = 30 ", "refresh_s = 1 ");
+    let mut log = TestLog::new("log.example/a");
+    log.grow(10);
+    home.add_log(&log);
+    let clock = ManualClock::new(UnixTime::from_seconds(1_800_000_000));
+    let service = Inside::start(&home, &clock);
+    let answer = service.call("POST", "/anchor", &log.request(0, 5));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let checkpoint = service.call("GET", "/checkpoint", b"").body;
+
+    let leap = Duration::from_secs(3_600);
+    clock.step_forward(leap);
+    holds_still(&service, &log, 3_600, &checkpoint);
+    clock.step_back(leap);
+    let answer = service.call("POST", "/anchor", &log.request(5, 6));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(service.call("GET", "/health", b"").status, 200);
+
+    let checkpoint = service.call("GET", "/checkpoint", b"").body;
+    clock.step_forward(leap);
+    holds_still(&service, &log, 3_600, &checkpoint);
+    clock.advance(Duration::from_secs(300));
+    let answer = service.call("POST", "/anchor", &log.request(6, 7));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(service.call("GET", "/health", b"").status, 200);
+    service.stop(&home);
+}
+
+/// Nothing is signed while the clock is so wrong, and `/health` and the submitter are told why.
+fn holds_still(service: &Inside, log: &TestLog, wrong: u64, checkpoint: &[u8]) {
+    let wrong = format!("{wrong} s");
     let latest = format!("/logs/{}/checkpoint", log.origin.hash_hex());
     let latest = || service.call("GET", &latest, b"").body;
     let before = latest();
@@ -423,13 +455,13 @@ fn holds_still(service: &Inside, log: &TestLog, behind: u64, checkpoint: &[u8]) 
     let answer = service.call("POST", "/add-checkpoint", &log.request(held, held + 1));
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.header("retry-after").is_some());
-    assert!(answer.text().contains(&behind), "{}", answer.text());
+    assert!(answer.text().contains(&wrong), "{}", answer.text());
     assert_eq!(latest(), before);
     let health = service.call("GET", "/health", b"");
     assert_eq!(health.status, 503, "{}", health.text());
     let summary = health.json()["summary"].to_string();
     assert!(summary.contains("clock"), "{summary}");
-    assert!(summary.contains(&behind), "{summary}");
+    assert!(summary.contains(&wrong), "{summary}");
     eventually("a tree head has fallen due", || {
         (service.refused_heads() > refused).then_some(())
     });

@@ -116,6 +116,24 @@ fn without_sources_only_steps_are_seen() {
     bench.guard.read().unwrap();
 }
 
+// Spec: CLK-36
+#[test]
+fn who_remembers_what_it_signed_is_told_a_time_that_stepped_back_and_no_other_wrong_one() {
+    let bench = Bench::new("");
+    bench.guard.read().unwrap();
+    bench.clock.step_back(seconds(60));
+    let told = bench.guard.read_unordered();
+    assert_eq!(told, Ok(START.minus(seconds(60))));
+    bench.clock.step_forward(seconds(3660));
+    let told = bench.guard.read_unordered();
+    assert!(matches!(told, Err(NoTime::Leapt(_))), "{told:?}");
+    let bench = Bench::three();
+    bench.all_say(START);
+    bench.clock.step_back(seconds(60));
+    let told = bench.guard.read_unordered();
+    assert!(matches!(told, Err(NoTime::Outside { .. })), "{told:?}");
+}
+
 // Spec: CLK-30
 #[test]
 fn no_time_is_told_before_the_sources_have_agreed_once() {

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jurat_daemon::clock::Clock;
+use jurat_daemon::clock::ClockGuard;
 use jurat_daemon::http::{self, Handler, HttpMetrics, Limits, Method, Request, Response, Route};
 use jurat_proto::checkpoint::Origin;
 use jurat_store::LogStore;
@@ -50,8 +50,8 @@ pub struct App {
     pub standing: watch::Receiver<Standing>,
     /// One row for each witness.
     pub witnesses: Arc<Status>,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, while it can be believed.
+    pub clock: Arc<ClockGuard>,
     /// When the published checkpoint is too old.
     pub stale_after: Duration,
     /// Body limits and times.

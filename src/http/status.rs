@@ -22,11 +22,11 @@ pub struct Health {
 }
 
 impl App {
-    // Spec: SVC-13
+    // Spec: SVC-13, SVC-40
     /// Healthy is: the witnesses agree with this state, and a checkpoint with its quorum exists
-    /// that is neither older than the limit nor newer than the clock.
+    /// that is neither older than the limit nor newer than the clock, which is believed.
     pub fn health_now(&self) -> Health {
-        let now = self.clock.now().seconds();
+        let now = self.clock.clock().now().seconds();
         let time = self
             .published
             .borrow()
@@ -36,8 +36,14 @@ impl App {
         let behind_s = time.map_or(0, |time| time.saturating_sub(now));
         let limit = self.stale_after.as_secs();
         let standing = self.standing.borrow().clone();
+        // Whether it may sign at all comes first, then whether it can tell the time.
+        let no_time = self.clock.read_unordered().err();
+        let no_time = no_time.map(|why| format!("{why}; nothing is signed"));
         let (good, summary) = match (standing, age_s) {
             (Standing::Refused(why), _) => (false, why),
+            (Standing::Good | Standing::Comparing, _) if no_time.is_some() => {
+                (false, no_time.unwrap_or_default())
+            }
             (Standing::Comparing, _) => (
                 false,
                 "comparing this state with the witnesses'; too few have answered".to_owned(),

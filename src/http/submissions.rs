@@ -20,6 +20,9 @@ use crate::submit::{Accepted, SubmitError};
 /// quorum takes unless witnesses are down.
 const ANCHOR_WAIT: Duration = Duration::from_secs(10);
 
+/// A clock is not set right within a second.
+const NO_TIME_RETRY_SECONDS: u32 = 30;
+
 /// How long a request that has come so far may still wait: it must be answered before the
 /// listener's time for it is over, or its client would not learn that its entry is durable.
 fn patience(app: &App, begun: Instant, wanted: Duration) -> Duration {
@@ -108,6 +111,8 @@ fn refusal(refused: &SubmitError) -> Response {
         }
         SubmitError::Append(AppendError::Overloaded | AppendError::Stopped)
         | SubmitError::ClockBehind { .. } => http::too_busy(format!("{why}\n"), 1),
+        // Spec: SVC-40
+        SubmitError::NoTime(_) => http::too_busy(format!("{why}\n"), NO_TIME_RETRY_SECONDS),
         SubmitError::Damaged(cause) => {
             tracing::error!("the database is damaged; run `jurat fsck`: {cause}");
             error(

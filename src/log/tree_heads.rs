@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jurat_daemon::clock::Clock;
+use jurat_daemon::clock::{ClockGuard, NoTime};
 use jurat_daemon::shutdown::Shutdown;
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use jurat_proto::cosignature::{cosign, sign_note};
@@ -81,8 +81,8 @@ pub struct TreeHeads {
     pub signers: Vec<Arc<dyn Signer>>,
     /// How often.
     pub pace: Pace,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, while it can be believed.
+    pub clock: Arc<ClockGuard>,
     /// Where intents are recorded.
     pub sequencer: Sequencer,
     /// Who waits.
@@ -112,6 +112,9 @@ pub enum SigningError {
         /// By how much it is behind.
         behind: u64,
     },
+    /// Nobody can say what time it is.
+    #[error("{0}; no tree head is signed")]
+    NoTime(#[from] NoTime),
     /// The store is closed and the process stopping, or the store's rules forbid it.
     #[error("the intent to sign could not be recorded: {0}")]
     NotRecorded(#[from] ControlError),
@@ -189,12 +192,12 @@ impl TreeHeads {
         }
     }
 
-    // Spec: CKP-21, SVC-04
+    // Spec: CKP-21, SVC-04, SVC-40
     /// "A log MUST not sign any checkpoint which is inconsistent with any checkpoint
     /// it previously signed": the head is committed, the store is append-only, and the intent is
     /// durable before the first signature exists.
     async fn sign(&mut self, head: TreeHead) -> Result<SignedHead, SigningError> {
-        let time = signing_time(self.clock.now().seconds(), self.last_signed)?;
+        let time = signing_time(self.clock.read_unordered()?.seconds(), self.last_signed)?;
         self.sequencer.record_signing(head, time).await?;
         self.last_signed = Some((head, time));
         let signed = self.sign_checkpoint(head, time)?;
@@ -302,7 +305,7 @@ impl Metrics {
         registry.register("signed", "Tree heads signed", metrics.signed.clone());
         registry.register(
             "refused",
-            "Times that no tree head could be signed (clock behind, key or store failure)",
+            "Times that no tree head could be signed (the clock, a key or the store failed)",
             metrics.refused.clone(),
         );
         registry.register(
@@ -407,7 +410,7 @@ mod tests {
                 interval: Duration::from_millis(20),
                 ..PACE
             },
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(ClockGuard::alone(Arc::new(SystemClock))),
             sequencer,
             demand: Demand::default(),
             offer,

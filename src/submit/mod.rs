@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use jurat_daemon::clock::Clock;
+use jurat_daemon::clock::{ClockGuard, NoTime};
 use jurat_proto::add_checkpoint::{
     AddCheckpoint, Refusal, decide_consistency, require_signed_extensions, verify_log_signatures,
 };
@@ -46,8 +46,8 @@ pub struct Submit {
     pub sequencer: Sequencer,
     /// The keys that cosign other logs' checkpoints.
     pub cosigners: Vec<Arc<dyn Signer>>,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
+    /// The time, while it can be believed.
+    pub clock: Arc<ClockGuard>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -83,6 +83,9 @@ pub enum SubmitError {
         /// Seconds.
         behind: u64,
     },
+    /// Nobody can say what time it is.
+    #[error("{0}; nothing is signed")]
+    NoTime(#[from] NoTime),
     /// The store failed.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
@@ -155,10 +158,10 @@ impl Submit {
         })
     }
 
-    // Spec: SVC-05, COS-23
+    // Spec: SVC-05, SVC-40, COS-23
     /// Times of one origin never go back.
     fn time(&self, latest: Option<&OriginHead>) -> Result<UnixSeconds, SubmitError> {
-        let now = self.clock.now().seconds();
+        let now = self.clock.read_unordered()?.seconds();
         let last = latest.map_or(0, |latest| latest.time.get());
         match UnixSeconds::new(now) {
             Some(time) if now >= last => Ok(time),
@@ -251,6 +254,7 @@ impl Metrics {
             Err(SubmitError::Append(AppendError::Conflict { .. })) => "conflict",
             Err(SubmitError::Append(AppendError::Overloaded)) => "overloaded",
             Err(SubmitError::ClockBehind { .. }) => "clock_behind",
+            Err(SubmitError::NoTime(_)) => "no_time",
             Err(
                 SubmitError::Append(AppendError::Stopped)
                 | SubmitError::Store(_)

@@ -18,7 +18,7 @@
 //! Out of scope: what is signed with a time, and whether it went back against what was signed
 //! before a restart; the caller knows that.
 //!
-//! Rows: `spec/clock.md` CLK-30 to CLK-35.
+//! Rows: `spec/clock.md` CLK-30 to CLK-36.
 //!
 //! [`run`]: ClockGuard::run
 
@@ -248,6 +248,21 @@ impl ClockGuard {
             None => Err(NotAccurate::NoSources),
             Some(bound) if bound > accuracy => Err(NotAccurate::TooUncertain { bound, accuracy }),
             Some(_) => Ok(told),
+        }
+    }
+
+    /// Tells the time to who remembers, across restarts too, what it signed last for each of its
+    /// logs, and signs nothing that is before it: a clock of which nothing is known but that it
+    /// stepped back is told as it is.
+    ///
+    /// # Errors
+    /// [`NoTime`], but never [`NoTime::SteppedBack`].
+    // Spec: CLK-36
+    pub fn read_unordered(&self) -> Result<UnixTime, NoTime> {
+        match self.read() {
+            Ok(told) => Ok(told.time),
+            Err(NoTime::SteppedBack(back)) => Ok(back.wall),
+            Err(fault) => Err(fault),
         }
     }
 
