@@ -4,7 +4,7 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
-use crate::{StoreError, WriteError};
+use crate::{Corruption, StoreError, WriteError};
 
 /// The newest checkpoint accepted for an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub enum SwapRefusal {
         /// The head now stored.
         current: Option<TreeHead>,
     },
+    /// What is stored of this origin is damaged. At fault: the disk. Swaps of other origins in the
+    /// same call are not affected.
+    #[error("what is stored is damaged: {0}")]
+    Damaged(Box<Corruption>),
     /// The new tree is smaller than the current one. At fault: the caller, whose decision must
     /// have refused it.
     #[error("the new size {} is below the current {}", .new.get(), .current.get())]

@@ -113,6 +113,33 @@ pub enum Corruption {
         /// The generation.
         generation: u64,
     },
+    /// The files of the write-ahead log are not of one length, as they were made. Somebody cut one
+    /// short, or the disk did.
+    #[error(
+        "the files of the write-ahead log have {} and {} bytes: one was cut short",
+        .bytes.0,
+        .bytes.1
+    )]
+    WalCut {
+        /// The lengths.
+        bytes: (usize, usize),
+    },
+    /// The write-ahead log holds heads that the store does not know of. The disk is at fault, or
+    /// whoever put a log beside a store that is not its own.
+    #[error(
+        "the write-ahead log holds heads of generation {generation}, of which this store says \
+         nothing; they are not of one moment, or the store is damaged"
+    )]
+    WalUnknown {
+        /// The generation.
+        generation: u64,
+    },
+    /// The store holds each head of a witness twice, and these two differ. The disk is at fault.
+    #[error("what is stored of {origin} in two places is not the same")]
+    TwoHeads {
+        /// Whose head.
+        origin: Origin,
+    },
     /// The store was opened without its write-ahead log, which holds newer heads.
     #[error("the newest heads of this store are in a write-ahead log; it belongs to a witness")]
     BehindWal,

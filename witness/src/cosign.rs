@@ -291,6 +291,10 @@ impl Witness {
             // Spec: WIT-43, WIT-44, WIT-105
             match self.commits.submit(prepared.swap).await {
                 Ok(Ok(())) => return Ok((prepared.lines, prepared.progress)),
+                Ok(Err(SwapFault::Lost(SwapRefusal::Damaged(corruption)))) => {
+                    let error = self.heads.found_damaged(request.origin(), corruption);
+                    return Err(AddError::State(error));
+                }
                 Ok(Err(SwapFault::Lost(_))) if attempts_left > 0 => {}
                 Ok(Err(SwapFault::Lost(refusal))) => return Err(AddError::Contended(refusal)),
                 Ok(Err(SwapFault::NotWritten)) => return Err(AddError::NotWritten),

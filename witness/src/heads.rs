@@ -32,7 +32,7 @@ use jurat_proto::checkpoint::{CheckpointError, Origin, SignaturesError, SignedCh
 use jurat_proto::hash::Hash;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::tree::TreeHead;
-use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError};
+use jurat_store::{CheckpointStore, Corruption, HeadSwap, OriginHead, StoreError};
 
 /// What this witness cosigned last for an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,8 +145,14 @@ impl Heads {
     }
 
     fn read_checked(&self, origin: &Origin) -> Result<Option<(OriginHead, Signed)>, ReadError> {
-        let Some(stored) = self.store.latest(origin)? else {
-            return Ok(None);
+        let stored = match self.store.latest(origin) {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(None),
+            Err(StoreError::Corrupt(corruption)) => {
+                let fault = HeadFault::Corrupt(Box::new(corruption));
+                return Err(damaged(origin, fault));
+            }
+            Err(error) => return Err(error.into()),
         };
         match check(origin, &stored, &self.own_keys) {
             Ok(signed) => Ok(Some((stored, signed))),
@@ -228,6 +234,14 @@ impl Heads {
                 tracing::error!(%origin, %error, "a stored head is not as it should be");
             }
         }
+    }
+
+    /// Takes note of what the store found while it swapped a head that is remembered here.
+    // Spec: WIT-100
+    pub(crate) fn found_damaged(&self, origin: &Origin, corruption: Box<Corruption>) -> ReadError {
+        let error = damaged(origin, HeadFault::Corrupt(corruption));
+        self.mark(origin, &error);
+        error
     }
 
     fn unmark(&self, origin: &Origin) {
@@ -377,6 +391,9 @@ pub enum ReadError {
 /// How a stored head contradicts the note that is stored with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeadFault {
+    /// The store found it damaged.
+    #[error("{0}")]
+    Corrupt(Box<Corruption>),
     /// The note is no checkpoint.
     #[error("its note is no checkpoint: {0}")]
     NotACheckpoint(CheckpointError),

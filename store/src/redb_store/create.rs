@@ -10,7 +10,8 @@ use jurat_proto::hash::empty_root;
 use jurat_proto::tree::{TreeHead, TreeSize};
 
 use super::schema::{
-    self, DEDUP, ENTRIES, FORMAT, FORMAT_1, HISTORY, LEAVES, META, NODES, ORIGINS, TREE, engine,
+    self, DEDUP, ENTRIES, FORMAT, FORMAT_1, HISTORY, LEAVES, META, NODES, ORIGINS, TIPS, TREE,
+    engine,
 };
 use super::{RedbOptions, RedbStore};
 use crate::{Corruption, StoreError};
@@ -246,6 +247,7 @@ pub(crate) fn initialize(database: &Database) -> Result<(), StoreError> {
         write.open_table(NODES).map_err(engine(DOING))?;
         write.open_table(DEDUP).map_err(engine(DOING))?;
         write.open_table(ORIGINS).map_err(engine(DOING))?;
+        write.open_table(TIPS).map_err(engine(DOING))?;
         write.open_table(HISTORY).map_err(engine(DOING))?;
     }
     write.commit().map_err(engine(DOING))

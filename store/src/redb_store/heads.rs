@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
+use redb::{
+    AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table,
+    WriteTransaction,
+};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
 use super::schema::{
-    HISTORY, HistoryRow, ORIGINS, OriginRow, WAL, engine, parse_wal_mark, wal_mark_bytes,
+    HISTORY, HistoryRow, ORIGINS, OriginRow, TIPS, WAL, engine, parse_wal_mark, tip_bytes,
+    wal_mark_bytes,
 };
 use super::{RedbStore, meta, put_meta};
 use crate::rules::check_swap;
@@ -81,20 +85,54 @@ impl CheckpointStore for RedbStore {
 }
 
 impl RedbStore {
-    /// What [`CheckpointStore::latest`] says, without the note.
-    pub(crate) fn head_and_time(
+    /// [`CheckpointStore::latest`] of a store behind a write-ahead log, where each head stands in
+    /// two tables: that of a page that was lost, or is an old one, is neither missed nor believed.
+    ///
+    /// # Errors
+    /// Also when the two tables do not say the same.
+    // Spec: STO-25
+    pub(crate) fn latest_twice(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        let read = |row: &[u8]| Ok(OriginRow::parse(row)?.head);
+        self.read_twice(origin, read, |head| (head.head, head.time))
+    }
+
+    /// What [`Self::latest_twice`] says, without the note.
+    ///
+    /// # Errors
+    /// As for [`Self::latest_twice`].
+    // Spec: STO-25
+    pub(crate) fn tip_twice(&self, origin: &Origin) -> Result<Option<Tip>, StoreError> {
+        self.read_twice(origin, OriginRow::parse_head, |tip| *tip)
+    }
+
+    fn read_twice<T>(
         &self,
         origin: &Origin,
-    ) -> Result<Option<(TreeHead, UnixSeconds)>, StoreError> {
-        let table = self
-            .snapshot()?
-            .open_table(ORIGINS)
-            .map_err(engine("reading a head"))?;
-        let row = table
-            .get(origin.as_str())
-            .map_err(engine("reading a head"))?;
-        row.map(|row| OriginRow::parse_head(row.value()))
-            .transpose()
+        parse: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+        tip: impl FnOnce(&T) -> Tip,
+    ) -> Result<Option<T>, StoreError> {
+        let (read, doing) = (self.snapshot()?, "reading a head");
+        let key = origin.as_str();
+        let table = read.open_table(ORIGINS).map_err(engine(doing))?;
+        let row = table.get(key).map_err(engine(doing))?;
+        let found = row.map(|row| parse(row.value())).transpose()?;
+        let wanted = found.as_ref().map(tip);
+        let wanted = wanted.map(|(head, time)| tip_bytes(&head, time));
+        let table = read.open_table(TIPS).map_err(engine(doing))?;
+        let row = table.get(key).map_err(engine(doing))?;
+        if row.as_ref().map(AccessGuard::value) != wanted.as_deref() {
+            let origin = origin.clone();
+            return Err(Corruption::TwoHeads { origin }.into());
+        }
+        Ok(found)
+    }
+
+    /// Whether there is a row for an origin, right or wrong.
+    pub(crate) fn has_head(&self, origin: &Origin) -> Result<bool, StoreError> {
+        const DOING: &str = "counting heads";
+        let table = self.snapshot()?.open_table(ORIGINS);
+        let row = table.map_err(engine(DOING))?.get(origin.as_str());
+        Ok(row.map_err(engine(DOING))?.is_some())
     }
 
     /// How far this file goes, if a write-ahead log was ever in front of it.
@@ -120,12 +158,16 @@ impl RedbStore {
     }
 }
 
+/// What is said of an origin besides its note.
+pub(crate) type Tip = (TreeHead, UnixSeconds);
+
 fn put_heads(
     write: &WriteTransaction,
     heads: &HashMap<Origin, OriginHead>,
 ) -> Result<(), StoreError> {
     const DOING: &str = "taking over heads from the log";
     let mut table = write.open_table(ORIGINS).map_err(engine(DOING))?;
+    let mut tips = write.open_table(TIPS).map_err(engine(DOING))?;
     // In the order of the table: each page is visited once.
     let sorted: BTreeMap<&Origin, &OriginHead> = heads.iter().collect();
     for (origin, new) in sorted {
@@ -143,6 +185,8 @@ fn put_heads(
             let (origin, refusal) = (swap.origin, Box::new(refusal));
             return Err(Corruption::WalGoesBack { origin, refusal }.into());
         }
+        let tip = tip_bytes(&swap.new.head, swap.new.time);
+        tips.insert(key, tip.as_slice()).map_err(engine(DOING))?;
         let row = OriginRow {
             head: swap.new,
             newest: None,

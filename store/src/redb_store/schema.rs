@@ -13,6 +13,7 @@
 //! dedup     prefix|index  nothing; prefix is the first 8 bytes of the leaf hash
 //! origins   origin        size u64 | root 32 | time u64 | entry u64 | newest history u64 | note
 //! history   entry index   previous entry of the origin u64 | size u64 | time u64
+//! tips      origin        size u64 | root 32 | time u64: `origins` again, behind a write-ahead log
 //! ```
 //!
 //! Rows are short because the engine has pages of 4 KiB, packs several values in one, and gives a
@@ -38,6 +39,7 @@ pub(super) const NODES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const DEDUP: TableDefinition<'_, u128, ()> = TableDefinition::new("dedup");
 pub(super) const ORIGINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("origins");
 pub(super) const HISTORY: TableDefinition<'_, u64, &[u8; 24]> = TableDefinition::new("history");
+pub(super) const TIPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tips");
 
 pub(super) const FORMAT: &str = "format";
 pub(super) const TREE: &str = "tree";
@@ -237,6 +239,13 @@ pub(super) fn parse_published(bytes: &[u8]) -> Result<Published, StoreError> {
         head,
         note: fields.rest().to_vec(),
     })
+}
+
+/// A row of `tips`.
+pub(super) fn tip_bytes(head: &TreeHead, time: UnixSeconds) -> Vec<u8> {
+    let mut row = head_bytes(head);
+    row.extend_from_slice(&time.get().to_be_bytes());
+    row
 }
 
 pub(super) fn signed_bytes(signed: &SignedHead) -> Vec<u8> {

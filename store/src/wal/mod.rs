@@ -25,7 +25,7 @@
 //!
 //! Out of scope: history and entries of the service's own tree, which are the engine's alone.
 //!
-//! Rows: `spec/store.md` STO-20 to STO-24.
+//! Rows: `spec/store.md` STO-20 to STO-25.
 
 mod checkpointer;
 mod file;
@@ -186,7 +186,7 @@ impl WalStore {
             return Ok(Some((recent.head, recent.time)));
         }
         // The engine got it before `frozen` lost it, so it is in one of them at every moment.
-        self.engine.head_and_time(origin)
+        self.engine.tip_twice(origin)
     }
 
     /// The files change places: frames go to the other one, the engine gets what is in this one.
@@ -302,7 +302,7 @@ impl CheckpointStore for WalStore {
         if let Some(recent) = self.recent().get(origin) {
             return Ok(Some(recent.clone()));
         }
-        self.engine.latest(origin)
+        self.engine.latest_twice(origin)
     }
 
     // Spec: STO-06, STO-07, STO-21
@@ -318,7 +318,15 @@ impl CheckpointStore for WalStore {
         for swap in swaps {
             let current = match newest.get(&swap.origin) {
                 Some(head) => Some((head.head, head.time)),
-                None => self.current(&swap.origin).map_err(WriteError::Failed)?,
+                None => match self.current(&swap.origin) {
+                    Ok(current) => current,
+                    // One log's loss is not that of the others in the batch.
+                    Err(StoreError::Corrupt(corruption)) => {
+                        results.push(Err(SwapRefusal::Damaged(Box::new(corruption))));
+                        continue;
+                    }
+                    Err(error) => return Err(WriteError::Failed(error)),
+                },
             };
             // The tree of the engine's file is not written to behind a log: it has no entries.
             let result = check_swap(current, swap, TreeSize::ZERO);

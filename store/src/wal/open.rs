@@ -70,6 +70,7 @@ fn peek(
             let read = existing(path)?.read();
             contents.push(read.map_err(|source| failed(READING, source))?);
         }
+        one_length(&contents)?;
         let log = Log::find(&contents, mark)?;
         for (_, mut segment) in log.newest.into_iter().chain([log.oldest]) {
             if let Some(head) = segment.heads.remove(origin) {
@@ -77,7 +78,7 @@ fn peek(
             }
         }
     }
-    engine.latest(origin)
+    engine.latest_twice(origin)
 }
 
 const READING: &str = "reading the write-ahead log";
@@ -106,12 +107,13 @@ fn existing(path: &Path) -> Result<Box<dyn WalFile>, StoreError> {
     }
 }
 
-/// A file of this length; the contents of one that is there are of no use.
+/// A file of this length; [`begin`] looks at the contents of one that is there.
 fn allocated(path: &Path, bytes: usize) -> Result<Box<dyn WalFile>, StoreError> {
     let doing = "creating the write-ahead log";
     let file = || -> io::Result<DiskFile> {
         match DiskFile::open(path)? {
             Some(file) if usize::try_from(file.bytes()?).ok() == Some(bytes) => Ok(file),
+            // Another length was configured; whether anything is lost with it is not looked at.
             _ => DiskFile::create(path, bytes),
         }
     };
@@ -129,6 +131,10 @@ pub(super) fn begin(
         Some(mark) => (mark.generation, mark.end),
         None => (0, identity()),
     };
+    for file in &files {
+        let read = file.read().map_err(|source| failed(READING, source))?;
+        not_newer(&read, generation)?;
+    }
     let header = Header {
         generation: generation + 1,
         previous,
@@ -145,10 +151,29 @@ pub(super) fn begin(
     };
     engine
         .apply_heads(&HeadMap::new(), mark)
-        .map_err(|error| match error {
-            WriteError::Failed(error) | WriteError::Unknown(error) => error,
-        })?;
+        .map_err(unwritten)?;
     assemble(engine, files, bytes, (0, Tail::after(header)), [None, None])
+}
+
+fn unwritten(error: WriteError) -> StoreError {
+    match error {
+        WriteError::Failed(error) | WriteError::Unknown(error) => error,
+    }
+}
+
+/// A store that is whole by itself says so in one row. When a damaged row says it of a store that
+/// is not, its log has frames behind the generation that the row names: no frame is written before
+/// the row that knows of its generation is durable.
+// Spec: STO-25
+fn not_newer(bytes: &[u8], known: u64) -> Result<(), StoreError> {
+    match frame::header(bytes) {
+        Some(Header { generation, .. })
+            if generation > known && frame::has_frame_of(bytes, generation) =>
+        {
+            Err(Corruption::WalUnknown { generation }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// 32 bytes that nobody else knows: they tie frames to this store, and are no key.
@@ -171,7 +196,7 @@ pub(super) fn go_on(
         let read = file.sync().and_then(|()| file.read());
         contents.push(read.map_err(|source| failed(READING, source))?);
     }
-    let bytes = contents.iter().map(Vec::len).min().unwrap_or(0);
+    let bytes = one_length(&contents)?;
     let Log {
         oldest: (place, oldest),
         newest,
@@ -186,6 +211,20 @@ pub(super) fn go_on(
             let segments = [Some(newest), Some(oldest)];
             assemble(engine, files, bytes, (place, tail), segments)
         }
+    }
+}
+
+/// The length of both files: they were made alike, and a file that was cut short may have lost what
+/// was acknowledged last.
+// Spec: STO-25
+fn one_length(contents: &[Vec<u8>]) -> Result<usize, StoreError> {
+    match contents {
+        [a, b] if a.len() == b.len() => Ok(a.len()),
+        [a, b] => {
+            let bytes = (a.len(), b.len());
+            Err(Corruption::WalCut { bytes }.into())
+        }
+        _ => Ok(0),
     }
 }
 
@@ -262,7 +301,7 @@ fn assemble(
     let only_active = recent.active.keys();
     let only_active = only_active.filter(|origin| !recent.frozen.contains_key(*origin));
     for origin in recent.frozen.keys().chain(only_active) {
-        count += u64::from(engine.head_and_time(origin)?.is_none());
+        count += u64::from(!engine.has_head(origin)?);
     }
     let (engine, recent) = (Arc::new(engine), Arc::new(RwLock::new(recent)));
     let checkpointer = Checkpointer::spawn(Arc::clone(&engine), Arc::clone(&recent), unfinished)

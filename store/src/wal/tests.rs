@@ -1,6 +1,8 @@
 //! The log against the reference model, a machine that loses power, and hands that mix up files.
 //!
-//! Spec: STO-20, STO-21, STO-22, STO-23, STO-24.
+//! Spec: STO-20, STO-21, STO-22, STO-23, STO-24, STO-25.
+
+mod damage;
 
 use std::collections::BTreeSet;
 use std::path::Path;
