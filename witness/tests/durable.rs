@@ -250,10 +250,12 @@ fn fails(call: &str, error: &str) {
 #[test]
 fn a_failed_fsync_is_never_answered_with_200_and_ends_the_process() {
     fails("fdatasync", "EIO");
+    fails("fdatasync", "ENOSPC");
 }
 
 // Spec: WIT-44
 #[test]
 fn a_failed_write_is_never_answered_with_200_and_ends_the_process() {
     fails("pwrite64", "ENOSPC");
+    fails("pwrite64", "EIO");
 }

@@ -164,6 +164,37 @@ fn an_older_copy_of_the_state_signs_nothing_until_its_operator_decides() {
     assert!(home.logs(&["journal", "--check"]).status.success());
 }
 
+/// No witness can see by itself that its memory is an old one: this is what the guard is for, and
+/// why nobody may put a copy back without it.
+#[test]
+fn without_the_guard_an_older_copy_of_the_state_signs_another_branch() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(5);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    assert!(process.terminate().success());
+    let old = copy_state(&home);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 9)).status, 200);
+    assert!(process.terminate().success());
+    put_back(&home, &old);
+    let process = home.serve();
+    assert_eq!(stored_size(&process, &log), 5);
+    let answer = process.add(&fork.request(5, 6));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    verified(&answer.body, &fork.checkpoint(6), &home.keys);
+    // Files of two moments are refused all the same: the newer log with the older store.
+    let mut process = process;
+    process.kill();
+    let newer = copy_state(&home);
+    put_back(&home, &[&old[..1], &newer[1..]].concat());
+    let output = rig::run(&["serve", "--config", &home.config()]);
+    assert_eq!(output.status.code(), Some(74), "{output:?}");
+}
+
 #[test]
 fn what_another_witness_has_is_explained_by_the_log_or_decided_by_the_operator() {
     let mut log = TestLog::new("example.com/log");

@@ -1,0 +1,424 @@
+//! A real process whose disk is full, whose files cannot grow, or whose state was damaged, mixed
+//! up or put back: it never signs below what it answered, and it ends with the code that says why.
+//!
+//! Spec: WIT-44, WIT-57, WIT-105, STO-22, STO-23, STO-25.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod rig;
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use jurat_daemon::exit;
+use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, SignedCheckpoint};
+use jurat_proto::cosignature;
+use rig::{Home, Process, TestLog, until, verified};
+
+const WITNESS: &str = env!("CARGO_BIN_EXE_jurat-witness");
+const STATE: [&str; 3] = ["witness.redb", "witness.redb.wal-0", "witness.redb.wal-1"];
+
+/// A process that listens, or how it ended.
+fn try_serve(config: &Path) -> Result<Process, ExitStatus> {
+    let mut child = Command::new(WITNESS)
+        .args(["serve", "--config"])
+        .arg(config)
+        .env("RUST_LOG", "error")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    match line.trim_end().strip_prefix("listening on http://") {
+        Some(address) => Ok(Process {
+            address: address.parse().unwrap(),
+            child,
+        }),
+        None => Err(child.wait().unwrap()),
+    }
+}
+
+/// A log whose checkpoints are large: some tens of them fill a file.
+struct LargeLog(TestLog);
+
+impl LargeLog {
+    fn new(name: &str, size: u64) -> Self {
+        let mut log = TestLog::new(name);
+        log.grow(size);
+        Self(log)
+    }
+
+    fn checkpoint(&self, size: u64) -> SignedCheckpoint {
+        let line = ExtensionLine::parse(&"x".repeat(500)).unwrap();
+        let checkpoint = Checkpoint {
+            origin: self.0.origin.clone(),
+            head: self.0.head(size),
+            extensions: vec![line; 100],
+        };
+        let line = cosignature::sign_note(&checkpoint.to_text(), &self.0.key).unwrap();
+        SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
+    }
+
+    fn request(&self, old: u64, new: u64) -> Vec<u8> {
+        let proof = self.0.proof(old, new);
+        self.0.request_with(old, proof, self.checkpoint(new))
+    }
+
+    /// Grows until the witness answers something else than 200, and says how far it got.
+    fn fill(&self, process: &Process, from: u64, to: u64, home: &Home) -> u64 {
+        let mut client = process.client();
+        for size in from..to {
+            let body = self.request(size, size + 1);
+            let answer = client.call("POST", "/add-checkpoint", &body);
+            match answer {
+                Some(answer) if answer.status == 200 => {
+                    verified(&answer.body, &self.checkpoint(size + 1), &home.keys);
+                }
+                Some(answer) => {
+                    assert_eq!(answer.status, 503, "{}", answer.text());
+                    return size;
+                }
+                None => return size,
+            }
+        }
+        panic!("the disk was never full");
+    }
+
+    /// What was answered is there, at most one more is, and it goes on from there.
+    fn goes_on(&self, process: &Process, answered: u64, home: &Home) -> u64 {
+        let size = stored_size(process, &self.0).unwrap();
+        assert!((answered..=answered + 1).contains(&size), "{size}");
+        let answer = process.add(&self.request(size, size + 1));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        verified(&answer.body, &self.checkpoint(size + 1), &home.keys);
+        size + 1
+    }
+}
+
+/// What the read endpoint and a conflict say, which must be the same; nothing when the log is
+/// refused.
+fn stored_size(process: &Process, log: &TestLog) -> Option<u64> {
+    let served = process.get(&log.checkpoint_path());
+    let conflict = process.add(&log.request(0, 1));
+    if served.status == 500 {
+        assert_eq!(conflict.status, 500, "{}", conflict.text());
+        return None;
+    }
+    assert_eq!(served.status, 200, "{}", served.text());
+    let served = SignedCheckpoint::parse(&served.body).unwrap();
+    let size = served.head().size.get();
+    assert_eq!(served.head(), log.head(size));
+    assert_eq!(conflict.status, 409);
+    assert_eq!(conflict.text(), format!("{size}\n"));
+    Some(size)
+}
+
+fn end_of(mut process: Process) -> Option<i32> {
+    until(|| process.child.try_wait().unwrap().is_some());
+    process.child.wait().unwrap().code()
+}
+
+/// A file system in memory, seen through the process that holds it; gone with that process.
+struct SmallDisk {
+    holder: Child,
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// `None` where mounting is not permitted.
+    fn mount(at: &Path, mib: u64) -> Option<Self> {
+        for how in ["-m", "-rm"] {
+            let script = format!(
+                "mount -t tmpfs -o size={mib}m none {} && echo ready && exec cat",
+                at.display()
+            );
+            let mut holder = Command::new("unshare")
+                .args([how, "sh", "-c", &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()?;
+            let mut line = String::new();
+            let stdout = holder.stdout.as_mut().unwrap();
+            drop(BufReader::new(stdout).read_line(&mut line));
+            let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
+            let disk = Self {
+                path: root.join(at.strip_prefix("/").unwrap()),
+                holder,
+            };
+            if line == "ready\n" && disk.path.is_dir() {
+                return Some(disk);
+            }
+        }
+        None
+    }
+
+    /// Fills the disk but for so many bytes.
+    fn fill(&self, but: u64) -> PathBuf {
+        let path = self.path.join("ballast");
+        let mut ballast = File::create(&path).unwrap();
+        let mut written = 0;
+        while ballast.write_all(&[0xaa; 4096]).is_ok() {
+            written += 4096;
+        }
+        ballast.set_len(written - but).unwrap();
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.holder.kill());
+        drop(self.holder.wait());
+    }
+}
+
+/// The log in front of the store has its room beforehand, so that a full disk stops the store
+/// behind it first; then, when both files of the log are full, the witness.
+// Spec: WIT-44, STO-21
+#[test]
+fn a_full_disk_ends_the_witness_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for (but, from_the_start) in [(0, true), (0, false), (200_000, false)] {
+        let Some(disk) = SmallDisk::mount(dir.path(), 40) else {
+            println!("mounting is not permitted here");
+            return;
+        };
+        let home = Home::new();
+        let logs: Vec<LargeLog> = (0..2)
+            .map(|n| LargeLog::new(&format!("example.com/{n}"), 700))
+            .collect();
+        for log in &logs {
+            home.add_log(&log.0);
+        }
+        let database = disk.path.join("witness.redb");
+        fs::copy(home.path("witness.redb"), &database).unwrap();
+        let config = fs::read_to_string(home.config()).unwrap();
+        let database = format!("\"{}\"", database.display());
+        fs::write(home.config(), config.replace("\"witness.redb\"", &database)).unwrap();
+        if from_the_start {
+            // No room for the log: it is not begun, and nothing is lost by trying.
+            let ballast = disk.fill(but);
+            let refused = try_serve(Path::new(&home.config()));
+            let code = refused.map_or_else(|status| status.code(), |_| Some(0));
+            assert_eq!(code, Some(i32::from(exit::IO)));
+            fs::remove_file(ballast).unwrap();
+        }
+        let process = home.serve();
+        assert_eq!(process.add(&logs[1].request(0, 5)).status, 200);
+        let ballast = disk.fill(but);
+        let answered = logs[0].fill(&process, 0, 600, &home);
+        assert!(answered > 100, "{answered}: it had room for more");
+        assert_eq!(end_of(process), Some(i32::from(exit::IO)));
+        // While it is full, the witness may come up or not.
+        match try_serve(Path::new(&home.config())) {
+            Ok(again) => {
+                let size = stored_size(&again, &logs[0].0).unwrap();
+                assert!((answered..=answered + 1).contains(&size), "{size}");
+            }
+            Err(status) => assert_eq!(status.code(), Some(i32::from(exit::IO))),
+        }
+        fs::remove_file(ballast).unwrap();
+        let process = home.serve();
+        logs[0].goes_on(&process, answered, &home);
+        assert_eq!(stored_size(&process, &logs[1].0), Some(5));
+        assert!(process.terminate().success());
+    }
+}
+
+/// A limit on the size of files (`EFBIG`), which needs no permission to mount.
+// Spec: WIT-44, STO-21
+#[test]
+fn files_that_cannot_grow_end_the_witness_and_lose_nothing() {
+    let home = Home::new();
+    let log = LargeLog::new("example.com/log", 400);
+    home.add_log(&log.0);
+    let mut size = 0;
+    for limit_kib in [100, 1_900, 4_000, 7_000] {
+        let script = format!("trap '' XFSZ; ulimit -f {limit_kib}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, WITNESS]);
+        if limit_kib == 100 {
+            // Not even the log in front of the store can be made.
+            let output = command.args(["serve", "--config", &home.config()]).output();
+            let code = output.unwrap().status.code();
+            assert_eq!(code, Some(i32::from(exit::IO)));
+            // With its files there, it can be begun.
+            let process = home.serve();
+            assert_eq!(process.add(&log.request(0, 1)).status, 200);
+            assert!(process.terminate().success());
+            size = 1;
+            continue;
+        }
+        let process = Process::spawn(command, Path::new(&home.config()));
+        let answered = log.fill(&process, size, 400, &home);
+        assert!(answered > size + 10, "{answered}");
+        assert_eq!(end_of(process), Some(i32::from(exit::IO)));
+        let process = home.serve();
+        size = log.goes_on(&process, answered, &home);
+        assert!(process.terminate().success());
+    }
+}
+
+/// A state of which all is known.
+struct Scene {
+    home: Home,
+    logs: Vec<TestLog>,
+    files: Vec<Vec<u8>>,
+}
+
+const SIZES: [u64; 6] = [40, 3, 17, 1, 30, 9];
+
+impl Scene {
+    fn new(closed: bool) -> Self {
+        let home = Home::new();
+        let logs: Vec<TestLog> = (0..SIZES.len())
+            .map(|n| {
+                let mut log = TestLog::new(&format!("example.com/log-{n}"));
+                log.grow(41);
+                home.add_log(&log);
+                log
+            })
+            .collect();
+        // Once closed, so that heads are in the store, and newer ones in its log.
+        for round in 0..2 {
+            let mut process = home.serve();
+            for (log, size) in logs.iter().zip(SIZES) {
+                let (old, new) = if round == 0 { (0, 1) } else { (1, size) };
+                assert_eq!(process.add(&log.request(old, new)).status, 200);
+            }
+            if round == 0 || closed {
+                assert!(process.terminate().success());
+            } else {
+                process.kill();
+            }
+        }
+        let files = STATE.map(|file| fs::read(home.path(file)).unwrap()).into();
+        Self { home, logs, files }
+    }
+
+    /// Serves files in place of the state. How many logs were refused; all of them when the start
+    /// was. `may_lack` is a log whose last answer is in the last frame, which was damaged.
+    fn served(&self, files: &[Vec<u8>], may_lack: Option<usize>) -> usize {
+        for (file, bytes) in STATE.iter().zip(files) {
+            fs::write(self.home.path(file), bytes).unwrap();
+        }
+        let process = match try_serve(Path::new(&self.home.config())) {
+            Ok(process) => process,
+            Err(status) => {
+                let codes = [exit::DATA, exit::IO].map(i32::from);
+                // 101: the engine gave up on what no version of it wrote.
+                let known = status
+                    .code()
+                    .is_some_and(|code| code == 101 || codes.contains(&code));
+                assert!(known, "{status}");
+                return SIZES.len();
+            }
+        };
+        let mut refused = 0;
+        for (n, (log, size)) in self.logs.iter().zip(SIZES).enumerate() {
+            match stored_size(&process, log) {
+                None => refused += 1,
+                Some(1) if may_lack == Some(n) => {}
+                Some(found) => assert_eq!(found, size, "log {n}"),
+            }
+        }
+        if refused > 0 {
+            assert_eq!(process.get("/health").status, 503);
+        }
+        refused
+    }
+}
+
+/// All places where bytes stand.
+fn places(file: &[u8], bytes: &[u8]) -> Vec<usize> {
+    let windows = file.windows(bytes.len()).enumerate();
+    let found = windows.filter(|(_, window)| *window == bytes);
+    found.map(|(at, _)| at).collect()
+}
+
+/// The name of a log as it stands in the rows, its root hash, a piece of its note: whatever of it
+/// is damaged wherever it stands, that log is refused, or all are, or the piece was of no use.
+// Spec: WIT-57, WIT-99, STO-25
+#[test]
+fn a_damaged_row_refuses_its_log_and_nothing_is_signed_below_what_was_answered() {
+    let scene = Scene::new(true);
+    let log = &scene.logs[0];
+    let root = log.head(SIZES[0]).root_hash;
+    let pieces = [
+        log.origin.as_str().as_bytes().to_vec(),
+        root.as_bytes().to_vec(),
+        root.to_base64().into_bytes(),
+    ];
+    let (mut one, mut all) = (0, 0);
+    for piece in pieces {
+        let found = places(&scene.files[0], &piece);
+        assert!(!found.is_empty());
+        for at in found.into_iter().take(6) {
+            let mut files = scene.files.clone();
+            files[0][at + 14] ^= 1;
+            match scene.served(&files, None) {
+                0 => {}
+                1 => one += 1,
+                _ => all += 1,
+            }
+        }
+    }
+    assert!(one >= 4, "{one} refused alone, {all} times all");
+}
+
+/// What hands and disks do to whole files and to any place in them.
+// Spec: STO-22, STO-23, STO-25
+#[test]
+fn damaged_files_never_set_a_log_back() {
+    let last = SIZES.len() - 1;
+    for closed in [true, false] {
+        let scene = Scene::new(closed);
+        let with = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
+            let mut files = scene.files.clone();
+            change(&mut files);
+            scene.served(&files, None)
+        };
+        assert_eq!(with(&|_| {}), 0);
+        assert_eq!(with(&|files| files.swap(1, 2)), 0, "each says which it is");
+        // The store's own file is needed in any case, its log only if it was not closed.
+        for (file, needed) in [(0, true), (1, !closed)] {
+            let length = scene.files[file].len();
+            let refused = if needed { SIZES.len() } else { 0 };
+            assert_eq!(with(&|files| files[file].fill(0)), refused, "{file}");
+            let half = |files: &mut Vec<Vec<u8>>| files[file].truncate(length / 2);
+            assert_eq!(with(&half), refused, "{file}");
+        }
+        // Any place that is in use.
+        let mut random = 0x5eed_u64;
+        for case in 0..9 {
+            let file = case % 3;
+            let mut files = scene.files.clone();
+            let used: Vec<usize> = (0..files[file].len())
+                .filter(|&at| files[file][at] != 0)
+                .collect();
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let pick = usize::try_from(random >> 33).unwrap();
+            // The second file of the log was never used.
+            let Some(&at) = used.get(pick % used.len().max(1)) else {
+                continue;
+            };
+            files[file][at] ^= 0x10;
+            scene.served(&files, Some(last).filter(|_| !closed && file > 0));
+        }
+    }
+}
