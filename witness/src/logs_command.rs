@@ -117,6 +117,8 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
     let admin = Admin::load(config)?;
     let journal = Journal::beside(&admin.logs);
     let recorder = journal.by(format!("cli uid {}", uid()), &SystemClock);
+    // Adding a log again does not enable it: whoever disabled it had a reason.
+    let mut disabled = false;
     let (origin, change) = match command {
         LogsCommand::List {
             active,
@@ -149,6 +151,7 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
                 ..About::default()
             };
             let change = add(&admin, &recorder, &origin, key, about)?;
+            disabled = Registry::load(&admin.logs)?.keys_for(&origin).is_none();
             (origin, change)
         }
         LogsCommand::Resolve {
@@ -171,17 +174,25 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
             (origin, change)
         }
     };
-    print(&format!(
-        "{origin}: {}\n",
-        match change {
-            Change::Added => "added".to_owned(),
-            Change::KeysAdded(count) =>
-                format!("{count} more key{}", if count == 1 { "" } else { "s" }),
-            Change::StateChanged | Change::Changed => "changed".to_owned(),
-            Change::Nothing => "it was so already".to_owned(),
-        }
-    ));
+    tell(&origin, change, disabled);
     Ok(())
+}
+
+fn tell(origin: &Origin, change: Change, disabled: bool) {
+    let done = match change {
+        Change::Added => "added".to_owned(),
+        Change::KeysAdded(count) => {
+            format!("{count} more key{}", if count == 1 { "" } else { "s" })
+        }
+        Change::StateChanged | Change::Changed => "changed".to_owned(),
+        Change::Nothing => "it was so already".to_owned(),
+    };
+    let still = if disabled {
+        ", and is disabled; enable it to have it cosigned"
+    } else {
+        ""
+    };
+    print(&format!("{origin}: {done}{still}\n"));
 }
 
 fn add(
