@@ -12,6 +12,7 @@
 use std::fmt::Display;
 
 mod clock;
+mod memory;
 mod settings;
 mod texts;
 mod trees;
@@ -54,6 +55,9 @@ pub const TARGETS: &[Target] = &[
     ("witness_config", settings::witness_config),
     ("sntp_reply", clock::sntp_reply),
     ("ntp_server", clock::ntp_server),
+    ("wal_frame", memory::wal_frame),
+    ("journal", memory::journal),
+    ("shown_checkpoint", memory::shown_checkpoint),
 ];
 
 /// The canonical law for bytes.

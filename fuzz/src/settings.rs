@@ -44,7 +44,7 @@ const COSIGNER_KEY: &str = "cosigner.key";
 const OTHER_COSIGNER_KEY: &str = "other.key";
 
 /// Writes the input to a private file of the scratch folder.
-fn scratch_file(name: &str, data: &[u8]) -> PathBuf {
+pub(crate) fn scratch_file(name: &str, data: &[u8]) -> PathBuf {
     let path = SCRATCH.join(name);
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

@@ -23,6 +23,7 @@ use jurat_proto::sign_subtree::SignSubtree;
 use jurat_proto::tile::{BundleCoord, EntryBundle, TileCoord};
 use jurat_proto::tree::{CompactRange, LeafIndex, NodeCoord, TreeHead, TreeSize};
 
+use crate::memory::{journal_text, wal_payload};
 use crate::settings::configurations;
 
 /// Who signs, and what there is to sign.
@@ -358,6 +359,13 @@ fn settings_seeds(add: Add<'_>) {
         "some",
         b"connections_max = 100\nbody_timeout_ms = 5000\n".to_vec(),
     );
+    add("wal_frame", "two", wal_payload());
+    add("journal", "two", journal_text());
+    let shown = [("plain", false), ("cosigned", true)];
+    for (name, cosigned) in shown {
+        let note = world.signed(5, cosigned).to_bytes();
+        add("shown_checkpoint", name, note);
+    }
     for (target, text) in configurations() {
         add(target, "whole", text.into_bytes());
     }

@@ -52,7 +52,9 @@ pub(crate) use self::file::WalFile;
 use self::frame::{BLOCK, Draft, Header, Tail};
 use crate::redb_store::{RedbOptions, RedbStore};
 use crate::rules::check_swap;
-use crate::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
+use crate::{
+    CheckpointStore, Corruption, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError,
+};
 
 /// What to spend on a store with a write-ahead log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +136,17 @@ impl WalStore {
     /// The store behind the log. Its heads may be older than those here.
     pub fn engine(&self) -> &RedbStore {
         &self.engine
+    }
+
+    /// The newest head of each origin in one file of a log, as that file alone has them. A pure
+    /// function, for whoever looks into a file by hand.
+    ///
+    /// # Errors
+    /// A frame in the middle is broken, or is whole and holds no heads.
+    pub fn heads_in_file(bytes: &[u8]) -> Result<Vec<(Origin, OriginHead)>, Corruption> {
+        let segment = frame::read(bytes)?;
+        let heads = segment.map(|segment| segment.heads).unwrap_or_default();
+        Ok(heads.into_iter().collect())
     }
 
     /// The files that hold it: the engine's and the two of the log.
