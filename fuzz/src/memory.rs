@@ -58,8 +58,8 @@ fn row(origin: &Origin, head: &OriginHead) -> Vec<u8> {
     .concat()
 }
 
-/// A file as it lies there, and the payload of a frame that is whole: it was written, so that only a
-/// defect of ours, or somebody who owns the files, puts there what is no heads.
+/// A file as it lies there, and the payload of a frame that is whole: it was written, so that only
+/// a defect of ours, or somebody who owns the files, puts there what is no heads.
 pub(crate) fn wal_frame(data: &[u8]) {
     if let Err(error) = WalStore::heads_in_file(data) {
         assert!(!error.to_string().is_empty());
