@@ -16,8 +16,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
+use jurat_proto::hash::sha256;
 use jurat_proto::key::{SignatureType, VerifierKey};
 use jurat_proto::policy::Policy;
+use jurat_proto::{base64, hex};
 
 use rig::{Home, NAME, Process, TestLog, run};
 
@@ -365,6 +367,141 @@ fn a_list_is_pulled_by_hand_and_by_the_witness_itself() {
     let bad = home.logs(&["pull", list]);
     assert_eq!(code(&bad), 69);
     assert!(stderr(&bad).contains("the first line is not logs/v0"));
+}
+
+/// Serves one answer: a head, and then the same bytes until the other side has had enough. How many
+/// it took.
+fn endless(head: &'static str, bytes: Vec<u8>) -> (String, std::thread::JoinHandle<u64>) {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/list", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut sent = 0;
+        while stream.write_all(&bytes).is_ok() {
+            sent += u64::try_from(bytes.len()).unwrap();
+            assert!(sent < 1 << 30, "it never has enough");
+        }
+        sent
+    });
+    (url, served)
+}
+
+/// A list that says that it is huge is not begun; one that never ends is cut off at its bound.
+/// While one is followed that answers nothing, the witness serves, and ends when it is told to.
+// Spec: LST-11
+#[test]
+fn lists_without_an_end_are_cut_off() {
+    let home = Home::new();
+    let mut log = TestLog::new("example.com/log");
+    log.grow(2);
+    home.add_log(&log);
+    let before = fs::read(home.path("logs.toml")).unwrap();
+    let huge = "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nlogs/v0\n";
+    let open = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nlogs/v0\n";
+    let comment = [&b"#"[..], &vec![b'x'; 65_534], b"\n"].concat();
+    let most = u64::try_from(jurat_proto::log_list::LIST_BYTES_MAX).unwrap();
+    for (head, most) in [(huge, 16 << 20), (open, most + (16 << 20))] {
+        let (url, served) = endless(head, comment.clone());
+        let pulled = home.logs(&["pull", &url]);
+        assert_eq!(code(&pulled), 69, "{}", stderr(&pulled));
+        let sent = served.join().unwrap();
+        assert!(sent <= most, "{sent}");
+    }
+    assert_eq!(fs::read(home.path("logs.toml")).unwrap(), before);
+
+    // Accepts by the system's queue alone, and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
+    let at = silent.local_addr().unwrap();
+    let config = format!("{config}\n[lists]\nsources = [\"http://{at}/list\"]\n");
+    fs::write(home.config(), config).unwrap();
+    let process = home.serve();
+    let (_asked, _) = silent.accept().unwrap();
+    assert_eq!(process.add(&log.request(0, 2)).status, 200);
+    assert!(process.terminate().success());
+}
+
+/// All encodings of points whose order divides eight: y = 1, -1, 0 and the two y of order eight,
+/// with both signs, and y = 0 and 1 written as p and p + 1. Anybody can sign for such a key.
+fn keys_of_small_order() -> Vec<String> {
+    let order_eight = [
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    ];
+    let mut points: Vec<[u8; 32]> = order_eight
+        .map(|digits| hex::decode(digits).unwrap().try_into().unwrap())
+        .into();
+    for low in [0, 1] {
+        let mut point = [0; 32];
+        point[0] = low;
+        points.push(point);
+    }
+    for low in [0xec, 0xed, 0xee] {
+        let mut point = [0xff; 32];
+        (point[0], point[31]) = (low, 0x7f);
+        points.push(point);
+    }
+    let signs = points.iter().flat_map(|point| {
+        let mut other = *point;
+        other[31] ^= 0x80;
+        [*point, other]
+    });
+    signs.map(|point| vkey_of(&point)).collect()
+}
+
+fn vkey_of(point: &[u8; 32]) -> String {
+    let name = "example.com/weak";
+    let key = [&[1], &point[..]].concat();
+    let id = sha256(&[name.as_bytes(), b"\n", &key].concat());
+    let id = hex::encode(&id.as_bytes()[..4]);
+    format!("{name}+{id}+{}", base64::encode(&key))
+}
+
+// Spec: NOTE-16
+#[test]
+fn keys_for_which_anybody_can_sign_come_in_nowhere() {
+    let home = Home::new();
+    let log = TestLog::new("example.com/log");
+    // The form itself is right.
+    let right = vkey_of(log.vkey().public_key_bytes().try_into().unwrap());
+    assert!(VerifierKey::parse(&right).is_ok(), "{right}");
+    let weak = keys_of_small_order();
+    assert_eq!(weak.len(), 14);
+    for vkey in &weak {
+        let added = home.logs(&["add", vkey]);
+        assert_eq!(code(&added), 64, "{vkey}");
+        let policy = format!("log {vkey}\nquorum none\n");
+        assert!(Policy::parse(policy.as_bytes()).is_err(), "{vkey}");
+        let policy = format!("witness w {vkey}\nquorum w\n");
+        assert!(Policy::parse(policy.as_bytes()).is_err(), "{vkey}");
+    }
+    // In a list they spoil nothing else.
+    let mut list = String::from("logs/v0\n");
+    for vkey in weak.iter().chain([&log.vkey().to_string()]) {
+        list += &["vkey ", vkey, "\nqpd 24\ncontact c\n"].concat();
+    }
+    let path = home.path("list");
+    fs::write(&path, list).unwrap();
+    let pulled = home.logs(&["pull", path.to_str().unwrap()]);
+    let told = String::from_utf8(pulled.stdout).unwrap();
+    assert!(told.ends_with("1 added, 0 known, 14 odd\n"), "{told}");
+    // By hand: a start is refused, and a witness that runs goes on with the list that it has.
+    let process = home.serve();
+    let good = fs::read_to_string(home.path("logs.toml")).unwrap();
+    for vkey in [&weak[0], &weak[5], &weak[13]] {
+        let entry = format!(
+            "[[log]]\norigin = \"example.com/weak\"\nkeys = [\"{vkey}\"]\nstate = \"active\"\n"
+        );
+        fs::write(home.path("logs.toml"), format!("{good}{entry}")).unwrap();
+        let checked = run(&["check-config", &home.config()]);
+        assert_eq!(code(&checked), 64);
+        assert!(stderr(&checked).contains("key 1"), "{}", stderr(&checked));
+        process.signal("HUP");
+        assert_eq!(process.add(&log.request(0, 0)).status, 200);
+    }
 }
 
 #[test]

@@ -196,6 +196,62 @@ fn before_each_200_the_state_was_written_and_waited_for() {
     assert_eq!(answered, 20 + CLIENTS * EACH);
 }
 
+/// A flood for logs that nobody registered reads, writes and waits for nothing on the disk, and one
+/// for a log whose quota is used up neither.
+// Spec: WIT-65, WIT-66
+#[test]
+fn what_is_refused_unread_touches_no_file() {
+    let home = Home::new();
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let vkey = log.vkey().to_string();
+    let added = home.logs(&["add", &vkey, "--qpd", "24"]);
+    assert!(added.status.success(), "{added:?}");
+    let mut stranger = TestLog::new("example.com/stranger");
+    stranger.grow(2);
+    let names = "trace=read,recvfrom,recvmsg,readv,write,writev,sendto,sendmsg,\
+                 pread64,pwrite64,pwritev,fsync,fdatasync";
+    let traced = Traced::start(&home, &["-e", names]);
+    let mut client = traced.process.client();
+    let mut send = |body: &[u8]| client.call("POST", "/add-checkpoint", body).unwrap().status;
+    // The log's burst of ten.
+    for size in 1..=10 {
+        assert_eq!(send(&log.request(size - 1, size)), 200);
+    }
+    for _ in 0..200 {
+        assert_eq!(send(&stranger.request(0, 2)), 404);
+        assert_eq!(send(&log.request(10, 11)), 429);
+    }
+    let metrics = traced.process.get("/metrics");
+    for line in [
+        "outcome=\"UnknownLog\"} 200\n",
+        "outcome=\"OverQuota\"} 200\n",
+    ] {
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+    }
+    let calls = traced.stop();
+    let of = |what: &str| {
+        let found = calls.iter().filter(|call| call.shows(WRITES, what));
+        found.map(|call| call.began).collect::<Vec<_>>()
+    };
+    let refused = [of("HTTP/1.1 404"), of("HTTP/1.1 429")].concat();
+    assert_eq!(refused.len(), 400);
+    let (first, last) = (refused.iter().min().unwrap(), refused.iter().max().unwrap());
+    let during = |call: &&Call| (first..last).contains(&&call.began);
+    let touched = |call: &&Call| call.text.contains("witness.redb");
+    let found: Vec<&str> = calls
+        .iter()
+        .filter(during)
+        .filter(touched)
+        .map(|call| call.text.as_str())
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+    assert!(
+        calls.iter().any(|call| touched(&call)),
+        "before, for the ten"
+    );
+}
+
 /// A witness whose system calls fail from some moment on answers nothing that is not durable, ends,
 /// and goes on from what it acknowledged.
 fn fails(call: &str, error: &str) {
