@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use jurat_daemon::clock::Clock;
 use jurat_proto::hash::sha256;
 use jurat_proto::hex;
-use jurat_store::registry::{Edit, Log, LogState, Record};
+use jurat_store::registry::{DISMISSED_MAX, Edit, Log, LogState, Record};
 use serde::{Deserialize, Serialize};
 
 /// The file's name, beside the list of logs.
@@ -88,6 +88,9 @@ pub struct Entry {
     /// How much evidence was dismissed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dismissed: usize,
+    /// Why the operator decided as was decided last on what it is or was held for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -107,9 +110,34 @@ impl From<&Log> for Entry {
             url: log.url.clone(),
             hold: log.hold.as_ref().map(|hold| hold.why.clone()),
             dismissed: log.dismissed.len(),
+            decision: decision(log).map(str::to_owned),
         }
     }
 }
+
+/// The reason that was given to adopt what the log is held for; else the one that was given to put
+/// evidence aside last.
+fn decision(log: &Log) -> Option<&str> {
+    let adopted = log.hold.as_ref().and_then(|hold| hold.reason.as_deref());
+    let dismissed = log.dismissed.last();
+    adopted.or_else(|| dismissed.map(|dismissed| dismissed.reason.as_str()))
+}
+
+impl Line {
+    /// The reason that was given, if this line is about a decision on a hold.
+    pub fn decided(&self) -> Option<&str> {
+        let (before, after) = (self.before.as_ref()?, &self.after);
+        let differs = before.decision != after.decision;
+        let adopts = after.hold.is_some() && differs;
+        // The oldest of many makes room for the newest.
+        let dismisses = after.dismissed > before.dismissed
+            || (after.dismissed == DISMISSED_MAX && after.hold.is_none() && differs);
+        after.decision.as_deref().filter(|_| adopts || dismisses)
+    }
+}
+
+/// Who the restore guard is in the journal.
+pub const GUARD: &str = "restore guard";
 
 /// As it stands in the list and in the journal.
 pub fn state_name(state: LogState) -> &'static str {
@@ -311,7 +339,9 @@ mod tests {
     use jurat_keys::{Algorithm, SigningKey};
     use jurat_proto::checkpoint::Origin;
     use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
-    use jurat_store::registry::{Change, Registry, RegistryError};
+    use jurat_store::registry::{
+        Change, Dismissed, Hold, HoldCause, Registry, RegistryError, Resolution,
+    };
 
     use super::*;
 
@@ -411,6 +441,63 @@ mod tests {
             let now = fs::read(path).unwrap();
             assert!(now.starts_with(&text), "nothing is taken away");
         }
+    }
+
+    // Spec: WIT-69, WIT-86
+    #[test]
+    fn a_decision_on_a_hold_leaves_its_reason() {
+        let bench = Bench::new();
+        let a = origin("a");
+        bench.edit(|list| list.add_keys(&a, &[key("a")])).unwrap();
+        let hold = Hold {
+            cause: HoldCause::Ours,
+            since: 1,
+            source: "somewhere".to_owned(),
+            why: "it is larger".to_owned(),
+            adopt: false,
+            reason: None,
+            evidence: "the note".to_owned(),
+        };
+        let put = |list: &mut Registry| list.hold(&a, &hold, "its id");
+        let decide = |how| bench.edit(|list| list.resolve(&a, &hold.evidence, how));
+        bench.edit(put).unwrap();
+        let reason = "the old disk".to_owned();
+        let dismiss = || {
+            Resolution::Dismiss(Dismissed {
+                evidence: "another id".to_owned(),
+                reason: "a test copy".to_owned(),
+                at: 2,
+            })
+        };
+        for how in [dismiss(), Resolution::Adopt { reason }, Resolution::Release] {
+            decide(how).unwrap();
+            let _ = bench.edit(put);
+        }
+        decide(dismiss()).unwrap();
+        bench
+            .edit(|list| list.switch(&a, LogState::Disabled, Some("it forked")))
+            .unwrap();
+        let mut lines = Vec::new();
+        let each = |line: &Line| {
+            lines.push((line.action.clone(), line.decided().map(str::to_owned)));
+        };
+        bench.journal.check(each).unwrap();
+        let lines: Vec<(&str, Option<&str>)> = lines
+            .iter()
+            .map(|(action, reason)| (action.as_str(), reason.as_deref()))
+            .collect();
+        let wanted = [
+            ("added", None),
+            ("held", None),
+            ("released", Some("a test copy")),
+            ("held", None),
+            ("changed", Some("the old disk")),
+            ("released", None),
+            ("held", None),
+            ("released", Some("a test copy")),
+            ("disabled", None),
+        ];
+        assert_eq!(lines, wanted);
     }
 
     // Spec: WIT-69

@@ -496,10 +496,14 @@ fn print_journal(journal: &Journal, check: bool) -> Result<(), Failed> {
     let checked = journal.check(|line| {
         if !check {
             let origin = Origin::parse(&line.origin).map_or_else(|_| String::new(), |o| shown(&o));
+            let decided = line.decided().map(|reason| format!(": {reason}"));
             let _ = writeln!(
                 text,
-                "{} {} {origin} ({})",
-                line.time, line.action, line.actor
+                "{} {} {origin} ({}){}",
+                line.time,
+                line.action,
+                line.actor,
+                decided.unwrap_or_default()
             );
         }
     });
