@@ -37,7 +37,7 @@ use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
 use jurat_daemon::clock::{Clock, ClockGuard, NoTime, UnixTime};
 use jurat_keys::{FastKeyError, fast_verifier};
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
-use jurat_proto::checkpoint::Origin;
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::cosignature::{self, SignError};
 use jurat_proto::cosignature_lines::{CosignatureLines, CosignatureLinesError};
 use jurat_proto::hash::Hash;
@@ -52,7 +52,7 @@ use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Client, Crowded, NotAdmitted, OverQuota, QuotaLimits, Quotas};
-use crate::restore::{Guard, Held};
+use crate::restore::{self, Found, Guard, Held, Holds};
 
 /// A witness: keys, state, clock and the logs that it serves.
 pub struct Witness {
@@ -66,6 +66,7 @@ pub struct Witness {
     clock: Arc<ClockGuard>,
     quotas: Arc<Quotas>,
     guard: Option<Arc<Guard>>,
+    holds: Holds,
     /// For time since the start, which quotas count in.
     started: Instant,
     commits: Batcher<HeadSwap, Result<(), SwapFault>>,
@@ -151,6 +152,7 @@ impl Witness {
             clock,
             quotas: Arc::new(Quotas::new(parts.quotas)),
             guard: parts.guard,
+            holds: Holds::default(),
             started,
             commits,
             places: Arc::new(Semaphore::new(parts.commits_waiting_max.get())),
@@ -173,6 +175,20 @@ impl Witness {
     /// The logs that are served.
     pub fn logs(&self) -> &LogList {
         &self.logs
+    }
+
+    /// The logs that are held, though not yet in the list.
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    /// Why nothing is signed for a log until the operator decides, if that is so.
+    // Spec: WIT-83
+    pub(crate) fn held(&self, origin: &Origin) -> Option<Held> {
+        match self.logs.current().hold(origin) {
+            Some(hold) => Some(Held::by(hold)),
+            None => self.holds.held(origin),
+        }
     }
 
     /// What it counts.
@@ -220,7 +236,8 @@ impl Witness {
     /// then can be had again by asking with the new size.
     ///
     /// # Errors
-    /// [`AddError`]. No state changed, unless it is [`AddError::Stopped`].
+    /// [`AddError`]. No state changed, unless it is [`AddError::Stopped`], or [`AddError::Held`]
+    /// for a hold that came while the checkpoint became durable.
     pub async fn add_checkpoint(
         self: &Arc<Self>,
         body: Bytes,
@@ -264,7 +281,8 @@ impl Witness {
         // Spec: WIT-65. Nor does one for a log that is known, once its quota is used up.
         let origin = request.origin().hash();
         let admitted = self.quotas.admit(origin, qpd, client, self.uptime())?;
-        let cleared = self.is_cleared(request.origin(), &origin)?;
+        let cleared = self.is_cleared(request.origin(), &origin);
+        let cleared = cleared.map_err(AddError::Held)?;
         let here = self.only_computes && self.heads.is_known(request.origin());
         let (this, request) = (Arc::clone(self), Arc::new(request));
         let first = Arc::clone(&request);
@@ -290,7 +308,13 @@ impl Witness {
             attempts_left -= 1;
             // Spec: WIT-43, WIT-44, WIT-105
             match self.commits.submit(prepared.swap).await {
-                Ok(Ok(())) => return Ok((prepared.lines, prepared.progress)),
+                // Spec: WIT-83. It may be held since; that it is stored harms nobody.
+                Ok(Ok(())) => {
+                    return match self.held(request.origin()) {
+                        Some(held) => Err(AddError::Held(held)),
+                        None => Ok((prepared.lines, prepared.progress)),
+                    };
+                }
                 Ok(Err(SwapFault::Lost(SwapRefusal::Damaged(corruption)))) => {
                     let error = self.heads.found_damaged(request.origin(), corruption);
                     return Err(AddError::State(error));
@@ -313,13 +337,22 @@ impl Witness {
 
     /// Whether a log can be signed for without asking others about it first.
     // Spec: WIT-82, WIT-83
-    fn is_cleared(&self, origin: &Origin, hash: &Hash) -> Result<bool, AddError> {
+    fn is_cleared(&self, origin: &Origin, hash: &Hash) -> Result<bool, Held> {
+        if let Some(held) = self.held(origin) {
+            return Err(held);
+        }
         let logs = self.logs.current();
-        match (logs.hold(origin), &self.guard) {
-            (Some(hold), Some(_)) if Guard::may_explain(hold) => Ok(false),
-            (Some(hold), _) => Err(AddError::Held(Held::by(hold))),
-            (None, Some(guard)) => Ok(guard.is_cleared(hash)),
-            (None, None) => Ok(true),
+        Ok(match (&self.guard, logs.log(origin)) {
+            (Some(guard), Some(log)) => guard.is_cleared(log, hash),
+            _ => true,
+        })
+    }
+
+    /// Asks others about a log.
+    async fn clear(self: &Arc<Self>, origin: &Origin) -> Result<(), Held> {
+        match &self.guard {
+            Some(guard) => guard.clear(self, origin).await,
+            None => Ok(()),
         }
     }
 
@@ -328,11 +361,8 @@ impl Witness {
         request: &Arc<AddCheckpoint>,
         verified: &Arc<Vec<usize>>,
     ) -> Result<Prepared, AddError> {
-        if let Some(guard) = &self.guard {
-            let head = request.checkpoint.head();
-            let cleared = guard.clear(self, request.origin(), head).await;
-            cleared.map_err(AddError::Held)?;
-        }
+        let cleared = self.clear(request.origin()).await;
+        cleared.map_err(AddError::Held)?;
         let (this, request) = (Arc::clone(self), Arc::clone(request));
         let verified = Arc::clone(verified);
         self.work(false, move || this.prepare(&request, &verified))
@@ -354,8 +384,22 @@ impl Witness {
         let checkpoint = &request.checkpoint;
         let keys = self.logs.current().keys_for(request.origin());
         let verified = add_checkpoint::verify_log_signatures(keys.as_deref(), checkpoint)?;
-        // Spec: WIT-56. A key may have signed twice; and a line in our name is not the log's, even
-        // if somebody registered our key as one of a log's.
+        let keep = self.log_lines(checkpoint, verified);
+        if keep.is_empty() {
+            let origin = request.origin().clone();
+            return Err(AddError::Refused(Refusal::NoTrustedSignature { origin }));
+        }
+        Ok(keep)
+    }
+
+    /// Of the lines that verified with a log's keys, those to keep.
+    // Spec: WIT-56. A key may have signed twice; and a line in our name is not the log's, even if
+    // somebody registered our key as one of a log's.
+    pub(crate) fn log_lines(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        verified: Vec<usize>,
+    ) -> Vec<usize> {
         let lines = checkpoint.signatures();
         let mut keep: Vec<usize> = Vec::new();
         for index in verified {
@@ -371,46 +415,26 @@ impl Witness {
                 keep.push(index);
             }
         }
-        if keep.is_empty() {
-            let origin = request.origin().clone();
-            return Err(AddError::Refused(Refusal::NoTrustedSignature { origin }));
-        }
-        Ok(keep)
+        keep
     }
 
     /// Decides on the latest head and signs; nothing of it has left yet.
     fn prepare(&self, request: &AddCheckpoint, verified: &[usize]) -> Result<Prepared, AddError> {
         let origin = request.origin();
-        // Again: it may have been held since the request came.
-        if let Some(hold) = self.logs.current().hold(origin) {
-            return Err(AddError::Held(Held::by(hold)));
+        // Again: it may have been held or disabled since the request came.
+        if let Some(held) = self.held(origin) {
+            return Err(AddError::Held(held));
+        }
+        if !self.logs.current().is_active(origin) {
+            let origin = origin.clone();
+            return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
         }
         let latest = self.heads.latest(origin)?;
         let expected = latest.map(|latest| latest.head);
         // Spec: WIT-48
         let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)
             .inspect_err(|refusal| tell_of_fork(request, refusal))?;
-        let time = self.time_after(latest)?;
-        // Spec: WIT-46
-        let checkpoint = request.checkpoint.checkpoint();
-        let cosignatures = self
-            .signers
-            .iter()
-            .map(|signer| cosignature::cosign(checkpoint, time, &**signer))
-            .collect::<Result<Vec<SignatureLine>, SignError>>()
-            .map_err(AddError::Sign)?;
-        // Spec: WIT-45, WIT-52
-        let note = request
-            .checkpoint
-            .with_signatures(verified, &cosignatures)
-            .map_err(AddError::Note)?
-            .to_bytes();
-        let new = OriginHead {
-            head: decided.head,
-            time,
-            note,
-            log_index: None,
-        };
+        let (new, cosignatures) = self.sign(&request.checkpoint, verified, latest)?;
         Ok(Prepared {
             swap: HeadSwap {
                 origin: origin.clone(),
@@ -426,7 +450,39 @@ impl Witness {
         })
     }
 
-    /// sign-subtree: the lines of the answer. No state changes.
+    /// Signs a checkpoint with every key, not before the time of `latest`: what to store, with
+    /// these lines of the log's, and the new lines.
+    pub(crate) fn sign(
+        &self,
+        signed: &SignedCheckpoint,
+        verified: &[usize],
+        latest: Option<Latest>,
+    ) -> Result<(OriginHead, Vec<SignatureLine>), AddError> {
+        let time = self.time_after(latest)?;
+        // Spec: WIT-46
+        let checkpoint = signed.checkpoint();
+        let cosignatures = self
+            .signers
+            .iter()
+            .map(|signer| cosignature::cosign(checkpoint, time, &**signer))
+            .collect::<Result<Vec<SignatureLine>, SignError>>()
+            .map_err(AddError::Sign)?;
+        // Spec: WIT-45, WIT-52
+        let note = signed
+            .with_signatures(verified, &cosignatures)
+            .map_err(AddError::Note)?
+            .to_bytes();
+        let new = OriginHead {
+            head: signed.head(),
+            time,
+            note,
+            log_index: None,
+        };
+        Ok((new, cosignatures))
+    }
+
+    /// sign-subtree: the lines of the answer. No state changes, but that a log is held when the
+    /// request proves that our state is not the one that we had.
     ///
     /// # Errors
     /// [`SubtreeError`].
@@ -435,12 +491,7 @@ impl Witness {
         body: Bytes,
     ) -> Result<CosignatureLines, SubtreeError> {
         let counted = self.metrics.call(Call::SignSubtree);
-        let this = Arc::clone(self);
-        let result = match self.work(false, move || this.subtree(&body)).await {
-            Ok(result) => result,
-            Err(NotRun::Busy { capacity }) => Err(SubtreeError::Busy { capacity }),
-            Err(NotRun::Panicked) => Err(SubtreeError::Panicked),
-        };
+        let result = self.subtree(body).await;
         let outcome = result
             .as_ref()
             .map_or_else(SubtreeError::outcome, |_| Outcome::Signed);
@@ -448,14 +499,77 @@ impl Witness {
         result
     }
 
-    fn subtree(&self, body: &[u8]) -> Result<CosignatureLines, SubtreeError> {
-        let request = SignSubtree::parse(body).map_err(SubtreeError::Malformed)?;
+    async fn subtree(self: &Arc<Self>, body: Bytes) -> Result<CosignatureLines, SubtreeError> {
+        let this = Arc::clone(self);
+        let (asked, signed) = self
+            .work(false, move || {
+                let request = SignSubtree::parse(&body).map_err(SubtreeError::Malformed)?;
+                let origin = request.origin();
+                let known = this.logs.current().is_active(origin);
+                let accepted = sign_subtree::decide(known, &this.own_keys, &request)
+                    .map_err(SubtreeError::Refused)?;
+                let cleared = this.is_cleared(origin, &origin.hash());
+                let cleared = cleared.map_err(SubtreeError::Held)?;
+                let signed = cleared.then(|| this.cosign_subtree(&request, &accepted));
+                Ok::<_, SubtreeError>((Arc::new((request, accepted)), signed))
+            })
+            .await??;
+        let signed = if let Some(signed) = signed {
+            signed
+        } else {
+            // Spec: WIT-82. We have signed the reference checkpoint: others are not asked for
+            // anybody.
+            let cleared = self.clear(asked.0.origin()).await;
+            cleared.map_err(SubtreeError::Held)?;
+            let (this, asked) = (Arc::clone(self), Arc::clone(&asked));
+            let work = move || this.cosign_subtree(&asked.0, &asked.1);
+            self.work(false, work).await?
+        };
+        if let Err(SubtreeError::StateIsBehind { .. } | SubtreeError::TwoTrees { .. }) = &signed {
+            self.hold_for(asked.0.reference()).await;
+        }
+        signed
+    }
+
+    /// Holds a log for a checkpoint that we cosigned and do not remember.
+    // Spec: WIT-83
+    async fn hold_for(self: &Arc<Self>, reference: &SignedCheckpoint) {
+        let origin = reference.origin();
+        let current = self.logs.current();
+        let keys = restore::Keys {
+            log: current.log(origin).map_or(&[][..], |log| &log.keys),
+            own: &self.own_keys,
+            peer: None,
+        };
+        let latest = self.heads.latest(origin).ok().flatten();
+        let Some(evidence) = restore::judge_reference(reference, keys, latest) else {
+            return;
+        };
+        let source = "a sign-subtree request".to_owned();
+        let found = Found { source, evidence };
+        match &self.guard {
+            Some(guard) => drop(guard.hold(self, origin, &found).await),
+            None => self
+                .holds
+                .begin(origin, found.hold(self.wall_time().seconds())),
+        }
+    }
+
+    fn cosign_subtree(
+        &self,
+        request: &SignSubtree,
+        accepted: &sign_subtree::Accepted,
+    ) -> Result<CosignatureLines, SubtreeError> {
         let origin = request.origin();
-        let known = self.logs.current().is_active(origin);
-        let accepted =
-            sign_subtree::decide(known, &self.own_keys, &request).map_err(SubtreeError::Refused)?;
-        if let Some(hold) = self.logs.current().hold(origin) {
-            return Err(SubtreeError::Held(Held::by(hold)));
+        // Again: it may have been held or disabled since the request came.
+        if let Some(held) = self.held(origin) {
+            return Err(SubtreeError::Held(held));
+        }
+        if !self.logs.current().is_active(origin) {
+            let origin = origin.clone();
+            return Err(SubtreeError::Refused(
+                sign_subtree::Refusal::UnknownOrigin { origin },
+            ));
         }
         // We cosigned the reference checkpoint, and we cosign nothing before it is durable: if our
         // state is behind it, the state is not the one that we had. A restored copy, the wrong
@@ -793,6 +907,15 @@ impl From<NotAdmitted> for AddError {
 }
 
 impl From<NotRun> for AddError {
+    fn from(error: NotRun) -> Self {
+        match error {
+            NotRun::Busy { capacity } => Self::Busy { capacity },
+            NotRun::Panicked => Self::Panicked,
+        }
+    }
+}
+
+impl From<NotRun> for SubtreeError {
     fn from(error: NotRun) -> Self {
         match error {
             NotRun::Busy { capacity } => Self::Busy { capacity },

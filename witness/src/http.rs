@@ -198,6 +198,13 @@ impl Api {
                 "{more} more stored heads are not as they should be"
             ));
         }
+        // Spec: WIT-83
+        let (holds, told) = self.witness.holds().not_durable(FAULTS_TOLD);
+        let more = holds.saturating_sub(told.len());
+        faults.extend(told);
+        if more > 0 {
+            faults.push(format!("{more} more holds cannot be written"));
+        }
         if faults.is_empty() {
             return http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No);
         }
@@ -213,7 +220,12 @@ impl Api {
                 "logs not cosigned: {bad}, whose stored state is damaged"
             )),
         };
-        let faults: Vec<String> = self.clock_fault().into_iter().chain(heads).collect();
+        let holds = match self.witness.holds().not_durable(0).0 {
+            0 => None,
+            holds => Some(format!("holds that cannot be written: {holds}")),
+        };
+        let faults = self.clock_fault().into_iter().chain(heads).chain(holds);
+        let faults: Vec<String> = faults.collect();
         (!faults.is_empty()).then(|| faults.join("\n"))
     }
 
@@ -225,7 +237,8 @@ impl Api {
     fn metrics(&self) -> Response {
         let healthy = self.fault().is_none();
         let bad = self.witness.heads().faults(0).0;
-        self.witness.metrics().scraped(healthy, bad);
+        let holds = self.witness.holds().not_durable(0).0;
+        self.witness.metrics().scraped(healthy, bad, holds);
         let mut response = http::text(StatusCode::OK, telemetry::encode(&self.registry));
         let content_type = header::HeaderValue::from_static(telemetry::METRICS_CONTENT_TYPE);
         response
@@ -343,7 +356,7 @@ fn subtree_refused(error: &SubtreeError) -> Response {
         SubtreeError::Malformed(malformed) => http::error(status(malformed.status()), message),
         SubtreeError::Refused(refusal) => http::error(status(refusal.status()), message),
         SubtreeError::StateIsBehind { .. } | SubtreeError::TwoTrees { .. } => {
-            tracing::error!(%error, "stop this witness: its state is not the one that it had");
+            tracing::error!(%error, "the state of this witness is not the one that it had");
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
         SubtreeError::Held(held) => self::held(held),

@@ -16,7 +16,7 @@ use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::log_list::{QPD_MAX, is_control};
 use jurat_store::registry::{
-    About, Change, Dismissed, HoldCause, Log, LogState, Registry, RegistryError, Resolution,
+    About, Change, Dismissed, Hold, HoldCause, Log, LogState, Registry, RegistryError, Resolution,
 };
 use jurat_store::{OpenError, RedbOptions, WalStore};
 
@@ -83,10 +83,16 @@ pub(crate) enum LogsCommand {
         origin: Origin,
     },
     /// Decide on a log that is held: take the evidence as the latest checkpoint, or put it aside
-    #[command(group(ArgGroup::new("decision").required(true).args(["adopt", "dismiss"])))]
+    #[command(
+        group(ArgGroup::new("decision").required(true).args(["adopt", "dismiss"])),
+        group(ArgGroup::new("which").required(true).args(["origin", "all_ahead"])),
+    )]
     Resolve {
         /// The first line of its checkpoints
-        origin: Origin,
+        origin: Option<Origin>,
+        /// All logs that are held only because another witness, or the log itself, was ahead
+        #[arg(long, conflicts_with = "adopt")]
+        all_ahead: bool,
         /// This witness cosigned it: it becomes the latest checkpoint, and the log is free again
         #[arg(long)]
         adopt: bool,
@@ -156,10 +162,11 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
         }
         LogsCommand::Resolve {
             origin,
+            all_ahead: _,
             adopt,
             dismiss: _,
             reason,
-        } => return resolve(&admin, &recorder, &origin, adopt, reason),
+        } => return resolve(&admin, &recorder, origin.as_ref(), adopt, reason),
         LogsCommand::Disable { origin, reason } => {
             let reason = printable("reason", reason)?;
             let change = Registry::edit(&admin.logs, &recorder, |registry| {
@@ -361,11 +368,14 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
 fn resolve(
     admin: &Admin,
     recorder: &Recorder<'_>,
-    origin: &Origin,
+    origin: Option<&Origin>,
     adopt: bool,
     reason: String,
 ) -> Result<(), Failed> {
     let reason = printable("reason", Some(reason))?.unwrap_or_default();
+    let Some(origin) = origin else {
+        return dismiss_all_ahead(admin, recorder, &reason);
+    };
     let registry = Registry::load(&admin.logs)?;
     let hold = registry.log(origin).and_then(|log| log.hold.as_deref());
     let Some(hold) = hold else {
@@ -383,11 +393,7 @@ fn resolve(
     let resolution = if adopt {
         Resolution::Adopt { reason }
     } else {
-        Resolution::Dismiss(Dismissed {
-            evidence: evidence_id(hold),
-            reason,
-            at: SystemClock.now().seconds(),
-        })
+        dismissal(hold, reason)
     };
     Registry::edit(&admin.logs, recorder, |registry| {
         registry.resolve(origin, &hold.evidence, resolution)
@@ -398,6 +404,37 @@ fn resolve(
     } else {
         "dismissed; the log is free\n"
     });
+    Ok(())
+}
+
+fn dismissal(hold: &Hold, reason: String) -> Resolution {
+    Resolution::Dismiss(Dismissed {
+        evidence: evidence_id(hold),
+        reason,
+        at: SystemClock.now().seconds(),
+    })
+}
+
+/// Puts aside that others are ahead, for each log that is held for that and nothing else: after an
+/// outage these are many.
+// Spec: WIT-84
+fn dismiss_all_ahead(admin: &Admin, recorder: &Recorder<'_>, reason: &str) -> Result<(), Failed> {
+    let mut count = 0_usize;
+    Registry::edit(&admin.logs, recorder, |registry| {
+        let held: Vec<(Origin, Hold)> = registry
+            .logs()
+            .filter_map(|log| Some((log.origin.clone(), Hold::clone(log.hold.as_ref()?))))
+            .filter(|(_, hold)| hold.cause == HoldCause::Peer)
+            .collect();
+        for (origin, hold) in &held {
+            let resolution = dismissal(hold, reason.to_owned());
+            registry.resolve(origin, &hold.evidence, resolution)?;
+        }
+        count = held.len();
+        Ok(Change::Changed)
+    })?;
+    let s = if count == 1 { "" } else { "s" };
+    print(&format!("dismissed; {count} log{s} free\n"));
     Ok(())
 }
 

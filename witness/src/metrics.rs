@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::recheck::Step;
+use crate::restore::Lag;
 
 /// The witness's own metrics. Clones share them.
 #[derive(Debug, Clone)]
@@ -36,8 +37,10 @@ pub struct Metrics {
     list_pulled: Family<ListLabel, Gauge>,
     list_oddities: Family<OddityLabel, Gauge>,
     guard_answers: Family<GuardLabel, Counter>,
+    guard_lag: Family<SourceLabel, Gauge>,
     /// Logs for which nothing is signed until the operator decides.
     pub(crate) logs_held: Gauge,
+    holds_not_durable: Gauge,
 }
 
 impl Metrics {
@@ -158,11 +161,31 @@ impl Metrics {
             "What others showed of the logs, by who was asked and what it says about our memory",
             self.guard_answers.clone(),
         );
+        self.guard_lag(&Lag::default());
+        registry.register(
+            "witness_restore_guard_lag",
+            "By how many leaves others were ahead at most in the last pass over all logs",
+            self.guard_lag.clone(),
+        );
         registry.register(
             "witness_logs_held",
             "Logs for which nothing is signed until the operator decides",
             self.logs_held.clone(),
         );
+        registry.register(
+            "witness_holds_not_durable",
+            "Logs that are held in memory only: their holds cannot be written",
+            self.holds_not_durable.clone(),
+        );
+    }
+
+    /// By how much others were ahead in a pass of the restore guard.
+    pub(crate) fn guard_lag(&self, lag: &Lag) {
+        for (source, leaves) in [("peer", lag.peer), ("log", lag.log)] {
+            let label = SourceLabel { source };
+            let leaves = i64::try_from(leaves).unwrap_or(i64::MAX);
+            self.guard_lag.get_or_create(&label).set(leaves);
+        }
     }
 
     /// Counts what somebody showed of a log.
@@ -190,7 +213,9 @@ impl Metrics {
             list_pulled: Family::default(),
             list_oddities: Family::default(),
             guard_answers: Family::default(),
+            guard_lag: Family::default(),
             logs_held: Gauge::default(),
+            holds_not_durable: Gauge::default(),
         }
     }
 
@@ -237,7 +262,9 @@ impl Metrics {
     }
 
     /// What is told as it is at the moment of a scrape.
-    pub(crate) fn scraped(&self, healthy: bool, heads_bad: u64) {
+    pub(crate) fn scraped(&self, healthy: bool, heads_bad: u64, holds_not_durable: usize) {
+        let holds = i64::try_from(holds_not_durable).unwrap_or(i64::MAX);
+        self.holds_not_durable.set(holds);
         self.healthy.set(i64::from(healthy));
         self.heads_bad
             .set(i64::try_from(heads_bad).unwrap_or(i64::MAX));
@@ -420,6 +447,11 @@ const COMMIT_SWAPS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256
 struct GuardLabel {
     source: &'static str,
     answer: GuardAnswer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: &'static str,
 }
 
 /// What a source showed of a log.

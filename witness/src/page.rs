@@ -260,7 +260,7 @@ impl Row {
         let state = match (&latest, log.state) {
             (Err(_), _) => State::Damaged,
             (_, LogState::Disabled) => State::Disabled,
-            _ if log.hold.is_some() => State::Held,
+            _ if witness.held(&log.origin).is_some() => State::Held,
             (Ok(None), _) => State::New,
             (Ok(Some(_)), _) => State::Cosigned,
         };

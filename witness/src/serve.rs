@@ -119,6 +119,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     background.spawn(config.recheck.run(Arc::clone(&witness), metrics.clone()));
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
     background.spawn(restore::sweep(Arc::clone(&guard), Arc::clone(&witness)));
+    background.spawn(restore::keep(Arc::clone(&guard), Arc::clone(&witness)));
     background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
@@ -207,9 +208,10 @@ async fn follow(
             looked_at(&result, &witness, &metrics);
         }
         let held = witness.logs().current().held().len();
+        let all = held.saturating_add(witness.holds().count());
         metrics
             .logs_held
-            .set(i64::try_from(held).unwrap_or(i64::MAX));
+            .set(i64::try_from(all).unwrap_or(i64::MAX));
         if held > 0 {
             restore::adopt(&guard, &witness).await;
         }

@@ -28,7 +28,7 @@ use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoin
 use jurat_proto::cosignature;
 use jurat_proto::key::{KeyName, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_proto::note::{KeyId, SignatureLine};
-use jurat_store::registry::{About, LogState, Registry};
+use jurat_store::registry::{About, Hold, HoldCause, LogState, Registry};
 use jurat_store::{
     CheckpointStore, Fault, Faulty, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal,
     WriteError,
@@ -394,20 +394,92 @@ async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
         "{error}"
     );
 
-    // The same, after it was led to cosign another tree of that size.
+    // From then on it signs nothing for that log, and least of all another tree of that size.
+    // Spec: WIT-83
     let fork = bench.log.fork(7);
-    rolled_back
-        .add_checkpoint(Bytes::from(fork.request(0, 8)))
-        .await
-        .unwrap();
-    let error = rolled_back
-        .sign_subtree(Bytes::from(body))
-        .await
-        .unwrap_err();
+    let led = Bytes::from(fork.request(0, 8));
+    let held = rolled_back.add_checkpoint(led.clone()).await.unwrap_err();
+    assert!(matches!(held, AddError::Held(_)), "{held}");
+    assert_eq!(shown(&rolled_back, &bench.log), None);
+
+    // The same, of a copy that was led there before anybody showed it what it had signed.
+    let led_before = over(MemoryStore::new());
+    led_before.add_checkpoint(led).await.unwrap();
+    let error = led_before.sign_subtree(Bytes::from(body.clone())).await;
     assert!(
-        matches!(error, SubtreeError::TwoTrees { stored, .. } if stored == fork.head(8)),
-        "{error}"
+        matches!(error, Err(SubtreeError::TwoTrees { stored, .. }) if stored == fork.head(8)),
+        "{error:?}"
     );
+    let held = led_before.sign_subtree(Bytes::from(body)).await;
+    assert!(matches!(held, Err(SubtreeError::Held(_))), "{held:?}");
+    let more = Bytes::from(fork.request(8, 8));
+    let held = led_before.add_checkpoint(more).await.unwrap_err();
+    assert!(matches!(held, AddError::Held(_)), "{held}");
+}
+
+/// A store that does something once a swap is durable, before anybody is told.
+struct Then<F> {
+    inner: MemoryStore,
+    then: F,
+}
+
+impl<F: Fn() + Send + Sync> CheckpointStore for Then<F> {
+    fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        self.inner.latest(origin)
+    }
+    fn compare_and_swap(
+        &self,
+        swaps: &[HeadSwap],
+    ) -> Result<Vec<Result<(), SwapRefusal>>, WriteError> {
+        let swapped = self.inner.compare_and_swap(swaps);
+        (self.then)();
+        swapped
+    }
+    fn origins(
+        &self,
+        after: Option<&Origin>,
+        limit: usize,
+    ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        self.inner.origins(after, limit)
+    }
+    fn origin_count(&self) -> Result<u64, StoreError> {
+        self.inner.origin_count()
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_held_while_the_disk_works_gets_no_answer() {
+    // Spec: WIT-83
+    let mut bench = Bench::new();
+    let witness: Arc<OnceLock<Arc<Witness>>> = Arc::default();
+    let (list, of) = (bench.dir.path().join("logs.toml"), Arc::clone(&witness));
+    let origin = bench.log.origin.clone();
+    let hold = move || {
+        let hold = Hold {
+            cause: HoldCause::Fork,
+            since: 1,
+            source: "a test".to_owned(),
+            why: "two trees".to_owned(),
+            adopt: false,
+            reason: None,
+            evidence: "none".to_owned(),
+        };
+        Registry::edit(&list, &(), |list| list.hold(&origin, &hold, "none")).unwrap();
+        of.get().unwrap().logs().reload().unwrap();
+    };
+    let store = Arc::new(Then {
+        inner: MemoryStore::new(),
+        then: hold,
+    });
+    let (dir, clock, metrics) = (bench.dir.path(), &bench.clock, &bench.metrics);
+    let started = start(dir, store.clone(), clock, metrics, keys()).unwrap();
+    assert!(witness.set(Arc::clone(&started)).is_ok());
+    bench.witness = started;
+    let refused = bench.add(0, 5).await.unwrap_err();
+    assert!(matches!(refused, AddError::Held(_)), "{refused}");
+    // It is durable all the same, and can be had again when the log is free.
+    let stored = store.inner.latest(&bench.log.origin).unwrap().unwrap();
+    assert_eq!(stored.head, bench.log.head(5));
 }
 
 #[tokio::test]

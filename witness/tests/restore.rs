@@ -24,11 +24,13 @@ use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::cosignature::cosign;
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds};
-use jurat_store::registry::HoldCause;
+use jurat_proto::proof::{ConsistencyProof, Subtree};
+use jurat_proto::sign_subtree::SignSubtree;
+use jurat_store::registry::{Hold, HoldCause};
 use jurat_witness::heads::Latest;
-use jurat_witness::restore::{Finding, Keys, Unusable, judge};
+use jurat_witness::restore::{Finding, Keys, Unusable, evidence_id, judge};
 
-use rig::{Home, Process, TestLog, until, verified};
+use rig::{Home, Process, TestLog, until};
 
 /// Files over HTTP, as a CDN would serve them.
 struct Published {
@@ -97,9 +99,15 @@ fn stored_size(process: &Process, log: &TestLog) -> u64 {
     note.head().size.get()
 }
 
+/// Decides on a hold, once it is in the list: it is in force before.
 fn resolve(home: &Home, log: &TestLog, how: &str) -> std::process::Output {
+    until(|| !held(home).is_empty());
     let origin = log.origin.as_str();
     home.logs(&["resolve", origin, how, "--reason", "a test"])
+}
+
+fn held(home: &Home) -> String {
+    String::from_utf8(home.logs(&["list", "--held"]).stdout).unwrap()
 }
 
 #[test]
@@ -151,8 +159,7 @@ fn an_older_copy_of_the_state_signs_nothing_until_its_operator_decides() {
     published.files.lock().unwrap().clear();
     let process = home.serve();
     assert_eq!(process.add(&log.request(5, 9)).status, 503);
-    let held = home.logs(&["list", "--held"]);
-    let held = String::from_utf8(held.stdout).unwrap();
+    let held = held(&home);
     assert!(held.contains("example.com/log"), "{held}");
     assert!(resolve(&home, &log, "--adopt").status.success());
     until(|| stored_size(&process, &log) == 9);
@@ -195,14 +202,11 @@ fn without_the_guard_an_older_copy_of_the_state_signs_another_branch() {
     assert_eq!(output.status.code(), Some(74), "{output:?}");
 }
 
-#[test]
-fn what_another_witness_has_is_explained_by_the_log_or_decided_by_the_operator() {
-    let mut log = TestLog::new("example.com/log");
-    log.grow(20);
-    let fork = log.fork(5);
+/// Our witness at 5 and another one, which it asks, at 8; neither serves yet but the other.
+fn behind_another(log: &TestLog, more: &str) -> (Home, Home, Process) {
     let (ours, theirs) = (Home::new(), Home::new());
-    ours.add_log(&log);
-    theirs.add_log(&log);
+    ours.add_log(log);
+    theirs.add_log(log);
     let process = ours.serve();
     assert_eq!(process.add(&log.request(0, 5)).status, 200);
     assert!(process.terminate().success());
@@ -210,11 +214,20 @@ fn what_another_witness_has_is_explained_by_the_log_or_decided_by_the_operator()
     assert_eq!(peer.add(&log.request(0, 8)).status, 200);
     let keys: Vec<String> = theirs.keys.iter().map(|key| format!("\"{key}\"")).collect();
     let table = format!(
-        "[[restore_guard.peer]]\nmonitoring_url = \"http://{}\"\nkeys = [{}]\n",
+        "{more}[[restore_guard.peer]]\nmonitoring_url = \"http://{}\"\nkeys = [{}]\n",
         peer.address,
         keys.join(", ")
     );
     configure(&ours, &table);
+    (ours, theirs, peer)
+}
+
+#[test]
+fn what_another_witness_has_is_decided_by_the_operator_and_by_no_submission() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(5);
+    let (ours, _theirs, peer) = behind_another(&log, "");
 
     // Behind the other witness, before the first signature since the start.
     let process = ours.serve();
@@ -223,25 +236,107 @@ fn what_another_witness_has_is_explained_by_the_log_or_decided_by_the_operator()
     assert!(answer.text().contains("another witness cosigned size 8"));
     let refused = resolve(&ours, &log, "--adopt");
     assert_eq!(refused.status.code(), Some(64), "{refused:?}");
-    // A branch is not explained by being large.
-    assert_eq!(process.add(&fork.request(5, 6)).status, 503);
-    assert_eq!(process.add(&log.request(5, 9)).status, 503);
-    // The tree that the other one has explains it.
-    let answer = process.add(&log.request(5, 8));
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    verified(&answer.body, &log.checkpoint(8), &ours.keys);
+    // No submission explains it: not a branch, not a larger tree, and not the very tree of the
+    // other witness, which who wants us to forget 9 would show first.
+    for body in [fork.request(5, 6), log.request(5, 9), log.request(5, 8)] {
+        assert_eq!(process.add(&body).status, 503);
+    }
+    assert_eq!(stored_size(&process, &log), 5);
+    assert!(resolve(&ours, &log, "--dismiss").status.success());
+    until(|| process.add(&log.request(5, 7)).status == 200);
     // From then on it is as it should be that others are ahead.
     assert_eq!(peer.add(&log.request(8, 12)).status, 200);
-    assert_eq!(process.add(&log.request(8, 9)).status, 200);
+    assert_eq!(process.add(&log.request(7, 9)).status, 200);
     assert!(process.terminate().success());
 
-    // After another start it is held again; this time the operator decides.
+    // After another start it is held again; this time the operator decides on all such logs.
     let process = ours.serve();
     assert_eq!(process.add(&log.request(9, 10)).status, 503);
-    assert!(resolve(&ours, &log, "--dismiss").status.success());
+    let all = [
+        "resolve",
+        "--all-ahead",
+        "--dismiss",
+        "--reason",
+        "an outage",
+    ];
+    let decided = ours.logs(&all);
+    assert!(decided.status.success(), "{decided:?}");
+    let text = String::from_utf8(decided.stdout).unwrap();
+    assert!(text.contains("1 log"), "{text}");
     until(|| process.add(&log.request(9, 10)).status == 200);
-    let again = resolve(&ours, &log, "--dismiss");
+    let origin = log.origin.as_str();
+    let again = ours.logs(&["resolve", origin, "--dismiss", "--reason", "again"]);
     assert_eq!(again.status.code(), Some(64), "{again:?}");
+    // Why, too, is in the journal.
+    let journal = String::from_utf8(ours.logs(&["journal"]).stdout).unwrap();
+    assert!(journal.contains("a test"), "{journal}");
+    assert!(journal.contains("an outage"), "{journal}");
+    assert!(ours.logs(&["journal", "--check"]).status.success());
+}
+
+#[test]
+fn what_we_published_last_says_that_others_being_ahead_is_no_rollback() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let published = Published::new();
+    let own = format!("own = [\"http://{}\"]\n", published.address);
+    let (ours, _theirs, _peer) = behind_another(&log, &own);
+    // What we published is not there yet, which is no answer.
+    let process = ours.serve();
+    let answer = process.add(&log.request(5, 7));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let newest = process.get(&log.checkpoint_path()).body;
+    published.publish(log.checkpoint_path(), newest);
+    // Exactly what we remember: the log is free again by itself.
+    until(|| process.add(&log.request(5, 7)).status == 200);
+    assert_eq!(held(&ours), "");
+    let newest = process.get(&log.checkpoint_path()).body;
+    published.publish(log.checkpoint_path(), newest);
+    assert!(process.terminate().success());
+    let process = ours.serve();
+    assert_eq!(process.add(&log.request(7, 8)).status, 200);
+    let journal = String::from_utf8(ours.logs(&["journal"]).stdout).unwrap();
+    assert_eq!(journal.matches(" held ").count(), 1, "{journal}");
+}
+
+#[test]
+fn an_operator_may_want_to_be_told_and_not_held_when_others_are_ahead() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let more = "ahead = \"report\"\nlogs_per_second = 1000\n";
+    let (ours, _theirs, _peer) = behind_another(&log, more);
+    let process = ours.serve();
+    let answer = process.add(&log.request(5, 7));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let text = process.get("/metrics").text().to_owned();
+    let counted = "jurat_witness_restore_guard_answers_total{source=\"peer\",answer=\"Ahead\"} 0";
+    assert!(!text.contains(counted), "{text}");
+    // The background asks them too, holds nothing, and says how far ahead they are.
+    let no_lag = "jurat_witness_restore_guard_lag{source=\"peer\"} 0";
+    until(|| !process.get("/metrics").text().contains(no_lag));
+    assert_eq!(process.add(&log.request(7, 8)).status, 200);
+}
+
+#[test]
+fn a_log_is_asked_about_itself_when_there_is_nobody_else() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let (home, published) = (Home::new(), Published::new());
+    let (vkey, config) = (log.vkey().to_string(), home.config());
+    let url = format!("http://{}/checkpoint", published.address);
+    let output = rig::run(&["logs", "add", &vkey, "--url", &url, "--config", &config]);
+    assert!(output.status.success(), "{output:?}");
+    published.publish("/checkpoint".to_owned(), log.checkpoint(9).to_bytes());
+    // A log that is new here is ahead of us, as every log once was.
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    assert!(process.terminate().success());
+    let process = home.serve();
+    let answer = process.add(&log.request(5, 9));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("the log signed size 9"));
+    assert!(resolve(&home, &log, "--dismiss").status.success());
+    until(|| process.add(&log.request(5, 9)).status == 200);
 }
 
 #[test]
@@ -299,8 +394,249 @@ fn who_does_not_answer_holds_nothing_unless_the_operator_wants_it() {
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains("0 of 1"), "{}", answer.text());
     // It holds nothing durably.
-    let held = home.logs(&["list", "--held"]);
-    assert!(held.stdout.is_empty(), "{held:?}");
+    assert_eq!(held(&home), "");
+}
+
+#[test]
+fn a_place_without_what_we_published_there_is_no_answer() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(5);
+    let (home, published) = (Home::new(), Published::new());
+    home.add_log(&log);
+    configure(
+        &home,
+        &format!(
+            "own = [\"http://{}/mistyped\"]\nanswers_min = 1\n",
+            published.address
+        ),
+    );
+    // A log that was never cosigned is nowhere, so that it is not there is an answer.
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 1)).status, 200);
+    assert!(process.terminate().success());
+    let process = home.serve();
+    let answer = process.add(&log.request(1, 2));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("0 of 1"), "{}", answer.text());
+    let text = process.get("/metrics").text().to_owned();
+    let none = "source=\"own\",answer=\"Unusable\"} 0";
+    assert!(!text.contains(none), "{text}");
+}
+
+/// A checkpoint with cosignatures by one of the witness's keys at these times.
+fn cosigned_by(home: &Home, checkpoint: &SignedCheckpoint, times: &[u64]) -> Vec<u8> {
+    let key = SigningKey::load(home.path("ed25519.key")).unwrap();
+    let signers: Vec<(&SigningKey, u64)> = times.iter().map(|&time| (&key, time)).collect();
+    Court::shown(checkpoint, &signers)
+}
+
+/// When the witness cosigned last, by its own cosignature.
+fn stored_time(home: &Home, process: &Process, log: &TestLog) -> u64 {
+    let stored = process.get(&log.checkpoint_path());
+    let note = SignedCheckpoint::parse(&stored.body).unwrap();
+    let lines = note.verify_signatures(&home.keys).unwrap();
+    lines[0].timestamp.unwrap().get()
+}
+
+#[test]
+fn evidence_that_was_put_aside_hides_no_other() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(4);
+    let (home, published) = (Home::new(), Published::new());
+    let (vkey, config) = (log.vkey().to_string(), home.config());
+    let at = published.address;
+    let url = format!("http://{at}/checkpoint");
+    let output = rig::run(&["logs", "add", &vkey, "--url", &url, "--config", &config]);
+    assert!(output.status.success(), "{output:?}");
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    assert!(process.terminate().success());
+    let ours = cosigned_by(&home, &log.checkpoint(9), &[1_790_000_000]);
+    published.publish(log.checkpoint_path(), ours);
+    published.publish("/checkpoint".to_owned(), fork.checkpoint(5).to_bytes());
+    configure(&home, &format!("own = [\"http://{at}\"]\n"));
+
+    let process = home.serve();
+    let answer = process.add(&log.request(5, 6));
+    assert!(
+        answer.text().contains("two trees of size 5"),
+        "{}",
+        answer.text()
+    );
+    assert!(resolve(&home, &log, "--dismiss").status.success());
+    until(|| {
+        process
+            .add(&log.request(5, 6))
+            .text()
+            .contains("cosigned size 9")
+    });
+    until(|| held(&home).contains("cosigned size 9"));
+    assert_eq!(stored_size(&process, &log), 5);
+}
+
+#[test]
+fn a_hold_that_cannot_be_written_holds_all_the_same() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(5);
+    let (home, published) = (Home::new(), Published::new());
+    let (vkey, config) = (log.vkey().to_string(), home.config());
+    let url = format!("http://{}/checkpoint", published.address);
+    let output = rig::run(&["logs", "add", &vkey, "--url", &url, "--config", &config]);
+    assert!(output.status.success(), "{output:?}");
+    configure(&home, "logs_per_second = 1000\n");
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 6)).status, 200);
+    assert!(process.terminate().success());
+    // The journal takes no line, so the list cannot be changed.
+    let (journal, aside) = (home.path("journal.ndjson"), home.path("journal.aside"));
+    fs::rename(&journal, &aside).unwrap();
+    fs::create_dir(&journal).unwrap();
+    published.publish("/checkpoint".to_owned(), fork.checkpoint(6).to_bytes());
+    let process = home.serve();
+    until(|| process.add(&log.request(6, 6)).status == 503);
+    let answer = process.add(&log.request(6, 7));
+    assert!(
+        answer.text().contains("two trees of size 6"),
+        "{}",
+        answer.text()
+    );
+    let health = process.get("/health");
+    assert_eq!(health.status, 503);
+    assert!(
+        health
+            .text()
+            .contains("example.com/log is held in memory only")
+    );
+    let text = process.get("/metrics").text().to_owned();
+    assert!(text.contains("jurat_witness_holds_not_durable 1"), "{text}");
+    assert_eq!(held(&home), "");
+    // It is tried again until it is written.
+    fs::remove_dir(&journal).unwrap();
+    fs::rename(&aside, &journal).unwrap();
+    until(|| !held(&home).is_empty());
+    until(|| process.get("/health").status == 200);
+    assert_eq!(process.add(&log.request(6, 7)).status, 503);
+}
+
+#[test]
+fn a_reference_checkpoint_that_we_do_not_remember_holds_the_log() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    assert!(process.terminate().success());
+    let old = copy_state(&home);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 8)).status, 200);
+    let newest = process.get(&log.checkpoint_path()).body;
+    assert!(process.terminate().success());
+    let reference = SignedCheckpoint::parse(&newest).unwrap();
+    let subtree = Subtree::new(0, 8).unwrap();
+    let proof = ConsistencyProof::new(Vec::new()).unwrap();
+    let body = SignSubtree::new(subtree, log.head(8).root_hash, proof, reference);
+    let body = body.unwrap().to_bytes();
+
+    put_back(&home, &old);
+    let process = home.serve();
+    let answer = process.call("POST", "/sign-subtree", &body);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(
+        answer
+            .text()
+            .contains("cosigned size 8 but remembers size 5")
+    );
+    assert_eq!(process.add(&log.request(5, 6)).status, 503);
+    until(|| !held(&home).is_empty());
+    assert!(process.terminate().success());
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 6)).status, 503);
+    assert!(resolve(&home, &log, "--adopt").status.success());
+    until(|| stored_size(&process, &log) == 8);
+    until(|| process.add(&log.request(8, 9)).status == 200);
+}
+
+#[test]
+fn before_the_first_signature_a_subtree_is_asked_about_too() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let (ours, _theirs, _peer) = behind_another(&log, "");
+    let process = ours.serve();
+    let newest = process.get(&log.checkpoint_path()).body;
+    let reference = SignedCheckpoint::parse(&newest).unwrap();
+    let proof = ConsistencyProof::new(Vec::new()).unwrap();
+    let subtree = Subtree::new(0, 5).unwrap();
+    let body = SignSubtree::new(subtree, log.head(5).root_hash, proof, reference);
+    let answer = process.call("POST", "/sign-subtree", &body.unwrap().to_bytes());
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("another witness cosigned size 8"));
+}
+
+#[test]
+fn adopted_evidence_is_cosigned_anew_whatever_times_it_has() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    for times in [&[1_785_000_000, 1_785_000_001][..], &[0, 1]] {
+        let (home, published) = (Home::new(), Published::new());
+        home.add_log(&log);
+        let process = home.serve();
+        assert_eq!(process.add(&log.request(0, 5)).status, 200);
+        let before = stored_time(&home, &process, &log);
+        assert!(process.terminate().success());
+        // Larger and earlier than what is remembered; or at that time and later, at once.
+        let times: Vec<u64> = times
+            .iter()
+            .map(|&time| if time < 2 { before + time } else { time })
+            .collect();
+        let evidence = cosigned_by(&home, &log.checkpoint(9), &times);
+        published.publish(log.checkpoint_path(), evidence);
+        configure(
+            &home,
+            &format!("own = [\"http://{}\"]\n", published.address),
+        );
+        let process = home.serve();
+        assert_eq!(process.add(&log.request(5, 9)).status, 503);
+        assert!(resolve(&home, &log, "--adopt").status.success());
+        until(|| stored_size(&process, &log) == 9);
+        let after = stored_time(&home, &process, &log);
+        assert!(after >= before && times.iter().all(|&time| after >= time));
+        until(|| process.add(&log.request(9, 12)).status == 200);
+        assert!(process.terminate().success());
+        let process = home.serve();
+        assert_eq!(stored_size(&process, &log), 12);
+        assert_eq!(process.get("/health").status, 200);
+    }
+}
+
+#[test]
+fn a_log_that_is_disabled_while_others_are_asked_about_it_is_not_signed() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(5);
+    let home = Home::new();
+    home.add_log(&log);
+    let slow = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = slow.local_addr().unwrap();
+    configure(
+        &home,
+        &format!("own = [\"http://{at}\"]\nwait_ms = 10000\n"),
+    );
+    let process = home.serve();
+    let mut asking = process.client();
+    let body = log.request(0, 1);
+    let answer = thread::spawn(move || asking.call("POST", "/add-checkpoint", &body));
+    // The first to ask is the background or the request; both wait for this answer.
+    let first = slow.accept().unwrap();
+    let second = slow.accept().unwrap();
+    let origin = log.origin.as_str();
+    assert!(home.logs(&["disable", origin]).status.success());
+    let disabled = "jurat_witness_logs_disabled 1";
+    until(|| process.get("/metrics").text().contains(disabled));
+    drop((first, second));
+    let answer = answer.join().unwrap().unwrap();
+    assert_eq!(answer.status, 404, "{}", answer.text());
 }
 
 #[test]
@@ -394,7 +730,7 @@ impl Court {
                 assert!(note.verify_signatures(log).is_ok());
                 Some(evidence.cause)
             }
-            Finding::Known | Finding::Ahead => None,
+            Finding::Same | Finding::Known | Finding::New => None,
         }
     }
 }
@@ -420,11 +756,60 @@ fn what_we_cosigned_and_do_not_remember_is_evidence() {
     assert_eq!(forgotten, Some(HoldCause::Ours));
     assert_eq!(cause(5, 1_000), None);
     assert_eq!(cause(4, 999), None);
+    // What is exactly as we remember it is told from what is older.
+    let look = |size, at| court.look(&court.by_own(size, at), By::Anybody, latest);
+    assert_eq!(look(5, 1_000), Ok(Finding::Same));
+    for (size, at) in [(5, 999), (4, 1_000)] {
+        assert_eq!(look(size, at), Ok(Finding::Known));
+    }
+    let five = court.log.checkpoint(5).to_bytes();
+    let uncosigned = court.look(&five, By::Anybody, latest);
+    assert_eq!(uncosigned, Ok(Finding::Known));
+}
+
+/// What dismissed evidence would be remembered by.
+fn id(finding: Result<Finding, Unusable>) -> String {
+    let Ok(Finding::Evidence(evidence)) = finding else {
+        panic!("{finding:?}");
+    };
+    evidence_id(&Hold {
+        cause: evidence.cause,
+        since: 1,
+        source: "somewhere".to_owned(),
+        why: evidence.why,
+        adopt: false,
+        reason: None,
+        evidence: evidence.note,
+    })
+}
+
+// Spec: WIT-86
+#[test]
+fn dismissed_evidence_is_known_again_whoever_shows_it_and_whenever() {
+    let court = Court::new();
+    let latest = Some(court.latest(5));
+    let shown = |size, own: &[u64], peer, by| {
+        let mut signers: Vec<(&SigningKey, u64)> = vec![(&court.peer, peer)];
+        signers.extend(own.iter().map(|&at| (&court.own, at)));
+        let note = Court::shown(&court.log.checkpoint(size), &signers);
+        id(court.look(&note, by, latest))
+    };
+    // The other witness signs again and again; we do not.
+    let once = shown(6, &[900], 901, By::Witness);
+    assert_eq!(once, shown(6, &[900], 955, By::Witness));
+    assert_eq!(once, shown(6, &[900], 955, By::Anybody));
+    assert_eq!(once, shown(6, &[800, 900], 955, By::Anybody));
+    assert_ne!(once, shown(6, &[901], 901, By::Witness));
+    assert_ne!(once, shown(7, &[900], 901, By::Witness));
+    let ahead = shown(6, &[], 901, By::Witness);
+    assert_eq!(ahead, shown(6, &[], 955, By::Witness));
+    assert_ne!(ahead, once);
+    assert!(ahead.starts_with("ahead-"), "{ahead}");
 }
 
 // Spec: WIT-80, WIT-81
 #[test]
-fn a_larger_tree_is_evidence_only_from_a_witness_and_another_root_from_anybody() {
+fn a_larger_tree_says_less_than_another_root() {
     let court = Court::new();
     let latest = Some(court.latest(5));
     let six = court.by_peer(6, 900);
@@ -432,14 +817,20 @@ fn a_larger_tree_is_evidence_only_from_a_witness_and_another_root_from_anybody()
         court.cause(&six, By::Witness, latest),
         Some(HoldCause::Peer)
     );
-    assert_eq!(court.look(&six, By::Anybody, latest), Ok(Finding::Ahead));
+    let log = court.cause(&six, By::Anybody, latest);
+    assert_eq!(log, Some(HoldCause::Peer));
     let five = court.by_peer(5, 2_000);
     assert_eq!(court.look(&five, By::Witness, latest), Ok(Finding::Known));
-    assert_eq!(court.look(&six, By::Anybody, None), Ok(Finding::Ahead));
+    // Where we remember nothing, each log is ahead of us, and each other witness too; the log says
+    // nothing by that, the other witness that there is something to be forgotten.
+    assert_eq!(court.look(&six, By::Anybody, None), Ok(Finding::New));
+    let witness = court.cause(&six, By::Witness, None);
+    assert_eq!(witness, Some(HoldCause::Peer));
     let forked = court.fork.checkpoint(6).to_bytes();
     let fork = court.cause(&forked, By::Anybody, Some(court.latest(6)));
     assert_eq!(fork, Some(HoldCause::Fork));
-    assert_eq!(court.look(&forked, By::Anybody, latest), Ok(Finding::Ahead));
+    let ahead = court.cause(&forked, By::Anybody, latest);
+    assert_eq!(ahead, Some(HoldCause::Peer));
 }
 
 // Spec: WIT-80

@@ -1,16 +1,23 @@
 //! What the operator decided is done: evidence becomes the latest checkpoint.
+//!
+//! It is cosigned anew, at the present time, and becomes the latest as any checkpoint does. That
+//! is a refresh of what we cosigned already, and none of our lines in the evidence need be kept:
+//! they may be of several times, or by former keys, or older than what we remember, while the times
+//! of a log never go back.
 
 use std::sync::Arc;
 
+use jurat_proto::add_checkpoint::verify_log_signatures;
 use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_store::HeadSwap;
 use jurat_store::registry::{Hold, HoldCause, Log};
-use jurat_store::{HeadSwap, OriginHead};
 
 use super::Guard;
 use crate::cosign::Witness;
+use crate::heads::Latest;
 
 /// Takes over the evidence of each hold that the operator wants to be adopted, and releases the
-/// log.
+/// log. What fails is tried again later.
 // Spec: WIT-86
 pub async fn adopt(guard: &Arc<Guard>, witness: &Arc<Witness>) {
     let wanted: Vec<Log> = {
@@ -23,7 +30,8 @@ pub async fn adopt(guard: &Arc<Guard>, witness: &Arc<Witness>) {
         let Some(hold) = log.hold.as_ref().filter(|hold| hold.adopt) else {
             continue;
         };
-        if !guard.tries(&hold.evidence) {
+        let origin = &log.origin;
+        if !guard.tries(origin) {
             continue;
         }
         let taken = match swap(witness, &log, hold) {
@@ -31,7 +39,6 @@ pub async fn adopt(guard: &Arc<Guard>, witness: &Arc<Witness>) {
             Ok(None) => Ok(()),
             Err(reason) => Err(reason),
         };
-        let origin = &log.origin;
         if let Err(reason) = taken {
             tracing::error!(%origin, %reason, "the evidence was not adopted; the log stays held");
         } else if let Err(error) = guard.release(witness, &log).await {
@@ -45,30 +52,38 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
     if hold.cause != HoldCause::Ours {
         return Err("only what this witness cosigned itself can be adopted".to_owned());
     }
-    let bytes = hold.evidence.as_bytes();
-    let note = SignedCheckpoint::parse(bytes).map_err(|error| error.to_string())?;
+    let note = SignedCheckpoint::parse(hold.evidence.as_bytes());
+    let note = note.map_err(|error| error.to_string())?;
     if note.origin() != &log.origin {
         return Err(format!("it is a checkpoint of {}", note.origin()));
     }
-    let signed = note.verify_signatures(&log.keys);
-    signed.map_err(|error| format!("the log has not signed it: {error}"))?;
+    let signed = verify_log_signatures(Some(&log.keys), &note);
+    let signed = signed.map_err(|error| format!("the log has not signed it: {error}"))?;
     let cosigned = note.verify_signatures(witness.keys());
     let cosigned = cosigned.map_err(|error| format!("we have not cosigned it: {error}"))?;
     let times = cosigned.iter().filter_map(|line| line.timestamp);
     let time = times.max().ok_or("our cosignature has no time")?;
     let latest = witness.heads().latest(&log.origin);
     let latest = latest.map_err(|error| error.to_string())?;
-    if latest.is_some_and(|latest| latest.head == note.head() && latest.time >= time) {
-        return Ok(None);
+    if let Some(latest) = latest {
+        if latest.head == note.head() && latest.time >= time {
+            return Ok(None);
+        }
+        if latest.head.size > note.head().size {
+            let size = latest.head.size.get();
+            return Err(format!("we have cosigned size {size} since; dismiss it"));
+        }
     }
+    let not_before = Latest {
+        head: note.head(),
+        time: latest.map_or(time, |latest| latest.time.max(time)),
+    };
+    let keep = witness.log_lines(&note, signed);
+    let signed = witness.sign(&note, &keep, Some(not_before));
+    let (new, _) = signed.map_err(|error| error.to_string())?;
     Ok(Some(HeadSwap {
         origin: log.origin.clone(),
         expected: latest.map(|latest| latest.head),
-        new: OriginHead {
-            head: note.head(),
-            time,
-            note: bytes.to_vec(),
-            log_index: None,
-        },
+        new,
     }))
 }

@@ -16,6 +16,18 @@ pub struct RawRestoreGuard {
     wait_ms: u64,
     answers_min: usize,
     logs_per_second: u32,
+    ahead: Ahead,
+}
+
+/// What becomes of a log when others are ahead of us before the first signature since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ahead {
+    /// It is held.
+    #[default]
+    Hold,
+    /// It is counted, and signed for.
+    Report,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -33,6 +45,7 @@ impl Default for RawRestoreGuard {
             wait_ms: 2_000,
             answers_min: 0,
             logs_per_second: 10,
+            ahead: Ahead::Hold,
         }
     }
 }
@@ -55,10 +68,12 @@ pub struct RestoreGuard {
     pub(super) answers_min: usize,
     /// How many logs are asked about each second in the background.
     pub(super) logs_per_second: u32,
+    /// What becomes of a log when others are ahead.
+    pub(super) ahead: Ahead,
 }
 
 impl RestoreGuard {
-    /// Whether there is nobody to ask but logs that have a URL, which the background does.
+    /// Whether there is nobody to ask but logs that have a URL.
     pub(super) fn is_off(&self) -> bool {
         self.own.is_empty() && self.peers.is_empty()
     }
@@ -118,6 +133,7 @@ impl RawRestoreGuard {
             wait: Duration::from_millis(wait),
             answers_min: needed,
             logs_per_second: rate.clamp(1, 1_000),
+            ahead: self.ahead,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use jurat_proto::checkpoint::{Origin, SignaturesError, SignedCheckpoint};
+use jurat_proto::checkpoint::{Origin, SignaturesError, SignedCheckpoint, VerifiedSignature};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
-use jurat_proto::note::NoteError;
+use jurat_proto::note::{NoteError, SignatureLine};
 use jurat_proto::tree::TreeHead;
 use jurat_store::registry::HoldCause;
 
+use super::Source;
 use crate::heads::Latest;
 
 /// The keys that a checkpoint is looked at with.
@@ -24,10 +25,12 @@ pub struct Keys<'a> {
 /// What a checkpoint says about our memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
+    /// Exactly what we remember: the tree, and the time of our cosignature.
+    Same,
     /// Nothing that we do not know.
     Known,
-    /// The log has a larger tree than we cosigned. So it is whenever a log was not shown to us.
-    Ahead,
+    /// The log has a tree, and we remember none: so it is with each log that is new here.
+    New,
     /// Our memory is wrong, or the log forked, or both.
     Evidence(Box<Evidence>),
 }
@@ -41,7 +44,8 @@ pub struct Evidence {
     pub head: TreeHead,
     /// For people.
     pub why: String,
-    /// The checkpoint with the signatures that were verified, and no others.
+    /// The checkpoint with the signatures that were verified, and no others. Of ours there are only
+    /// those of the latest time, and they stand last.
     pub note: String,
 }
 
@@ -80,29 +84,67 @@ pub fn judge(
     let cosigned = own.iter().filter_map(|line| line.timestamp).max();
     let head = shown.head();
     let Some((cause, why)) = compare(head, cosigned, keys.peer.is_some(), latest) else {
-        let ahead = latest.is_none_or(|latest| head.size > latest.head.size);
-        return Ok(if ahead {
-            Finding::Ahead
-        } else {
-            Finding::Known
+        let same = |latest: Latest| head == latest.head && cosigned == Some(latest.time);
+        return Ok(match latest {
+            None => Finding::New,
+            Some(latest) if same(latest) => Finding::Same,
+            Some(_) => Finding::Known,
         });
     };
-    let mut keep: Vec<usize> = [Some(log), Some(own), peer]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|line| line.line_index)
-        .collect();
-    keep.sort_unstable();
-    keep.dedup();
-    let note = shown.with_signatures(&keep, &[]).map_err(Unusable::Note)?;
-    let note = String::from_utf8_lossy(&note.to_bytes()).into_owned();
+    // Evidence that we cosigned stands without the witness that showed it.
+    let peer = peer
+        .filter(|_| cause != HoldCause::Ours)
+        .unwrap_or_default();
+    let others: Vec<VerifiedSignature> = log.into_iter().chain(peer).collect();
+    let note = stripped(&shown, &others, &own).map_err(Unusable::Note)?;
     Ok(Finding::Evidence(Box::new(Evidence {
         cause,
         head,
         why,
         note,
     })))
+}
+
+/// What a checkpoint is evidence of that somebody shows us as cosigned by us, and that is: one that
+/// our memory does not account for. The log need not have signed it; we did.
+// Spec: WIT-83
+pub(crate) fn judge_reference(
+    shown: &SignedCheckpoint,
+    keys: Keys<'_>,
+    latest: Option<Latest>,
+) -> Option<Evidence> {
+    let own = shown.verify_signatures(keys.own).ok()?;
+    let log = shown.verify_signatures(keys.log).unwrap_or_default();
+    let cosigned = own.iter().filter_map(|line| line.timestamp).max();
+    let cosigned = cosigned.unwrap_or(UnixSeconds::ZERO);
+    let (cause, why) = compare(shown.head(), Some(cosigned), false, latest)?;
+    Some(Evidence {
+        cause,
+        head: shown.head(),
+        why,
+        note: stripped(shown, &log, &own).ok()?,
+    })
+}
+
+/// A checkpoint with these lines of others and, after them, our lines of the latest time.
+fn stripped(
+    shown: &SignedCheckpoint,
+    others: &[VerifiedSignature],
+    own: &[VerifiedSignature],
+) -> Result<String, NoteError> {
+    let latest = own.iter().filter_map(|line| line.timestamp).max();
+    let lines = shown.signatures();
+    let newest = own.iter().filter(|line| line.timestamp == latest);
+    let newest: Vec<SignatureLine> = newest
+        .filter_map(|line| lines.get(line.line_index).cloned())
+        .collect();
+    let is_ours = |index: usize| own.iter().any(|line| line.line_index == index);
+    let mut keep: Vec<usize> = others.iter().map(|line| line.line_index).collect();
+    keep.retain(|&index| !is_ours(index));
+    keep.sort_unstable();
+    keep.dedup();
+    let note = shown.with_signatures(&keep, &newest)?;
+    Ok(String::from_utf8_lossy(&note.to_bytes()).into_owned())
 }
 
 fn compare(
@@ -142,7 +184,35 @@ fn compare(
             let why = format!("another witness cosigned size {size}; here it is {remembered}");
             Some((HoldCause::Peer, why))
         }
+        _ if ahead && latest.is_some() => {
+            let why = format!("the log signed size {size}; here it is {remembered}");
+            Some((HoldCause::Peer, why))
+        }
         _ => None,
+    }
+}
+
+/// By how many leaves others are ahead, at most.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lag {
+    /// Other witnesses.
+    pub(crate) peer: u64,
+    /// Logs.
+    pub(crate) log: u64,
+}
+
+impl Lag {
+    pub(super) fn add(&mut self, source: &Source, leaves: u64) {
+        match source {
+            Source::Peer(..) => self.peer = self.peer.max(leaves),
+            // What we published without our cosignature is the log's.
+            Source::Log(_) | Source::Own(_) => self.log = self.log.max(leaves),
+        }
+    }
+
+    pub(super) fn widen(&mut self, other: &Self) {
+        self.peer = self.peer.max(other.peer);
+        self.log = self.log.max(other.log);
     }
 }
 

@@ -12,9 +12,12 @@
 //! ```
 //!
 //! What counts ([`judge`]): a checkpoint that we cosigned and do not remember, and one of the size
-//! that we remember with another root, whoever shows it. Another witness's larger tree counts only
-//! before we signed anything since the start, because logs ask witnesses one after the other; such
-//! a log is free again when it submits the very tree that the other witness has.
+//! that we remember with another root, whoever shows it. That others are *ahead*, another witness
+//! or the log itself, counts only before we signed anything since the start, because logs ask
+//! witnesses one after the other. After an outage every log is ahead, so this alone does not say
+//! that our memory is old; but nothing that a log submits says that it is not: who wants us to
+//! forget 9 would lead us from 5 to the 8 of another witness first. What says it is our own newest
+//! checkpoint, kept where it was published, or the operator.
 //!
 //! Sources that do not answer hold nothing, unless `answers_min` says how many must have answered.
 //!
@@ -22,13 +25,15 @@
 
 mod adopt;
 mod config;
+mod holds;
 mod judge;
 mod sweep;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jurat_daemon::client::{Client, ClientOptions, ClientRequest, ClientSetupError};
 use jurat_daemon::clock::Clock;
@@ -36,17 +41,19 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
 use jurat_proto::key::VerifierKey;
-use jurat_proto::tree::TreeHead;
+use jurat_proto::tree::TreeSize;
 use jurat_store::registry::{Change, Hold, HoldCause, Log, Registry, RegistryError, Resolution};
 use tokio::task::JoinSet;
 
 pub use self::adopt::adopt;
-pub use self::config::{RawRestoreGuard, RestoreGuard};
+pub use self::config::{Ahead, RawRestoreGuard, RestoreGuard};
+pub use self::holds::{Holds, keep};
 pub use self::judge::{Evidence, Finding, Keys, Unusable, judge};
+pub(crate) use self::judge::{Lag, judge_reference};
 pub use self::sweep::sweep;
 use crate::cosign::Witness;
 use crate::heads::ReadError;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::metrics::{GuardAnswer, Metrics};
 
 /// Who is asked.
@@ -74,6 +81,11 @@ impl Source {
         }
     }
 
+    /// Whether its answer is one of those that `answers_min` asks for: a log knows only of itself.
+    fn counts(&self) -> bool {
+        !matches!(self, Self::Log(_))
+    }
+
     /// For metrics: one of three words.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -95,8 +107,11 @@ pub struct Guard {
     cleared: Mutex<HashSet<Hash>>,
     /// In seconds since 1970.
     started: u64,
-    /// The evidence that was tried to be adopted, once for each start.
-    tried: Mutex<HashSet<String>>,
+    /// Where our checkpoints are published, as was seen since the start: a place that shows none
+    /// may be no such place.
+    publishes: Mutex<HashSet<String>>,
+    /// When it was tried last to adopt what the operator wants to be.
+    tried: Mutex<HashMap<Origin, Instant>>,
 }
 
 impl Guard {
@@ -124,17 +139,26 @@ impl Guard {
             clock,
             metrics,
             cleared: Mutex::default(),
+            publishes: Mutex::default(),
             tried: Mutex::default(),
         })
     }
 
     /// Whether a log was asked about since the start, or there is nobody to ask.
-    pub fn is_cleared(&self, origin: &Hash) -> bool {
-        self.settings.is_off() || self.lock().contains(origin)
+    pub fn is_cleared(&self, log: &Log, origin: &Hash) -> bool {
+        !self.asks_about(log) || lock(&self.cleared).contains(origin)
     }
 
-    /// Asks about a log before the first signature for it since the start. `submitted` is the tree
-    /// for which its log asks; the log has signed it.
+    fn asks_about(&self, log: &Log) -> bool {
+        !self.settings.is_off() || log.url.is_some()
+    }
+
+    /// Between two logs in the background.
+    fn pause(&self) -> Duration {
+        Duration::from_secs(1) / self.settings.logs_per_second
+    }
+
+    /// Asks about a log before the first signature for it since the start.
     ///
     /// # Errors
     /// [`Held`]: nothing may be signed for it.
@@ -143,43 +167,19 @@ impl Guard {
         self: &Arc<Self>,
         witness: &Arc<Witness>,
         origin: &Origin,
-        submitted: TreeHead,
     ) -> Result<(), Held> {
         let Some(log) = witness.logs().current().log(origin).cloned() else {
             return Ok(());
         };
-        let asked = self.ask(witness, &log, true).await?;
-        let started = self.started;
-        let decided = log
-            .dismissed
-            .iter()
-            .any(|dismissed| dismissed.at >= started);
-        let mut blocking = None;
-        for evidence in asked.evidence {
-            // Spec: WIT-84. The log wants to bring us where the other witness is; or our operator
-            // has decided since the start.
-            let explained = evidence.evidence.head == submitted || decided;
-            if evidence.evidence.cause == HoldCause::Peer && explained {
-                continue;
-            }
-            if blocking
-                .as_ref()
-                .is_none_or(|known: &Found| known.is_less(&evidence))
-            {
-                blocking = Some(evidence);
-            }
-        }
-        if let Some(found) = blocking {
-            let why = found.evidence.why.clone();
-            if self.hold(witness, origin, &found).await? {
-                return Err(Held::Evidence { why });
-            }
-        } else if log
-            .hold
-            .as_ref()
-            .is_some_and(|hold| hold.cause == HoldCause::Peer)
-        {
-            self.release(witness, &log).await?;
+        let asked = self.ask(witness, &log, Moment::BeforeTheFirst).await?;
+        // Another request for it may have been faster, and have been signed.
+        let ahead_counts = self.settings.ahead == Ahead::Hold
+            && !asked.confirmed
+            && !self.was_decided(&log)
+            && !lock(&self.cleared).contains(&origin.hash());
+        let counts = |cause| cause != HoldCause::Peer || ahead_counts;
+        if let Some(held) = self.settle(witness, &log, asked.evidence, counts).await {
+            return Err(held);
         }
         if asked.answers < self.settings.answers_min {
             return Err(Held::TooFewAnswers {
@@ -187,14 +187,37 @@ impl Guard {
                 needed: self.settings.answers_min,
             });
         }
-        self.lock().insert(origin.hash());
+        lock(&self.cleared).insert(origin.hash());
         Ok(())
     }
 
-    /// Whether a log that is held may be asked about again: another witness is ahead of us, and may
-    /// by now have what the log submits.
-    pub fn may_explain(hold: &Hold) -> bool {
-        hold.cause == HoldCause::Peer && !hold.adopt
+    /// Whether the operator decided since the start that others may be ahead. What is put aside is
+    /// one tree of theirs, and they go on.
+    fn was_decided(&self, log: &Log) -> bool {
+        log.dismissed
+            .iter()
+            .any(|dismissed| dismissed.at >= self.started && dismissed.evidence.starts_with(AHEAD))
+    }
+
+    /// Holds a log for the worst of the evidence that counts and was not put aside.
+    // Spec: WIT-83
+    async fn settle(
+        self: &Arc<Self>,
+        witness: &Arc<Witness>,
+        log: &Log,
+        mut evidence: Vec<Found>,
+        counts: impl Fn(HoldCause) -> bool,
+    ) -> Option<Held> {
+        evidence.sort_by_key(|found| std::cmp::Reverse(found.rank()));
+        for found in evidence {
+            if !counts(found.evidence.cause) {
+                continue;
+            }
+            if let Some(held) = self.hold(witness, &log.origin, &found).await {
+                return Some(held);
+            }
+        }
+        None
     }
 
     /// Asks all sources about a log, and judges what they show.
@@ -202,12 +225,13 @@ impl Guard {
         &self,
         witness: &Arc<Witness>,
         log: &Log,
-        peers: bool,
+        moment: Moment,
     ) -> Result<Asked, ReadError> {
         let own = self.settings.own.iter().cloned().map(Source::Own);
-        let others = self.settings.peers.iter().filter(|_| peers);
+        let all = moment != Moment::Held;
+        let others = self.settings.peers.iter().filter(|_| all);
         let others = others.map(|(prefix, keys)| Source::Peer(prefix.clone(), Arc::clone(keys)));
-        let itself = log.url.iter().cloned().map(Source::Log);
+        let itself = log.url.iter().filter(|_| all).cloned().map(Source::Log);
         let mut fetches = JoinSet::new();
         for source in own.chain(others).chain(itself) {
             let request = ClientRequest::get(source.url(&log.origin)).timeout(self.settings.wait);
@@ -225,21 +249,41 @@ impl Guard {
                 Ok(answer) => Err(format!("status {}", answer.status)),
                 Err(error) => Err(error.to_string()),
             };
-            let kind = source.kind();
-            match answer {
+            let answer = match answer {
                 Err(reason) => {
-                    self.metrics.guard_answer(kind, GuardAnswer::Unreachable);
                     let url = source.url(&log.origin);
                     tracing::warn!(%url, origin = %log.origin, %reason, "no answer about a log");
+                    GuardAnswer::Unreachable
                 }
-                Ok(None) => {
-                    self.metrics.guard_answer(kind, GuardAnswer::Known);
-                    asked.answers += 1;
-                }
+                Ok(None) => self.judge_nothing(witness, log, &source, &mut asked)?,
                 Ok(Some(note)) => self.judge(witness, log, &source, &note, &mut asked)?,
-            }
+            };
+            self.metrics.guard_answer(source.kind(), answer);
         }
         Ok(asked)
+    }
+
+    /// Looks at a place that has nothing of a log.
+    // Spec: WIT-82, WIT-84
+    fn judge_nothing(
+        &self,
+        witness: &Arc<Witness>,
+        log: &Log,
+        source: &Source,
+        asked: &mut Asked,
+    ) -> Result<GuardAnswer, ReadError> {
+        let latest = witness.heads().latest(&log.origin)?;
+        if let Source::Own(prefix) = source {
+            if latest.is_some() {
+                let url = source.url(&log.origin);
+                let reason = "what we cosigned is not there; is this where it is published?";
+                tracing::warn!(%url, origin = %log.origin, reason, "this says nothing of a log");
+                return Ok(GuardAnswer::Unusable);
+            }
+            asked.confirmed |= lock(&self.publishes).contains(prefix);
+        }
+        asked.answers += usize::from(source.counts());
+        Ok(GuardAnswer::Known)
     }
 
     fn judge(
@@ -249,7 +293,7 @@ impl Guard {
         source: &Source,
         note: &[u8],
         asked: &mut Asked,
-    ) -> Result<(), ReadError> {
+    ) -> Result<GuardAnswer, ReadError> {
         let keys = Keys {
             log: &log.keys,
             own: witness.keys(),
@@ -262,62 +306,86 @@ impl Guard {
         let latest = witness.heads().latest(&log.origin)?;
         let url = source.url(&log.origin);
         let judged = judge(note, &log.origin, keys, latest);
-        asked.answers += usize::from(judged.is_ok());
-        let answer = match judged {
+        asked.answers += usize::from(judged.is_ok() && source.counts());
+        let evidence = match judged {
             Err(reason) => {
                 tracing::warn!(%url, origin = %log.origin, %reason, "this says nothing of a log");
-                GuardAnswer::Unusable
+                return Ok(GuardAnswer::Unusable);
             }
-            Ok(Finding::Known) => GuardAnswer::Known,
-            Ok(Finding::Ahead) => GuardAnswer::Ahead,
-            Ok(Finding::Evidence(evidence)) => {
-                let cause = evidence.cause;
-                asked.evidence.push(Found {
-                    source: url,
-                    evidence: *evidence,
-                });
-                match cause {
-                    HoldCause::Ours => GuardAnswer::Ours,
-                    HoldCause::Peer => GuardAnswer::Ahead,
-                    HoldCause::Fork => GuardAnswer::Fork,
+            Ok(Finding::Same) => {
+                if let Source::Own(prefix) = source {
+                    lock(&self.publishes).insert(prefix.clone());
+                    asked.confirmed = true;
                 }
+                return Ok(GuardAnswer::Known);
+            }
+            Ok(Finding::Known) => return Ok(GuardAnswer::Known),
+            Ok(Finding::New) => return Ok(GuardAnswer::Ahead),
+            Ok(Finding::Evidence(evidence)) => evidence,
+        };
+        let answer = match evidence.cause {
+            HoldCause::Ours => GuardAnswer::Ours,
+            HoldCause::Fork => GuardAnswer::Fork,
+            HoldCause::Peer => {
+                let known = latest.map_or(0, |latest| latest.head.size.get());
+                let ahead = evidence.head.size.get().saturating_sub(known);
+                asked.lag.add(source, ahead);
+                GuardAnswer::Ahead
             }
         };
-        self.metrics.guard_answer(source.kind(), answer);
-        Ok(())
+        asked.evidence.push(Found {
+            source: url,
+            evidence: *evidence,
+        });
+        Ok(answer)
     }
 
-    /// Holds a log. `false` when its operator has put this evidence aside.
+    /// Holds a log, in memory before anything else and then durably; why it is held now. Nothing
+    /// when its operator has put this evidence aside.
     // Spec: WIT-83
-    async fn hold(
+    pub(crate) async fn hold(
         self: &Arc<Self>,
         witness: &Arc<Witness>,
         origin: &Origin,
         found: &Found,
-    ) -> Result<bool, Held> {
-        let hold = Hold {
-            cause: found.evidence.cause,
-            since: self.clock.now().seconds(),
-            source: found.source.clone(),
-            why: found.evidence.why.clone(),
-            adopt: false,
-            reason: None,
-            evidence: found.evidence.note.clone(),
-        };
+    ) -> Option<Held> {
+        if let Some(held) = witness.held(origin) {
+            return Some(held);
+        }
+        let hold = found.hold(self.clock.now().seconds());
         let id = evidence_id(&hold);
-        let (why, source) = (hold.why.clone(), hold.source.clone());
-        let of = origin.clone();
-        let is_held = self.edit(witness, move |registry| {
+        let current = witness.logs().current();
+        let mut dismissed = current.log(origin)?.dismissed.iter();
+        if dismissed.any(|dismissed| dismissed.evidence == id) {
+            return None;
+        }
+        let (why, source) = (&hold.why, &hold.source);
+        tracing::error!(%origin, %why, %source, "the log is held");
+        witness.holds().begin(origin, hold.clone());
+        lock(&self.cleared).remove(&origin.hash());
+        self.write(witness, origin, hold).await;
+        witness.held(origin)
+    }
+
+    /// Makes a hold durable that is in force already.
+    // Spec: WIT-83
+    async fn write(self: &Arc<Self>, witness: &Arc<Witness>, origin: &Origin, hold: Hold) {
+        let (id, of) = (evidence_id(&hold), origin.clone());
+        let written = self.edit(witness, move |registry| {
             let change = registry.hold(&of, &hold, &id)?;
             let log = registry.log(&of);
             Ok((change, log.is_some_and(|log| log.hold.is_some())))
         });
-        let is_held = is_held.await?;
-        if is_held {
-            tracing::error!(%origin, %why, %source, "the log is held");
-            self.lock().remove(&origin.hash());
-        }
-        Ok(is_held)
+        let reason = match written.await {
+            Ok(true) if witness.logs().current().hold(origin).is_none() => {
+                "the list of logs cannot be read again".to_owned()
+            }
+            // It is there; or the operator has put this evidence aside meanwhile.
+            Ok(_) => return witness.holds().end(origin),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%origin, %reason, "the hold is not durable; it is tried again");
+        witness.holds().failed(origin, reason);
     }
 
     async fn release(self: &Arc<Self>, witness: &Arc<Witness>, log: &Log) -> Result<(), Held> {
@@ -347,7 +415,7 @@ impl Guard {
         let (this, witness) = (Arc::clone(self), Arc::clone(witness));
         let edited = tokio::task::spawn_blocking(move || {
             let journal = Journal::beside(&this.logs);
-            let recorder = journal.by("restore guard", &*this.clock);
+            let recorder = journal.by(journal::GUARD, &*this.clock);
             let mut result = None;
             Registry::edit(&this.logs, &recorder, |registry| {
                 let (changed, value) = change(registry)?;
@@ -363,16 +431,23 @@ impl Guard {
         edited.ok_or(Held::Panicked)
     }
 
-    /// Whether this evidence was not yet tried to be adopted since the start.
-    fn tries(&self, evidence: &str) -> bool {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        tried.insert(evidence.to_owned())
+    /// Whether to try to adopt for this log: at first, and again some time after a failure.
+    fn tries(&self, origin: &Origin) -> bool {
+        let now = self.clock.instant();
+        let mut tried = lock(&self.tried);
+        let waits = tried
+            .get(origin)
+            .is_some_and(|&last| now.saturating_duration_since(last) < ADOPT_EVERY);
+        if !waits {
+            tried.insert(origin.clone(), now);
+        }
+        !waits
     }
+}
 
-    // A set that a panic left poisoned is whole.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Hash>> {
-        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+// What a panic left poisoned is whole: each change here is one step.
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Guard {
@@ -383,46 +458,94 @@ impl fmt::Debug for Guard {
     }
 }
 
+/// When a log is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// Before the first signature since the start.
+    BeforeTheFirst,
+    /// In the background.
+    Running,
+    /// It is held because others are ahead: only what we published can let it go.
+    Held,
+}
+
 #[derive(Default)]
 struct Asked {
-    /// How many said something.
+    /// How many of those whom the configuration names said something.
     answers: usize,
+    /// Whether what we published last is what we remember.
+    confirmed: bool,
+    /// How far ahead others are.
+    lag: Lag,
     evidence: Vec<Found>,
 }
 
 /// Evidence, and where it was.
-struct Found {
-    source: String,
-    evidence: Evidence,
+pub(crate) struct Found {
+    pub(crate) source: String,
+    pub(crate) evidence: Evidence,
 }
 
 impl Found {
     /// What is worse is held for; of equals, the larger tree.
-    fn is_less(&self, other: &Self) -> bool {
-        let rank = |found: &Self| {
-            let cause = match found.evidence.cause {
-                HoldCause::Peer => 0,
-                HoldCause::Ours => 1,
-                HoldCause::Fork => 2,
-            };
-            (cause, found.evidence.head.size)
+    fn rank(&self) -> (u8, TreeSize) {
+        let cause = match self.evidence.cause {
+            HoldCause::Peer => 0,
+            HoldCause::Ours => 1,
+            HoldCause::Fork => 2,
         };
-        rank(self) < rank(other)
+        (cause, self.evidence.head.size)
+    }
+
+    /// A hold for it, from now on.
+    pub(crate) fn hold(&self, now: u64) -> Hold {
+        Hold {
+            cause: self.evidence.cause,
+            since: now,
+            source: self.source.clone(),
+            why: self.evidence.why.clone(),
+            adopt: false,
+            reason: None,
+            evidence: self.evidence.note.clone(),
+        }
     }
 }
 
-/// What dismissed evidence is remembered by. Another witness signs its newest tree again and again;
-/// what counts of it is the tree.
+/// What dismissed evidence is remembered by: its cause, the text of the checkpoint and, if we
+/// cosigned it, when. The signatures of logs and of other witnesses, who sign the same tree again
+/// and again, are no part of it.
+///
+/// It needs no key, so that a hold can be put aside where none can be read: evidence that we
+/// cosigned ends with our line ([`judge`]), and that begins with the time.
 pub fn evidence_id(hold: &Hold) -> String {
-    let text = match (
-        hold.cause,
-        SignedCheckpoint::parse(hold.evidence.as_bytes()),
-    ) {
-        (HoldCause::Peer, Ok(note)) => note.checkpoint().to_text(),
-        _ => hold.evidence.clone(),
+    let cause = match hold.cause {
+        HoldCause::Ours => "ours-",
+        HoldCause::Peer => AHEAD,
+        HoldCause::Fork => "fork-",
     };
-    hex::encode(sha256(text.as_bytes()).as_bytes())
+    let mut bytes = hold.evidence.clone().into_bytes();
+    if let Ok(note) = SignedCheckpoint::parse(&bytes) {
+        bytes = note.checkpoint().to_text().into_bytes();
+        let last = note
+            .signatures()
+            .last()
+            .filter(|_| hold.cause == HoldCause::Ours);
+        bytes.extend(
+            last.and_then(|line| line.signature().get(..TIME_BYTES))
+                .unwrap_or_default(),
+        );
+    }
+    format!("{cause}{}", hex::encode(sha256(&bytes).as_bytes()))
 }
+
+/// How the id of evidence begins that others are ahead.
+const AHEAD: &str = "ahead-";
+
+/// Of the time in a cosignature of type 0x04 or 0x06, before all else in it.
+const TIME_BYTES: usize = 8;
+
+/// Between two attempts to adopt what cannot be adopted yet.
+const ADOPT_EVERY: Duration = Duration::from_secs(10);
 
 /// A checkpoint with the cosignatures of many witnesses is far below this.
 const NOTE_BYTES_MAX: usize = 256 * 1024;

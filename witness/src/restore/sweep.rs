@@ -6,7 +6,7 @@ use std::time::Duration;
 use jurat_proto::checkpoint::Origin;
 use jurat_store::registry::{HoldCause, Log, LogState};
 
-use super::Guard;
+use super::{Guard, Lag, Moment};
 use crate::cosign::Witness;
 
 /// How many logs are taken from the list at once.
@@ -15,12 +15,12 @@ const PAGE: usize = 64;
 /// Between two passes over all logs, at least.
 const PASS_PAUSE: Duration = Duration::from_secs(60);
 
-/// Asks about one log after the other, for ever: our own checkpoints and the log's. Other witnesses
-/// are not asked here: that one of them has a larger tree is as it should be while we run.
+/// Asks everybody about one log after the other, for ever. That others are ahead is as it should be
+/// while we run, for a log asks one witness after the other; by how much is told.
 // Spec: WIT-85
 pub async fn sweep(guard: Arc<Guard>, witness: Arc<Witness>) {
-    let pause = Duration::from_secs(1) / guard.settings.logs_per_second;
     let mut after: Option<Origin> = None;
+    let mut lag = Lag::default();
     loop {
         let page: Vec<Log> = {
             let current = witness.logs().current();
@@ -30,34 +30,28 @@ pub async fn sweep(guard: Arc<Guard>, witness: Arc<Witness>) {
         after = page.last().map(|log| log.origin.clone());
         let ended = page.len() < PAGE;
         for log in page {
-            let asks = !guard.settings.own.is_empty() || log.url.is_some();
-            if log.state == LogState::Active && log.hold.is_none() && asks {
-                look(&guard, &witness, &log).await;
-                tokio::time::sleep(pause).await;
+            if log.state == LogState::Active && log.hold.is_none() && guard.asks_about(&log) {
+                look(&guard, &witness, &log, &mut lag).await;
+                tokio::time::sleep(guard.pause()).await;
             }
         }
         if ended {
-            after = None;
+            guard.metrics.guard_lag(&lag);
+            (after, lag) = (None, Lag::default());
             tokio::time::sleep(PASS_PAUSE).await;
         }
     }
 }
 
-async fn look(guard: &Arc<Guard>, witness: &Arc<Witness>, log: &Log) {
-    let asked = match guard.ask(witness, log, false).await {
+async fn look(guard: &Arc<Guard>, witness: &Arc<Witness>, log: &Log, lag: &mut Lag) {
+    let asked = match guard.ask(witness, log, Moment::Running).await {
         Ok(asked) => asked,
         Err(error) => {
             tracing::error!(origin = %log.origin, %error, "what is remembered is not known");
             return;
         }
     };
-    for found in asked.evidence {
-        if found.evidence.cause == HoldCause::Peer {
-            continue;
-        }
-        if let Err(error) = guard.hold(witness, &log.origin, &found).await {
-            let why = &found.evidence.why;
-            tracing::error!(origin = %log.origin, why, %error, "the log cannot be held");
-        }
-    }
+    lag.widen(&asked.lag);
+    let counts = |cause| cause != HoldCause::Peer;
+    guard.settle(witness, log, asked.evidence, counts).await;
 }
