@@ -40,6 +40,8 @@ pub struct Config {
     pub limits: Limits,
     /// The keys, in the order of the lines in answers.
     pub keys: Vec<SigningKey>,
+    /// The keys that this witness had, and has no more.
+    pub former_keys: Vec<VerifierKey>,
     /// The database file.
     pub database: PathBuf,
     /// The list of logs, loaded.
@@ -142,6 +144,8 @@ struct RawConfig {
     #[serde(default = "default_listen")]
     listen: String,
     keys: Vec<PathBuf>,
+    #[serde(default)]
+    former_keys: Vec<String>,
     database: PathBuf,
     logs: PathBuf,
     tls: Option<RawTls>,
@@ -266,10 +270,9 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     // Spec: WIT-09. A larger body is refused by its Content-Length, before any of it is read.
     limits.body_bytes_max = limits.body_bytes_max.min(BODY_BYTES_MAX);
     let keys = resolve_keys(loaded, name.as_ref(), &mut problems);
+    let former_keys = resolve_former_keys(&raw.former_keys, &mut problems);
     let database = resolve_database(loaded, &mut problems);
-    let ml_dsa = keys
-        .iter()
-        .any(|key| key.verifier_key().signature_type() == SignatureType::MlDsa44);
+    let ml_dsa = keys.iter().any(is_ml_dsa);
     let logs = LogList::load(loaded.path(&raw.logs), ml_dsa);
     let logs = problems.take("logs", logs, "the list that init made and `logs` changes");
     let waiting = commit_bound("commit.waiting_max", raw.commit.waiting_max, &mut problems);
@@ -306,6 +309,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         tls,
         limits,
         keys,
+        former_keys,
         database,
         logs,
         commits_waiting_max: waiting,
@@ -425,6 +429,33 @@ fn resolve_keys(
     }
     keys
 }
+
+fn is_ml_dsa(key: &SigningKey) -> bool {
+    key.verifier_key().signature_type() == SignatureType::MlDsa44
+}
+
+fn resolve_former_keys(raw: &[String], problems: &mut Problems) -> Vec<VerifierKey> {
+    problems.check(
+        raw.len() <= FORMER_KEYS_MAX,
+        "former_keys",
+        format!("there are {}", raw.len()),
+        "at most 64",
+    );
+    let right = "vkeys of a cosigner, of type 0x04 or 0x06";
+    let mut keys = Vec::new();
+    for vkey in raw.iter().take(FORMER_KEYS_MAX) {
+        let parsed = problems.take("former_keys", VerifierKey::parse(vkey), right);
+        let Some(key) = parsed else { continue };
+        let kind = key.signature_type();
+        let cosigns = matches!(kind, SignatureType::CosignatureV1 | SignatureType::MlDsa44);
+        problems.check(cosigns, "former_keys", vkey, right);
+        keys.push(key);
+    }
+    keys
+}
+
+/// Each is tried on each stored line; nobody replaces keys so often.
+const FORMER_KEYS_MAX: usize = 64;
 
 /// What signed-note asks verifiers to accept at least.
 const KEYS_MAX: usize = 16;

@@ -59,6 +59,8 @@ pub struct Witness {
     signers: Vec<Box<dyn Signer>>,
     /// The verifier keys of `signers`, in the same order.
     own_keys: Vec<VerifierKey>,
+    /// These, and the ones that signed before them.
+    every_key: Vec<VerifierKey>,
     /// Whether all of `signers` are here and wait for nothing.
     only_computes: bool,
     logs: Arc<LogList>,
@@ -82,6 +84,8 @@ pub struct Witness {
 pub struct Parts {
     /// Its keys, each of type 0x04 or 0x06: answers have a line for each, in this order.
     pub signers: Vec<Box<dyn Signer>>,
+    /// The keys that it had and has no more: what they cosigned is ours.
+    pub former_keys: Vec<VerifierKey>,
     /// Where its state is.
     pub store: Arc<dyn CheckpointStore>,
     /// The time, while it can be believed.
@@ -124,7 +128,11 @@ impl Witness {
             .collect();
         let fast_keys = own_keys.iter().map(fast_verifier).collect::<Result<_, _>>();
         let fast_keys: Vec<VerifierKey> = fast_keys.map_err(StartError::Key)?;
-        let heads = Heads::open(Arc::clone(&store), fast_keys.clone());
+        let former = parts.former_keys.iter().map(fast_verifier);
+        let former = former.collect::<Result<Vec<_>, _>>();
+        let mut every_key = fast_keys.clone();
+        every_key.extend(former.map_err(StartError::Key)?);
+        let heads = Heads::open(Arc::clone(&store), every_key.clone(), Arc::clone(&logs));
         let heads = Arc::new(heads.map_err(StartError::State)?);
         metrics
             .origins
@@ -147,6 +155,7 @@ impl Witness {
             only_computes: signers.iter().all(|signer| signer.only_computes()),
             signers,
             own_keys: fast_keys,
+            every_key,
             logs,
             heads,
             clock,
@@ -165,6 +174,12 @@ impl Witness {
     /// The verifier keys, in the order of the lines in answers.
     pub fn keys(&self) -> &[VerifierKey] {
         &self.own_keys
+    }
+
+    /// The verifier keys, and those that this witness had before: what any of them cosigned is
+    /// ours.
+    pub fn every_key(&self) -> &[VerifierKey] {
+        &self.every_key
     }
 
     /// The latest cosigned checkpoints; all of them durable.
@@ -406,7 +421,7 @@ impl Witness {
             let Some(line) = lines.get(index) else {
                 continue;
             };
-            let ours = self.own_keys.iter().any(|key| key.matches(line));
+            let ours = self.every_key.iter().any(|key| key.matches(line));
             let twice = keep
                 .iter()
                 .filter_map(|&kept| lines.get(kept))
@@ -538,7 +553,7 @@ impl Witness {
         let current = self.logs.current();
         let keys = restore::Keys {
             log: current.log(origin).map_or(&[][..], |log| &log.keys),
-            own: &self.own_keys,
+            own: &self.every_key,
             peer: None,
         };
         let latest = self.heads.latest(origin).ok().flatten();

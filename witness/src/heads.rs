@@ -12,8 +12,10 @@
 //! in commit order.
 //!
 //! A stored head is believed only as far as the note stored with it bears it out ([`HeadFault`]):
-//! nobody can make us remember what we did not cosign by writing into the file. Putting the whole
-//! file back to what it was is another matter, which no witness sees by itself.
+//! nobody can make us remember what we did not cosign by writing into the file. A line of ours has
+//! to be there, by a key that we have or, as the operator says, had; and none but ours and the
+//! log's. Putting the whole file back to what it was is another matter, which no witness sees by
+//! itself.
 //!
 //! What is not believed is remembered as such, and nothing is signed or served for it until
 //! [`Heads::recheck`] finds it sound again.
@@ -30,9 +32,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use jurat_proto::checkpoint::{CheckpointError, Origin, SignaturesError, SignedCheckpoint};
 use jurat_proto::hash::Hash;
-use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_proto::key::{KeyName, UnixSeconds, VerifierKey};
 use jurat_proto::tree::TreeHead;
 use jurat_store::{CheckpointStore, Corruption, HeadSwap, OriginHead, StoreError};
+
+use crate::log_list::LogList;
 
 /// What this witness cosigned last for an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +50,9 @@ pub struct Latest {
 /// The latest of each origin.
 pub struct Heads {
     store: Arc<dyn CheckpointStore>,
+    /// Those that we have, and those that we had.
     own_keys: Vec<VerifierKey>,
+    logs: Arc<LogList>,
     /// By the SHA-256 of the origin; those that were asked for or changed since the start.
     latest: RwLock<HashMap<Hash, Latest>>,
     count: AtomicU64,
@@ -65,18 +71,21 @@ enum Fault {
 }
 
 impl Heads {
-    /// The heads of a store. `own_keys` are this witness's.
+    /// The heads of a store. `own_keys` are this witness's, the former ones too; `logs` has the
+    /// logs'.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn open(
         store: Arc<dyn CheckpointStore>,
         own_keys: Vec<VerifierKey>,
+        logs: Arc<LogList>,
     ) -> Result<Self, StoreError> {
         let count = AtomicU64::new(store.origin_count()?);
         Ok(Self {
             store,
             own_keys,
+            logs,
             latest: RwLock::default(),
             count,
             faults: RwLock::default(),
@@ -122,16 +131,9 @@ impl Heads {
         if let Err(error) = &read {
             self.mark(origin, error);
         }
-        let Some((stored, signed)) = read? else {
+        let Some(stored) = read? else {
             return Ok(None);
         };
-        if matches!(signed, Signed::ByFormerKeys) {
-            tracing::warn!(
-                %origin,
-                "what is stored for this log was cosigned by none of the present keys; have they \
-                 been replaced?"
-            );
-        }
         let read = Latest {
             head: stored.head,
             time: stored.time,
@@ -144,7 +146,7 @@ impl Heads {
         Ok(Some((read, Bytes::from(stored.note))))
     }
 
-    fn read_checked(&self, origin: &Origin) -> Result<Option<(OriginHead, Signed)>, ReadError> {
+    fn read_checked(&self, origin: &Origin) -> Result<Option<OriginHead>, ReadError> {
         let stored = match self.store.latest(origin) {
             Ok(Some(stored)) => stored,
             Ok(None) => return Ok(None),
@@ -154,25 +156,31 @@ impl Heads {
             }
             Err(error) => return Err(error.into()),
         };
-        match check(origin, &stored, &self.own_keys) {
-            Ok(signed) => Ok(Some((stored, signed))),
+        let logs = self.logs.current();
+        let log_keys = logs.keys_for(origin);
+        // A log that is disabled has keys, too.
+        let log_keys = match (&log_keys, logs.log(origin)) {
+            (Some(ready), _) => ready,
+            (None, Some(log)) => log.keys.as_slice(),
+            (None, None) => &[],
+        };
+        match check(origin, &stored, &self.own_keys, log_keys) {
+            Ok(()) => Ok(Some(stored)),
             Err(fault) => Err(damaged(origin, fault)),
         }
     }
 
-    /// Reads what is stored for an origin again and verifies our signatures and those of the log's
-    /// keys. What is wrong is remembered ([`Self::faults`]), and what is right again forgotten.
+    /// Reads what is stored for an origin again and verifies it. What is wrong is remembered
+    /// ([`Self::faults`]), and what is right again forgotten.
     ///
     /// # Errors
     /// As for [`Self::latest`].
     // Spec: WIT-99
-    pub fn recheck(&self, origin: &Origin, log_keys: &[VerifierKey]) -> Result<(), ReadError> {
+    pub fn recheck(&self, origin: &Origin) -> Result<(), ReadError> {
         // In this order: what is committed in between is on the disk before it is remembered.
         let remembered = self.remembered(origin);
         let checked = self.read_checked(origin).and_then(|stored| {
-            let stored = stored.map(|(stored, _)| stored);
-            let fault = compare(remembered, stored.as_ref())
-                .and_then(|()| stored.map_or(Ok(()), |stored| check_log(&stored, log_keys)));
+            let fault = compare(remembered, stored.as_ref());
             fault.map_err(|fault| damaged(origin, fault))
         });
         match &checked {
@@ -285,19 +293,14 @@ impl fmt::Debug for Heads {
     }
 }
 
-enum Signed {
-    ByUs,
-    /// None of our keys did: they were replaced since.
-    ByFormerKeys,
-}
-
 /// Whether the note of a stored head says what the head says.
 // Spec: WIT-57
 fn check(
     origin: &Origin,
     stored: &OriginHead,
     own_keys: &[VerifierKey],
-) -> Result<Signed, HeadFault> {
+    log_keys: &[VerifierKey],
+) -> Result<(), HeadFault> {
     let note = SignedCheckpoint::parse(&stored.note).map_err(HeadFault::NotACheckpoint)?;
     if note.origin() != origin {
         let note = note.origin().clone();
@@ -309,20 +312,32 @@ fn check(
             note: note.head(),
         });
     }
-    let lines = match note.verify_signatures(own_keys) {
-        Ok(lines) => lines,
-        Err(SignaturesError::NoKnownSignature) => return Ok(Signed::ByFormerKeys),
-        Err(error) => return Err(HeadFault::NotOurs(error)),
-    };
-    match lines
-        .iter()
-        .find(|line| line.timestamp != Some(stored.time))
-    {
-        Some(line) => Err(HeadFault::OtherTime {
+    let own = note
+        .verify_signatures(own_keys)
+        .map_err(|error| match error {
+            SignaturesError::NoKnownSignature => HeadFault::NotCosigned,
+            error => HeadFault::NotOurs(error),
+        })?;
+    let other = own.iter().find(|line| line.timestamp != Some(stored.time));
+    if let Some(line) = other {
+        return Err(HeadFault::OtherTime {
             stored: stored.time,
             signed: line.timestamp,
+        });
+    }
+    // Spec: WIT-56
+    let log = match note.verify_signatures(log_keys) {
+        Ok(log) => log,
+        Err(SignaturesError::NoKnownSignature) => Vec::new(),
+        Err(error) => return Err(HeadFault::NotTheLogs(error)),
+    };
+    let is_known = |index| own.iter().chain(&log).any(|line| line.line_index == index);
+    let mut lines = note.signatures().iter().enumerate();
+    match lines.find(|&(index, _)| !is_known(index)) {
+        Some((_, line)) => Err(HeadFault::UnknownLine {
+            name: line.name().clone(),
         }),
-        None => Ok(Signed::ByUs),
+        None => Ok(()),
     }
 }
 
@@ -350,16 +365,6 @@ fn compare(remembered: Option<Latest>, stored: Option<&OriginHead>) -> Result<()
             remembered: remembered.head,
             stored: stored.map(|stored| stored.head),
         }),
-    }
-}
-
-/// Whether the lines of the log's keys in the note verify. There may be none: an operator may have
-/// replaced a key that was lost to others.
-fn check_log(stored: &OriginHead, log_keys: &[VerifierKey]) -> Result<(), HeadFault> {
-    let note = SignedCheckpoint::parse(&stored.note).map_err(HeadFault::NotACheckpoint)?;
-    match note.verify_signatures(log_keys) {
-        Ok(_) | Err(SignaturesError::NoKnownSignature) => Ok(()),
-        Err(error) => Err(HeadFault::NotTheLogs(error)),
     }
 }
 
@@ -420,6 +425,15 @@ pub enum HeadFault {
     /// A line in the note names one of our keys and is not its cosignature.
     #[error("its note: {0}")]
     NotOurs(SignaturesError),
+    /// No line in the note is ours. Keys that were replaced may not have been named to us.
+    #[error("none of the lines in its note is by a key of ours, present or former")]
+    NotCosigned,
+    /// A line in the note is by nobody whom we know: neither ours nor the log's.
+    #[error("its note has a line by {name}, which is neither a key of ours nor one of the log's")]
+    UnknownLine {
+        /// Whose it says it is.
+        name: KeyName,
+    },
     /// A line in the note names one of the log's keys and is not its signature.
     #[error("its note, as to the log's keys: {0}")]
     NotTheLogs(SignaturesError),

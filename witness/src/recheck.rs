@@ -115,16 +115,15 @@ impl Walk {
         let bad = heads.faulty(self.after_bad.as_ref(), at_a_time);
         let mut checked = bad.len();
         for origin in &bad {
-            let keys = logs.log(origin).map_or(&[][..], |log| &log.keys);
             // What is wrong with it is remembered there.
-            let _ = heads.recheck(origin, keys);
+            let _ = heads.recheck(origin);
         }
         self.after_bad = bad.into_iter().next_back();
         let mut pass_ended = false;
         if !rests {
             let mut last = None;
             for log in logs.logs_after(self.after.as_ref()).take(at_a_time) {
-                let _ = heads.recheck(&log.origin, &log.keys);
+                let _ = heads.recheck(&log.origin);
                 checked += 1;
                 last = Some(log.origin.clone());
             }

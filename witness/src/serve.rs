@@ -100,6 +100,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let files = StateFiles::of(store.files()).map_err(ServeError::StateFile)?;
     let witness = Arc::new(Witness::start(Parts {
         signers: signers.collect(),
+        former_keys: config.former_keys,
         store,
         clock: Arc::clone(&clock),
         logs: Arc::clone(&logs),

@@ -107,9 +107,13 @@ fn all_problems_of_a_configuration_are_told_at_once() {
     fs::set_permissions(home.path("ed25519.key"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(
         home.config(),
-        "name = \"other.example/w\"\nlisten = \"here\"\ndatabase = \"absent.redb\"\n\
+        format!(
+            "name = \"other.example/w\"\nlisten = \"here\"\ndatabase = \"absent.redb\"\n\
          keys = [\"ed25519.key\", \"ml-dsa-44.key\", \"ml-dsa-44.key\"]\nlogs = \"absent.toml\"\n\
+         former_keys = [\"nonsense\", \"{}\"]\n[restore_guard]\nwait_ms = 1\n\
          [commit]\nbatch_max = 0\n[limits]\nbody_bytes_max = 10\n",
+            TestLog::new("other.example/log").vkey()
+        ),
     )
     .unwrap();
     for command in [
@@ -126,6 +130,8 @@ fn all_problems_of_a_configuration_are_told_at_once() {
             "chmod 600",
             "keys[1]: the key is named witness.example.com/w1",
             "keys[2]: the same key",
+            "former_keys: other.example/log+",
+            "restore_guard.wait_ms: 1",
             "database: ",
             "logs: ",
             "commit.batch_max: 0",

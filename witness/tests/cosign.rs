@@ -136,8 +136,21 @@ fn start(
     metrics: &Metrics,
     signers: Vec<Box<dyn Signer>>,
 ) -> Result<Arc<Witness>, StartError> {
+    start_after(&[], dir, store, clock, metrics, signers)
+}
+
+/// The same, of a witness that had these keys before.
+fn start_after(
+    former_keys: &[VerifierKey],
+    dir: &std::path::Path,
+    store: Arc<dyn CheckpointStore>,
+    clock: &ManualClock,
+    metrics: &Metrics,
+    signers: Vec<Box<dyn Signer>>,
+) -> Result<Arc<Witness>, StartError> {
     Ok(Arc::new(Witness::start(Parts {
         signers,
+        former_keys: former_keys.to_vec(),
         store,
         clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
         logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
@@ -689,26 +702,28 @@ async fn a_checkpoint_that_leaves_no_room_for_cosignatures_is_too_large() {
 fn heads_of_more_than_one_page_are_loaded() {
     let store = MemoryStore::new();
     let head = TestLog::new("example.com/log").head(0);
-    let name = KeyName::parse("example.com/log").unwrap();
-    let line = SignatureLine::new(name, KeyId::new([1; 4]), vec![1]).unwrap();
-    let note = |origin: Origin| {
+    let name = KeyName::parse("witness.example.com/w1").unwrap();
+    let key = SigningKey::generate(name, Algorithm::CosignatureV1).unwrap();
+    let note = |origin: Origin, time: UnixSeconds| {
         let extensions = Vec::new();
         let checkpoint = Checkpoint {
             origin,
             head,
             extensions,
         };
-        SignedCheckpoint::new(checkpoint, vec![line.clone()])
+        let line = cosignature::cosign(&checkpoint, time, &key).unwrap();
+        SignedCheckpoint::new(checkpoint, vec![line])
             .unwrap()
             .to_bytes()
     };
     let swaps: Vec<HeadSwap> = (0..2500_u64)
         .map(|number| {
             let origin = Origin::parse(&format!("example.com/{number}")).unwrap();
+            let time = UnixSeconds::new(number + 1).unwrap();
             let new = OriginHead {
                 head,
-                time: UnixSeconds::new(number).unwrap(),
-                note: note(origin.clone()),
+                time,
+                note: note(origin.clone(), time),
                 log_index: None,
             };
             HeadSwap {
@@ -719,7 +734,12 @@ fn heads_of_more_than_one_page_are_loaded() {
         })
         .collect();
     store.compare_and_swap(&swaps).unwrap();
-    let heads = Heads::open(Arc::new(store), Vec::new()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("logs.toml");
+    Registry::create(&list).unwrap();
+    let logs = Arc::new(LogList::load(list, true).unwrap());
+    let own = vec![key.verifier_key().clone()];
+    let heads = Heads::open(Arc::new(store), own, logs).unwrap();
     assert_eq!(heads.count(), 2500);
     for swap in &swaps {
         let latest = heads.latest(&swap.origin).unwrap().unwrap();
@@ -752,16 +772,16 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     bench.add(0, 5).await.unwrap();
     let (log, own) = (&bench.log, bench.witness.keys());
     let sound = bench.store.inner().latest(&log.origin).unwrap().unwrap();
+    let list = LogList::load(bench.dir.path().join("logs.toml"), true);
+    let list = Arc::new(list.unwrap());
     let load = |origin: &Origin, head: &OriginHead, keys: &[VerifierKey]| {
         let store = Arc::new(holding(origin, head.clone()));
-        let heads = Heads::open(store, keys.to_vec()).unwrap();
+        let heads = Heads::open(store, keys.to_vec(), Arc::clone(&list)).unwrap();
         let latest = heads.latest(origin);
         assert_eq!(latest.is_err(), heads.note(origin).is_err());
         latest
     };
     load(&log.origin, &sound, own).unwrap();
-    load(&log.origin, &sound, &[]).expect("the keys may have been replaced since");
-
     let fault = |origin: &Origin, head: OriginHead| match load(origin, &head, own) {
         Err(ReadError::Damaged { fault, .. }) => fault,
         other => panic!("{other:?}"),
@@ -793,7 +813,7 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     head.head = fork.head(5);
     head.note = forged.unwrap().to_bytes();
     let store = Arc::new(Faulty::new(holding(&bench.log.origin, head)));
-    let heads = Heads::open(store.clone(), bench.witness.keys().to_vec()).unwrap();
+    let heads = Heads::open(store.clone(), bench.witness.keys().to_vec(), list).unwrap();
     let error = heads.latest(&bench.log.origin).unwrap_err();
     let not_ours = |error: &ReadError| {
         let ReadError::Damaged { fault, .. } = error else {
@@ -816,6 +836,74 @@ async fn a_stored_head_that_its_own_note_does_not_bear_out_is_refused() {
     assert!(matches!(&error, Err(AddError::State(error)) if not_ours(error)));
     let error = witness.checkpoint(&log.origin.hash()).await;
     assert!(matches!(&error, Err(CheckpointError::Read(error)) if not_ours(error)));
+}
+
+#[tokio::test]
+async fn a_stored_head_with_a_line_by_a_stranger_or_none_by_us_is_refused() {
+    // Spec: WIT-57
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    let (origin, own) = (&bench.log.origin, bench.witness.keys());
+    let sound = bench.store.inner().latest(origin).unwrap().unwrap();
+    let list = LogList::load(bench.dir.path().join("logs.toml"), true);
+    let list = Arc::new(list.unwrap());
+    let load = |head: &OriginHead, keys: &[VerifierKey]| {
+        let store = Arc::new(holding(origin, head.clone()));
+        let heads = Heads::open(store, keys.to_vec(), Arc::clone(&list)).unwrap();
+        match heads.latest(origin) {
+            Err(ReadError::Damaged { fault, .. }) => Err(fault),
+            latest => Ok(latest.unwrap()),
+        }
+    };
+    load(&sound, own).unwrap();
+    // One of ours is enough, but what the other one signed must not be anybody's.
+    for some in [&own[..1], &own[1..]] {
+        let unknown = load(&sound, some).unwrap_err();
+        let told = matches!(unknown, HeadFault::UnknownLine { .. });
+        assert!(told, "{unknown}");
+    }
+    let nobody = load(&sound, &[]).unwrap_err();
+    assert!(matches!(nobody, HeadFault::NotCosigned), "{nobody}");
+
+    let note = SignedCheckpoint::parse(&sound.note).unwrap();
+    let name = KeyName::parse("witness.example.com/w1").unwrap();
+    let stranger = SignatureLine::new(name, KeyId::new([1; 4]), vec![1; 72]).unwrap();
+    // Instead of ours, and beside them.
+    for (keep, instead) in [(&[0][..], true), (&[0, 1, 2][..], false)] {
+        let note = note.with_signatures(keep, std::slice::from_ref(&stranger));
+        let mut head = sound.clone();
+        head.note = note.unwrap().to_bytes();
+        match load(&head, own) {
+            Err(HeadFault::NotCosigned) => assert!(instead),
+            Err(HeadFault::UnknownLine { .. }) => assert!(!instead),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_that_were_replaced_are_ours_when_they_are_named() {
+    // Spec: WIT-57
+    let mut bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    let former = bench.witness.keys().to_vec();
+    let after = |former: &[VerifierKey]| {
+        let name = KeyName::parse("witness.example.com/w1").unwrap();
+        let key = SigningKey::generate(name, Algorithm::CosignatureV1).unwrap();
+        let sound = bench.store.inner().latest(&bench.log.origin);
+        let store = holding(&bench.log.origin, sound.unwrap().unwrap());
+        let (dir, clock, metrics) = (bench.dir.path(), &bench.clock, &bench.metrics);
+        let signers: Vec<Box<dyn Signer>> = vec![Box::new(key)];
+        start_after(former, dir, Arc::new(store), clock, metrics, signers).unwrap()
+    };
+    let unnamed = after(&[]);
+    let body = Bytes::from(bench.log.request(5, 7));
+    let refused = unnamed.add_checkpoint(body).await;
+    assert!(matches!(refused, Err(AddError::State(_))), "{refused:?}");
+    let named = after(&former);
+    assert_eq!(shown(&named, &bench.log), bench.served());
+    bench.witness = named;
+    bench.add(5, 7).await.unwrap();
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
     }
     let signed = verify_log_signatures(Some(&log.keys), &note);
     let signed = signed.map_err(|error| format!("the log has not signed it: {error}"))?;
-    let cosigned = note.verify_signatures(witness.keys());
+    let cosigned = note.verify_signatures(witness.every_key());
     let cosigned = cosigned.map_err(|error| format!("we have not cosigned it: {error}"))?;
     let times = cosigned.iter().filter_map(|line| line.timestamp);
     let time = times.max().ok_or("our cosignature has no time")?;

@@ -296,7 +296,7 @@ impl Guard {
     ) -> Result<GuardAnswer, ReadError> {
         let keys = Keys {
             log: &log.keys,
-            own: witness.keys(),
+            own: witness.every_key(),
             peer: match source {
                 Source::Peer(_, keys) => Some(keys),
                 Source::Own(_) | Source::Log(_) => None,
