@@ -540,10 +540,24 @@ impl Witness {
             let work = move || this.cosign_subtree(&asked.0, &asked.1);
             self.work(false, work).await?
         };
-        if let Err(SubtreeError::StateIsBehind { .. } | SubtreeError::TwoTrees { .. }) = &signed {
+        if let Err(
+            SubtreeError::StateIsBehind { .. }
+            | SubtreeError::TimeIsBehind { .. }
+            | SubtreeError::TwoTrees { .. },
+        ) = &signed
+        {
             self.hold_for(asked.0.reference()).await;
         }
         signed
+    }
+
+    /// The latest time in our lines on a checkpoint on which they were verified before.
+    fn time_of_ours(&self, checkpoint: &SignedCheckpoint) -> Option<UnixSeconds> {
+        let lines = checkpoint.signatures().iter();
+        let ours = lines.filter(|line| self.own_keys.iter().any(|key| key.matches(line)));
+        let times = ours.filter_map(|line| line.signature().first_chunk().copied());
+        let seconds = times.map(u64::from_be_bytes).max()?;
+        UnixSeconds::new(seconds)
     }
 
     /// Holds a log for a checkpoint that we cosigned and do not remember.
@@ -591,13 +605,20 @@ impl Witness {
         // volume, or a second witness with our key; none of them may go on signing. Nor may we when
         // it is another tree of the size that we remember: we have signed a fork.
         let reference = request.reference().head();
-        let stored = self.heads.latest(origin)?.map(|latest| latest.head);
+        let latest = self.heads.latest(origin)?;
+        let stored = latest.map(|latest| latest.head);
         match stored {
             Some(stored) if stored.size == reference.size && stored != reference => {
                 return Err(SubtreeError::TwoTrees { reference, stored });
             }
             Some(stored) if stored.size >= reference.size => {}
             _ => return Err(SubtreeError::StateIsBehind { reference, stored }),
+        }
+        let cosigned = self.time_of_ours(request.reference());
+        if let (Some(reference), Some(Latest { time: stored, .. })) = (cosigned, latest)
+            && reference > stored
+        {
+            return Err(SubtreeError::TimeIsBehind { reference, stored });
         }
         // Spec: WIT-50
         let signers = self.signers.iter().enumerate();
@@ -975,6 +996,17 @@ pub enum SubtreeError {
         /// What we remember.
         stored: Option<TreeHead>,
     },
+    /// We cosigned later than we remember. The operator is at fault, as above.
+    #[error(
+        "this witness cosigned at {reference} but remembers no time after {stored}; its state was \
+         rolled back"
+    )]
+    TimeIsBehind {
+        /// When we cosigned.
+        reference: UnixSeconds,
+        /// What we remember.
+        stored: UnixSeconds,
+    },
     /// We cosigned another tree of the size that we remember. The operator is at fault, as above;
     /// and the log has forked.
     #[error(
@@ -1026,7 +1058,9 @@ impl SubtreeError {
             },
             Self::Held(_) => Outcome::Held,
             Self::Busy { .. } => Outcome::Busy,
-            Self::StateIsBehind { .. } | Self::TwoTrees { .. } => Outcome::RolledBack,
+            Self::StateIsBehind { .. } | Self::TimeIsBehind { .. } | Self::TwoTrees { .. } => {
+                Outcome::RolledBack
+            }
             Self::State(ReadError::Damaged { .. }) => Outcome::Damaged,
             Self::State(ReadError::Store(_) | ReadError::Unreadable { .. })
             | Self::Sign(_)

@@ -355,7 +355,9 @@ fn subtree_refused(error: &SubtreeError) -> Response {
     match error {
         SubtreeError::Malformed(malformed) => http::error(status(malformed.status()), message),
         SubtreeError::Refused(refusal) => http::error(status(refusal.status()), message),
-        SubtreeError::StateIsBehind { .. } | SubtreeError::TwoTrees { .. } => {
+        SubtreeError::StateIsBehind { .. }
+        | SubtreeError::TimeIsBehind { .. }
+        | SubtreeError::TwoTrees { .. } => {
             tracing::error!(%error, "the state of this witness is not the one that it had");
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }

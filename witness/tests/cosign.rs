@@ -430,6 +430,38 @@ async fn a_witness_whose_state_was_rolled_back_signs_no_subtree() {
     assert!(matches!(held, AddError::Held(_)), "{held}");
 }
 
+#[tokio::test]
+async fn a_witness_whose_state_is_one_refresh_behind_signs_no_subtree() {
+    // Spec: WIT-83
+    use jurat_proto::proof::{ConsistencyProof, Subtree};
+    use jurat_proto::sign_subtree::SignSubtree;
+    let mut bench = Bench::new();
+    bench.add(0, 8).await.unwrap();
+    let before = bench.store.inner().latest(&bench.log.origin);
+    let before = before.unwrap().unwrap();
+    bench.clock.advance(Duration::from_secs(10));
+    bench.add(8, 8).await.unwrap();
+    let newest = SignedCheckpoint::parse(&bench.served().unwrap()).unwrap();
+    let subtree = Subtree::new(0, 8).unwrap();
+    let hash = bench.log.head(8).root_hash;
+    let proof = ConsistencyProof::new(Vec::new()).unwrap();
+    let body = SignSubtree::new(subtree, hash, proof, newest).unwrap();
+    let body = Bytes::from(body.to_bytes());
+    bench.witness.sign_subtree(body.clone()).await.unwrap();
+
+    // The tree is the same, and the time gives the copy away.
+    let store = Arc::new(holding(&bench.log.origin, before));
+    let (dir, clock, metrics) = (bench.dir.path(), &bench.clock, &bench.metrics);
+    bench.witness = start(dir, store, clock, metrics, keys()).unwrap();
+    let error = bench.witness.sign_subtree(body.clone()).await;
+    let told = matches!(error, Err(SubtreeError::TimeIsBehind { .. }));
+    assert!(told, "{error:?}");
+    let held = bench.witness.sign_subtree(body).await;
+    assert!(matches!(held, Err(SubtreeError::Held(_))), "{held:?}");
+    let held = bench.add(8, 9).await;
+    assert!(matches!(held, Err(AddError::Held(_))), "{held:?}");
+}
+
 /// A store that does something once a swap is durable, before anybody is told.
 struct Then<F> {
     inner: MemoryStore,

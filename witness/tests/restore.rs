@@ -340,6 +340,27 @@ fn a_log_is_asked_about_itself_when_there_is_nobody_else() {
 }
 
 #[test]
+fn who_is_named_while_it_runs_is_not_asked_before_a_first_signature_that_was_made() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let (home, published) = (Home::new(), Published::new());
+    home.add_log(&log);
+    home.add_log(&TestLog::new("example.com/other"));
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    published.publish("/checkpoint".to_owned(), log.checkpoint(9).to_bytes());
+    let url = format!("http://{}/checkpoint", published.address);
+    let vkey = log.vkey().to_string();
+    assert!(home.logs(&["add", &vkey, "--url", &url]).status.success());
+    // The change before this one is known when this one is.
+    let off = home.logs(&["disable", "example.com/other"]);
+    assert!(off.status.success(), "{off:?}");
+    let disabled = "jurat_witness_logs_disabled 1";
+    until(|| process.get("/metrics").text().contains(disabled));
+    assert_eq!(process.add(&log.request(5, 7)).status, 200);
+}
+
+#[test]
 fn two_trees_of_one_size_hold_the_log_whoever_shows_the_other() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);

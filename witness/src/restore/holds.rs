@@ -124,7 +124,10 @@ pub async fn keep(guard: Arc<Guard>, witness: Arc<Witness>) {
     loop {
         tokio::time::sleep(EVERY).await;
         for (origin, hold) in witness.holds().all() {
-            guard.write(&witness, &origin, hold).await;
+            // It may have been written since.
+            if witness.holds().held(&origin).is_some() {
+                guard.write(&witness, &origin, hold).await;
+            }
         }
         if guard.settings.own.is_empty() {
             continue;

@@ -144,9 +144,15 @@ impl Guard {
         })
     }
 
-    /// Whether a log was asked about since the start, or there is nobody to ask.
+    /// Whether a log was asked about since the start, or there was nobody to ask when its first
+    /// request came: who is named later is not asked before a first signature any more.
     pub fn is_cleared(&self, log: &Log, origin: &Hash) -> bool {
-        !self.asks_about(log) || lock(&self.cleared).contains(origin)
+        let mut cleared = lock(&self.cleared);
+        let known = cleared.contains(origin);
+        if known || self.asks_about(log) {
+            return known;
+        }
+        cleared.insert(*origin)
     }
 
     fn asks_about(&self, log: &Log) -> bool {
@@ -177,6 +183,10 @@ impl Guard {
             && !asked.confirmed
             && !self.was_decided(&log)
             && !lock(&self.cleared).contains(&origin.hash());
+        if !ahead_counts && let Some(found) = asked.ahead() {
+            let why = &found.evidence.why;
+            tracing::warn!(%origin, %why, "others are ahead; this holds nothing");
+        }
         let counts = |cause| cause != HoldCause::Peer || ahead_counts;
         if let Some(held) = self.settle(witness, &log, asked.evidence, counts).await {
             return Err(held);
@@ -478,6 +488,13 @@ struct Asked {
     /// How far ahead others are.
     lag: Lag,
     evidence: Vec<Found>,
+}
+
+impl Asked {
+    fn ahead(&self) -> Option<&Found> {
+        let mut found = self.evidence.iter();
+        found.find(|found| found.evidence.cause == HoldCause::Peer)
+    }
 }
 
 /// Evidence, and where it was.
