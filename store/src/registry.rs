@@ -119,7 +119,8 @@ pub struct Hold {
 pub enum HoldCause {
     /// We cosigned what we do not remember: our state is old, or somebody has our key.
     Ours,
-    /// Another witness cosigned a larger tree before we signed anything since the start.
+    /// Others have a larger tree, another witness or the log itself, before we signed anything
+    /// since the start.
     Peer,
     /// Two roots of one size, both signed by the log.
     Fork,
@@ -129,7 +130,7 @@ pub enum HoldCause {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dismissed {
-    /// The SHA-256 of the evidence, in hex.
+    /// What the evidence is known again by.
     pub evidence: String,
     /// Why, for whoever reads this later.
     pub reason: String,
@@ -577,8 +578,8 @@ impl Registry {
         })
     }
 
-    /// Holds a known log, unless it is held already or the operator dismissed this evidence (its
-    /// SHA-256 in hex is `evidence`).
+    /// Holds a known log, unless it is held already or the operator dismissed this evidence (which
+    /// is known again by `evidence`).
     ///
     /// # Errors
     /// [`RegistryError::UnknownLog`].
