@@ -300,6 +300,27 @@ fn what_we_published_last_says_that_others_being_ahead_is_no_rollback() {
 }
 
 #[test]
+fn a_log_that_is_new_here_is_free_where_what_we_published_is_known_to_be() {
+    let (mut log, mut new) = (TestLog::new("example.com/a"), TestLog::new("example.com/b"));
+    log.grow(20);
+    new.grow(20);
+    let published = Published::new();
+    let own = format!("own = [\"http://{}\"]\n", published.address);
+    let (ours, theirs, peer) = behind_another(&log, &own);
+    ours.add_log(&new);
+    theirs.add_log(&new);
+    until(|| peer.add(&new.request(0, 8)).status == 200);
+    // Nothing says that this is where our checkpoints are.
+    let process = ours.serve();
+    let answer = process.add(&new.request(0, 5));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let newest = process.get(&log.checkpoint_path()).body;
+    published.publish(log.checkpoint_path(), newest);
+    assert_eq!(process.add(&log.request(5, 7)).status, 200);
+    until(|| process.add(&new.request(0, 5)).status == 200);
+}
+
+#[test]
 fn an_operator_may_want_to_be_told_and_not_held_when_others_are_ahead() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);
