@@ -137,6 +137,7 @@ fn start(
         logs: Arc::new(LogList::load(dir.join("logs.toml"), true).unwrap()),
         metrics: Metrics::unregistered(),
         guard: None,
+        former_keys: Vec::new(),
         quotas: QuotaLimits {
             default_qpd: None,
             unsigned_per_minute: NonZeroU32::new(60).unwrap(),

@@ -30,7 +30,7 @@ use jurat_store::registry::{Hold, HoldCause};
 use jurat_witness::heads::Latest;
 use jurat_witness::restore::{Finding, Keys, Unusable, evidence_id, judge};
 
-use rig::{Home, Process, TestLog, until};
+use rig::{Home, Process, TestLog, until, verified};
 
 /// Files over HTTP, as a CDN would serve them.
 struct Published {
