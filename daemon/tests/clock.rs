@@ -10,13 +10,13 @@
 
 mod time_server;
 
-use std::io::{self, Write};
+use std::net::ToSocketAddrs as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::clock::band::{Direction, LeapSecond, Sample};
-use jurat_daemon::clock::sntp::{self, AskError, ReplyError, Server};
+use jurat_daemon::clock::sntp::{AskError, ReplyError, Server, SntpClient};
 use jurat_daemon::clock::{
     Answer, Clock, ClockGuard, ClockMetrics, GuardSettings, ManualClock, NoTime, NotAccurate,
     RawClock, SystemClock, UnixTime,
@@ -299,70 +299,13 @@ fn metrics_say_what_is_known_of_the_clock() {
     assert_eq!(bench.metrics.answer_count(0, Answer::Silent), 1);
 }
 
-/// Where log lines go.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-// Spec: CLK-34
-#[test]
-fn a_clock_that_is_not_believed_is_told_once_and_so_is_its_recovery() {
-    let lines = Lines::default();
-    let into = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_writer(move || into.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        let bench = Bench::three();
-        let read = |times| {
-            for _ in 0..times {
-                let _ = bench.guard.read();
-            }
-        };
-        read(3);
-        bench.all_say(START);
-        read(3);
-        bench.clock.step_back(seconds(3600));
-        read(3);
-        bench.clock.advance(seconds(700));
-        read(3);
-        bench.clock.step_forward(seconds(3600));
-        bench.all_say(bench.clock.now());
-        read(3);
-    });
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let told: Vec<&str> = text
-        .lines()
-        .map(|line| line.split(" fault=").next().unwrap().trim())
-        .collect();
-    assert_eq!(
-        told,
-        [
-            "INFO no time is stated until the time sources agree",
-            "INFO the clock is believed again",
-            "ERROR the clock is not believed; no time is stated",
-            "ERROR the clock is not believed; no time is stated",
-            "INFO the clock is believed again",
-        ]
-    );
-}
-
 /// Asks one server and waits for a short while.
 async fn ask(server: &TimeServer) -> Result<Sample, AskError> {
     let wait = Duration::from_millis(300);
     let server = Server::parse(&server.address.to_string()).unwrap();
-    sntp::ask(&server, 0, &SystemClock, wait, seconds(1)).await
+    SntpClient::default()
+        .ask(&server, 0, &SystemClock, wait, seconds(1))
+        .await
 }
 
 // Spec: CLK-21, CLK-22, CLK-23
@@ -449,12 +392,37 @@ async fn what_counts_as_no_answer_says_why() {
     let nobody = server.address.to_string();
     drop(server);
     let nobody = Server::parse(&nobody).unwrap();
-    let mut asked = sntp::ask(&nobody, 0, &SystemClock, seconds(1), seconds(1)).await;
+    let client = SntpClient::default();
+    let ask = || client.ask(&nobody, 0, &SystemClock, seconds(1), seconds(1));
+    let mut asked = ask().await;
     while matches!(asked, Err(AskError::Silent { .. })) {
         // The server's thread may have had its port a little longer.
-        asked = sntp::ask(&nobody, 0, &SystemClock, seconds(1), seconds(1)).await;
+        asked = ask().await;
     }
     assert!(matches!(asked, Err(AskError::Unreachable(_))), "{asked:?}");
+}
+
+// Spec: CLK-20
+#[tokio::test]
+async fn a_server_is_asked_by_its_name_too() {
+    let server = TimeServer::start(Say::Right);
+    let named = format!("localhost:{}", server.address.port());
+    let named = Server::parse(&named).unwrap();
+    let mut addresses = ("localhost", server.address.port())
+        .to_socket_addrs()
+        .unwrap();
+    let first_is_ours = addresses.next() == Some(server.address);
+    let client = SntpClient::default();
+    // More often than look-ups may run at a time: each gives its place back.
+    for _ in 0..20 {
+        let asked = client.ask(&named, 0, &SystemClock, seconds(10), seconds(1));
+        match asked.await {
+            Ok(_) => assert!(first_is_ours),
+            // The name means an IPv6 address first, where nobody is.
+            Err(AskError::Unreachable(_)) => assert!(!first_is_ours),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 // Spec: CLK-24

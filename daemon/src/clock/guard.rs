@@ -34,7 +34,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::band::{Band, Direction, SOURCES_MAX, Sample, Samples, Verdict};
 use super::metrics::{Answer, ClockMetrics, State};
 use super::settings::GuardSettings;
-use super::sntp::{self, AskError, ReplyError};
+use super::sntp::{AskError, ReplyError, SntpClient};
 use super::steady::{Leapt, Steady, SteppedBack, Unsteady};
 use super::{BootTime, Clock, UnixTime};
 
@@ -44,6 +44,7 @@ pub struct ClockGuard {
     clock: Arc<dyn Clock>,
     settings: GuardSettings,
     state: Mutex<Watch>,
+    client: SntpClient,
     /// Somebody set the clock: the sources are to be asked at once.
     stepped: Notify,
     metrics: ClockMetrics,
@@ -193,6 +194,7 @@ impl ClockGuard {
             clock,
             settings,
             state: Mutex::new(state),
+            client: SntpClient::default(),
             stepped: Notify::new(),
             metrics,
         }
@@ -364,19 +366,22 @@ impl ClockGuard {
     pub async fn run(self: Arc<Self>) {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut due = Instant::now();
+        let mut asked = Instant::now();
+        let mut due = asked;
         let has_sources = !self.settings.servers.is_empty();
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due), if has_sources => {
+                    asked = Instant::now();
                     self.ask_all().await;
                     due = Instant::now() + self.pause();
                 }
                 () = self.stepped.notified(), if has_sources => {
                     due = due.min(Instant::now() + ASK_AGAIN);
                 }
-                _ = looks.tick() => {
-                    let _ = self.read();
+                _ = looks.tick() => if self.read().is_err() {
+                    // A machine that was suspended wakes up with answers that are too old.
+                    due = due.min(asked + self.settings.every.min(EVERY_IN_DOUBT));
                 }
             }
         }
@@ -393,9 +398,9 @@ impl ClockGuard {
                 continue;
             }
             let (server, clock) = (server.clone(), Arc::clone(&self.clock));
-            let uncertainty_max = self.settings.rules.tolerance;
+            let (client, most) = (self.client.clone(), self.settings.rules.tolerance);
             asked.spawn(async move {
-                let answer = sntp::ask(&server, place, &*clock, ANSWER_WAIT, uncertainty_max);
+                let answer = client.ask(&server, place, &*clock, ANSWER_WAIT, most);
                 (place, answer.await)
             });
         }

@@ -150,6 +150,7 @@ impl Answer {
     pub fn of(error: &AskError) -> Self {
         match error {
             AskError::Lookup(_)
+            | AskError::LookupsHang
             | AskError::NoAddress
             | AskError::Unreachable(_)
             | AskError::NoRandom(_) => Self::Unreachable,

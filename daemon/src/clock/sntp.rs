@@ -31,12 +31,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::band::{LeapSecond, Sample};
+use super::band::{LeapSecond, SOURCES_MAX, Sample};
 use super::{BootTime, Clock, UnixTime};
 
 /// A server to ask.
@@ -343,6 +346,9 @@ pub enum AskError {
     /// Its name leads nowhere.
     #[error("its name cannot be looked up: {0}")]
     Lookup(io::Error),
+    /// As many look-ups as may run have not ended. The system's resolver is at fault.
+    #[error("its name is not looked up: {LOOKUPS_MAX} other look-ups have not ended")]
+    LookupsHang,
     /// Its name has no address.
     #[error("its name has no address")]
     NoAddress,
@@ -363,60 +369,101 @@ pub enum AskError {
     Reply(#[from] ReplyError),
 }
 
-/// Asks a server, the `source`th of our list, and waits for at most `wait`.
-///
-/// # Errors
-/// [`AskError`].
-// Spec: CLK-21, CLK-22
-pub async fn ask(
-    server: &Server,
-    source: usize,
-    clock: &dyn Clock,
-    wait: Duration,
-    uncertainty_max: Duration,
-) -> Result<Sample, AskError> {
-    let mut heard = None;
-    let exchange = async {
-        let socket = connect(server).await?;
-        let nonce = getrandom::u64().map_err(AskError::NoRandom)?;
-        let sent = clock.boot_time();
-        let question = socket.send(&request(nonce)).await;
-        question.map_err(AskError::Unreachable)?;
-        // One byte more than a packet has, so that longer ones are seen to be longer.
-        let mut datagram = [0; PACKET_BYTES + 1];
-        for _ in 0..DATAGRAMS_MAX {
-            // The socket is connected: what comes from another address is not received.
-            let length = socket.recv(&mut datagram).await;
-            let length = length.map_err(AskError::Unreachable)?;
-            let came = clock.boot_time();
-            match Reply::parse(datagram.get(..length).unwrap_or_default(), nonce) {
-                Ok(reply) => return Ok(reply.sample(source, sent, came, uncertainty_max)?),
-                Err(error) if error.is_anybodys() => heard = Some(error),
-                Err(error) => return Err(error.into()),
-            }
+/// Asks servers.
+#[derive(Clone, Debug)]
+pub struct SntpClient {
+    /// A place for each look-up of a name that runs.
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for SntpClient {
+    fn default() -> Self {
+        Self {
+            lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)),
         }
-        Err(AskError::Silent { waited: wait })
-    };
-    let asked = tokio::time::timeout(wait, exchange).await;
-    match (asked, heard) {
-        (Ok(Ok(sample)), _) => Ok(sample),
-        (Err(_) | Ok(Err(AskError::Silent { .. })), Some(error)) => Err(error.into()),
-        (Err(_), None) => Err(AskError::Silent { waited: wait }),
-        (Ok(Err(error)), _) => Err(error),
     }
 }
 
-/// A socket that hears only this server, at the first of its addresses to which there is a way.
-async fn connect(server: &Server) -> Result<UdpSocket, AskError> {
-    let addresses = tokio::net::lookup_host((server.host.as_str(), server.port)).await;
-    let mut fault = AskError::NoAddress;
-    for address in addresses.map_err(AskError::Lookup)?.take(ADDRESSES_MAX) {
-        match connected(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) => fault = AskError::Unreachable(error),
+impl SntpClient {
+    /// Asks a server, the `source`th of our list, and waits for at most `wait`.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    // Spec: CLK-21, CLK-22
+    pub async fn ask(
+        &self,
+        server: &Server,
+        source: usize,
+        clock: &dyn Clock,
+        wait: Duration,
+        uncertainty_max: Duration,
+    ) -> Result<Sample, AskError> {
+        let mut heard = None;
+        let exchange = async {
+            let socket = self.connect(server).await?;
+            let nonce = getrandom::u64().map_err(AskError::NoRandom)?;
+            let sent = clock.boot_time();
+            let question = socket.send(&request(nonce)).await;
+            question.map_err(AskError::Unreachable)?;
+            // One byte more than a packet has, so that longer ones are seen to be longer.
+            let mut datagram = [0; PACKET_BYTES + 1];
+            for _ in 0..DATAGRAMS_MAX {
+                // The socket is connected: what comes from another address is not received.
+                let length = socket.recv(&mut datagram).await;
+                let length = length.map_err(AskError::Unreachable)?;
+                let came = clock.boot_time();
+                match Reply::parse(datagram.get(..length).unwrap_or_default(), nonce) {
+                    Ok(reply) => return Ok(reply.sample(source, sent, came, uncertainty_max)?),
+                    Err(error) if error.is_anybodys() => heard = Some(error),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(AskError::Silent { waited: wait })
+        };
+        let asked = tokio::time::timeout(wait, exchange).await;
+        match (asked, heard) {
+            (Ok(Ok(sample)), _) => Ok(sample),
+            (Err(_) | Ok(Err(AskError::Silent { .. })), Some(error)) => Err(error.into()),
+            (Err(_), None) => Err(AskError::Silent { waited: wait }),
+            (Ok(Err(error)), _) => Err(error),
         }
     }
-    Err(fault)
+
+    /// A socket that hears only this server, at the first of its addresses to which there is a way.
+    async fn connect(&self, server: &Server) -> Result<UdpSocket, AskError> {
+        let mut fault = AskError::NoAddress;
+        for address in self.addresses(server).await? {
+            match connected(address).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => fault = AskError::Unreachable(error),
+            }
+        }
+        Err(fault)
+    }
+
+    /// Looks a name up, in a thread of its own: the system's way to do so may block for a minute,
+    /// and the runtime's threads for what blocks belong to those who sign. Whoever stops waiting
+    /// leaves the thread behind, so there is a bound on how many.
+    async fn addresses(&self, server: &Server) -> Result<Vec<SocketAddr>, AskError> {
+        if let Ok(address) = server.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, server.port)]);
+        }
+        let place = Arc::clone(&self.lookups).try_acquire_owned();
+        let place = place.map_err(|_| AskError::LookupsHang)?;
+        let (tell, told) = oneshot::channel();
+        let (host, port) = (server.host.clone(), server.port);
+        let lookup = move || {
+            let found = (host.as_str(), port).to_socket_addrs();
+            let found = found.map(|found| found.take(ADDRESSES_MAX).collect());
+            // The place first: who is told may ask again at once.
+            drop(place);
+            drop(tell.send(found));
+        };
+        let thread = thread::Builder::new().name("ntp-lookup".to_owned());
+        thread.spawn(lookup).map_err(AskError::Lookup)?;
+        let found = told.await.map_err(|_| AskError::NoAddress)?;
+        found.map_err(AskError::Lookup)
+    }
 }
 
 async fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -481,6 +528,9 @@ const HOST_BYTES_MAX: usize = 253;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+
+/// Names that are looked up at a time, those included that nobody waits for any more.
+const LOOKUPS_MAX: usize = SOURCES_MAX;
 
 /// Datagrams that are read for one question; a flood of them must not keep us busy.
 const DATAGRAMS_MAX: usize = 16;
