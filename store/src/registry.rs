@@ -246,6 +246,25 @@ pub enum RegistryError {
         /// The reason.
         source: io::Error,
     },
+    /// The list was replaced, and it is not known whether a power cut brings the old one back. At
+    /// fault: the machine. The change is in force, and whoever reads the list sees it.
+    #[error(
+        "{} was changed, and it is not known whether the change is durable: {source}",
+        .path.display()
+    )]
+    Unsettled {
+        /// The list.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The lock file was exchanged again and again while it was waited for. At fault: whoever does
+    /// that.
+    #[error("{} does not stay what it is; nothing was changed", .path.display())]
+    LockMoved {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The file is not a list of logs. At fault: whoever edited it. All problems are listed.
     #[error("{}: {}", .path.display(), join(.problems))]
     Parse {
@@ -730,11 +749,18 @@ fn save(text: &str, path: &Path) -> Result<(), RegistryError> {
         _ => Path::new("."),
     };
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(io("make durable", directory))
+    synced.map_err(|source| RegistryError::Unsettled {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Waits for the lock that changers share. It is on a file of its own, since the list itself is
 /// replaced. Dropping the file releases it.
+///
+/// Somebody may have removed the file while we waited: then the next changer locks a new one, and
+/// ours keeps nobody out. So it has to be the one that its name leads to once we have it.
+// Spec: STO-15
 fn lock(path: &Path) -> Result<File, RegistryError> {
     let path = beside(path, ".lock");
     let io = |source| RegistryError::Io {
@@ -742,15 +768,25 @@ fn lock(path: &Path) -> Result<File, RegistryError> {
         path: path.clone(),
         source,
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
-    let file = file.map_err(io)?;
-    file.lock().map_err(io)?;
-    Ok(file)
+    for _ in 0..LOCK_TRIES {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let file = file.map_err(io)?;
+        file.lock().map_err(io)?;
+        let ours = file.metadata().map_err(io)?;
+        let named = fs::metadata(&path);
+        if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(file);
+        }
+    }
+    Err(RegistryError::LockMoved { path })
 }
+
+/// Once is an accident.
+const LOCK_TRIES: usize = 16;
 
 fn unreadable(path: &Path, source: io::Error) -> RegistryError {
     let path = path.to_owned();

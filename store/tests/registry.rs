@@ -415,3 +415,32 @@ fn a_long_list_is_read_the_same_in_pieces_and_as_a_whole() {
     let field = Registry::parse(&format!("odd = 1\n{plain}")).unwrap_err();
     assert!(matches!(&field[..], [Problem::Toml(_)]), "{field:?}");
 }
+
+// Spec: STO-15
+#[test]
+fn a_lock_file_that_is_removed_while_it_is_waited_for_lets_no_change_be_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    Registry::create(&path).unwrap();
+    let lock = directory.path().join("logs.toml.lock");
+    for round in 0..20 {
+        let held = std::fs::File::options().write(true).open(&lock).unwrap();
+        held.lock().unwrap();
+        std::thread::scope(|scope| {
+            let add = |number: u32| {
+                let (path, name) = (&path, format!("example.com/{round}/{number}"));
+                move || Registry::add(path, &origin(&name), &[key("a")]).unwrap()
+            };
+            let mut adding: Vec<_> = (0..4).map(|number| scope.spawn(add(number))).collect();
+            // Some wait for this file by now, and some come later to another one.
+            std::fs::remove_file(&lock).unwrap();
+            adding.extend((4..8).map(|number| scope.spawn(add(number))));
+            drop(held);
+            for added in adding {
+                assert_eq!(added.join().unwrap(), Change::Added);
+            }
+        });
+        let known = Registry::load(&path).unwrap().logs().len();
+        assert_eq!(known, (round + 1) * 8, "a change was lost");
+    }
+}

@@ -209,7 +209,10 @@ impl From<RegistryError> for Failed {
             | RegistryError::Missing { .. }
             | RegistryError::Exists { .. } => exit::USAGE,
             RegistryError::Parse { .. } => exit::DATA,
-            RegistryError::Io { .. } | RegistryError::NotRecorded(_) => exit::IO,
+            RegistryError::Io { .. }
+            | RegistryError::Unsettled { .. }
+            | RegistryError::LockMoved { .. }
+            | RegistryError::NotRecorded(_) => exit::IO,
         };
         Self {
             code,
