@@ -26,13 +26,46 @@ pub enum StoreError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The stored bytes contradict themselves. At fault: the disk, another program that wrote
-    /// the file, or a bug of ours. Run fsck; restore from a copy; ask the witnesses.
+    /// the file, or a bug of ours. A service runs fsck and asks its witnesses. A witness must not
+    /// go on from an older copy: it has forgotten what it cosigned since.
     #[error("stored data is damaged: {0}")]
     Corrupt(#[from] Corruption),
     /// An earlier write ended in an unknown state, so this store answers nothing more. At fault:
     /// the earlier error. Stop the process and open the store again.
     #[error("the store stopped after a write whose outcome is not known; reopen it")]
     Stopped,
+}
+
+impl StoreError {
+    /// Whether the engine refuses everything from here on: after one failed read or write it does,
+    /// until it is opened again. So there is no use in asking it again.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Engine { source, .. } => matches!(
+                source.downcast_ref(),
+                Some(
+                    redb::Error::Io(_)
+                        | redb::Error::PreviousIo
+                        | redb::Error::DatabaseClosed
+                        | redb::Error::LockPoisoned(_)
+                )
+            ),
+            Self::Stopped => true,
+            Self::Corrupt(_) => false,
+        }
+    }
+
+    /// The same for somebody else.
+    pub(crate) fn retold(&self) -> Self {
+        match self {
+            Self::Engine { doing, source } => Self::Engine {
+                doing,
+                source: source.to_string().into(),
+            },
+            Self::Corrupt(corruption) => Self::Corrupt(corruption.clone()),
+            Self::Stopped => Self::Stopped,
+        }
+    }
 }
 
 /// The exact contradiction that was found in stored bytes.
@@ -85,7 +118,7 @@ pub enum Corruption {
         /// The row's entry index.
         index: LeafIndex,
     },
-    /// A frame of the write-ahead log is broken, and others behind it are whole.
+    /// A frame of the write-ahead log is broken, and there are others behind it.
     #[error("generation {generation} of the write-ahead log is broken at byte {at}")]
     Wal {
         /// The generation.
@@ -96,7 +129,8 @@ pub enum Corruption {
     /// The store needs a write-ahead log, and a file of it is not there. The operator is at fault,
     /// who copied or moved the store without it.
     #[error(
-        "{} is missing: the newest heads are in it; bring it back from where the store came from",
+        "{} is missing: the newest heads are in it; it was left where the store was last used, and \
+         an older copy of it will not do",
         .path.display()
     )]
     WalMissing {
@@ -113,32 +147,39 @@ pub enum Corruption {
         /// The generation.
         generation: u64,
     },
-    /// The files of the write-ahead log are not of one length, as they were made. Somebody cut one
-    /// short, or the disk did.
-    #[error(
-        "the files of the write-ahead log have {} and {} bytes: one was cut short",
-        .bytes.0,
-        .bytes.1
-    )]
-    WalCut {
-        /// The lengths.
-        bytes: (usize, usize),
-    },
-    /// The write-ahead log holds heads that the store does not know of. The disk is at fault, or
-    /// whoever put a log beside a store that is not its own.
-    #[error(
-        "the write-ahead log holds heads of generation {generation}, of which this store says \
-         nothing; they are not of one moment, or the store is damaged"
-    )]
-    WalUnknown {
-        /// The generation.
-        generation: u64,
-    },
     /// The store holds each head of a witness twice, and these two differ. The disk is at fault.
     #[error("what is stored of {origin} in two places is not the same")]
     TwoHeads {
         /// Whose head.
         origin: Origin,
+    },
+    /// The write-ahead log goes on beyond the store, which says that it was closed in order: the
+    /// store is an older copy. The operator is at fault, who put it there; what was acknowledged
+    /// since is in the log, and in the store that was there before.
+    #[error(
+        "the store ends with generation {generation}, and its write-ahead log has generation \
+         {found}: the store is an older copy, and to go on from it would \
+         undo what was acknowledged since"
+    )]
+    WalNewer {
+        /// Where the store ends.
+        generation: u64,
+        /// What the log has.
+        found: u64,
+    },
+    /// A file of the write-ahead log is shorter or longer than it was made. The operator is at
+    /// fault, or the file system.
+    #[error(
+        "generation {generation} of the write-ahead log is in files of {expected} bytes, and one \
+         has {bytes}"
+    )]
+    WalLength {
+        /// The generation.
+        generation: u64,
+        /// Bytes found.
+        bytes: u64,
+        /// Bytes that the generation began with.
+        expected: u64,
     },
     /// The store was opened without its write-ahead log, which holds newer heads.
     #[error("the newest heads of this store are in a write-ahead log; it belongs to a witness")]

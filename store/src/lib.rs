@@ -41,4 +41,4 @@ pub use log_store::{
 pub use memory::MemoryStore;
 pub use nodes::{StoreTiles, TileError};
 pub use redb_store::{CreateError, OpenError, RedbOptions, RedbStore, RedbUsage};
-pub use wal::{WalOptions, WalStore};
+pub use wal::{StateFile, WalOptions, WalStore};

@@ -1,5 +1,11 @@
 //! A disk in memory that fails, and that forgets what was not synced.
+//!
+//! Between it and its readers is a cache, as systems have one. A wait for the disk writes the pages
+//! that were changed since the last. One that *fails* has written some sectors of them, and takes
+//! all for written: readers find them in the cache, and no later wait writes them, unless they are
+//! changed again.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -14,7 +20,11 @@ use crate::wal::WalFile;
 /// sectors.
 const SECTOR: usize = 512;
 
-/// What all disks of a machine hang on: it fails at an operation, and from then on all of them do.
+/// What is written at once, and is dirty or not as one.
+const PAGE: usize = 4096;
+
+/// What all disks of a machine hang on: it fails at an operation, and from then on all of them do,
+/// or only at that one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Power(Arc<Mutex<Supply>>);
 
@@ -22,6 +32,8 @@ pub(crate) struct Power(Arc<Mutex<Supply>>);
 struct Supply {
     operations: u64,
     fails_at: Option<u64>,
+    once: bool,
+    reads_fail: bool,
 }
 
 impl Power {
@@ -30,14 +42,33 @@ impl Power {
         *self.0.lock().unwrap() = Supply {
             operations: 0,
             fails_at: Some(nth),
+            ..Supply::default()
         };
+    }
+
+    /// Counts anew, and fails at the `nth` operation from now, and only there.
+    pub(crate) fn fails_once_at(&self, nth: u64) {
+        self.fails_at(nth);
+        self.0.lock().unwrap().once = true;
+    }
+
+    /// Reads fail, or do so no more.
+    pub(crate) fn reads_fail(&self, fail: bool) {
+        self.0.lock().unwrap().reads_fail = fail;
+    }
+
+    /// How many operations there were since it was counted anew.
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.lock().unwrap().operations
     }
 
     fn operation(&self) -> io::Result<()> {
         let mut supply = self.0.lock().unwrap();
         supply.operations += 1;
         match supply.fails_at {
-            Some(at) if supply.operations >= at => Err(io::Error::other("the disk is gone")),
+            Some(at) if supply.operations == at || (supply.operations > at && !supply.once) => {
+                Err(io::Error::other("the disk is gone"))
+            }
             _ => Ok(()),
         }
     }
@@ -51,6 +82,10 @@ struct Disk {
     durable: Vec<u8>,
     /// Since the last sync: offset and bytes; no bytes for a new length.
     pending: Vec<(usize, Vec<u8>)>,
+    /// Writes that failed: on a power cut they may have reached some sectors all the same.
+    failed: Vec<(usize, Vec<u8>)>,
+    /// The pages that the next sync writes.
+    dirty: BTreeSet<usize>,
 }
 
 impl Disk {
@@ -63,6 +98,23 @@ impl Disk {
             image.resize(offset + bytes.len(), 0);
         }
         image[offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Writes reach the disk at random.
+    fn settle(writes: &[(usize, Vec<u8>)], image: &mut Vec<u8>, random: &mut Random) {
+        let odds = [0, 50, 90, 100][random.below(4)];
+        for (offset, bytes) in writes {
+            if bytes.is_empty() {
+                // A length is a matter of the file system's journal: take the longer one, since
+                // a sector may lie beyond the shorter.
+                image.resize(image.len().max(*offset), 0);
+            }
+            for (n, sector) in bytes.chunks(SECTOR).enumerate() {
+                if random.below(100) < odds {
+                    Self::apply(image, offset + n * SECTOR, sector);
+                }
+            }
+        }
     }
 }
 
@@ -83,7 +135,7 @@ impl SimulatedDisk {
         let disk = Disk {
             live: image.clone(),
             durable: image,
-            pending: Vec::new(),
+            ..Disk::default()
         };
         Self {
             disk: Arc::new(Mutex::new(disk)),
@@ -91,9 +143,19 @@ impl SimulatedDisk {
         }
     }
 
-    /// The same file, with what is not synced, on a machine whose disk works.
-    pub(crate) fn after_kill(&self, power: Power) -> Self {
-        let disk = Arc::new(Mutex::new(self.disk.lock().unwrap().clone()));
+    /// The same file, with what is in the cache, on a machine whose disk works.
+    pub(crate) fn after_kill(&self, power: Power, random: &mut Random) -> Self {
+        let mut disk = self.disk.lock().unwrap().clone();
+        // What a failed sync left behind is on the disk by now, or never will be.
+        Disk::settle(&disk.pending, &mut disk.durable, random);
+        let page = |page: &usize| {
+            let bytes = disk.live.iter().skip(page * PAGE).take(PAGE);
+            (page * PAGE, bytes.copied().collect::<Vec<u8>>())
+        };
+        let dirty = disk.dirty.iter().map(page);
+        disk.pending = dirty.filter(|(_, bytes)| !bytes.is_empty()).collect();
+        disk.failed.clear();
+        let disk = Arc::new(Mutex::new(disk));
         Self { disk, power }
     }
 
@@ -129,23 +191,19 @@ impl SimulatedDisk {
         disk.durable[at] ^= 1;
     }
 
+    /// Takes away its end behind everybody's back.
+    pub(crate) fn cut(&self, bytes: usize) {
+        let mut disk = self.disk.lock().unwrap();
+        disk.live.truncate(bytes);
+        disk.durable.truncate(bytes);
+    }
+
     /// The bytes after a power cut: unsynced sectors survive at random.
     pub(crate) fn after_power_cut(&self, random: &mut Random) -> Vec<u8> {
         let disk = self.disk.lock().unwrap();
         let mut image = disk.durable.clone();
-        let odds = [0, 50, 90, 100][random.below(4)];
-        for (offset, bytes) in &disk.pending {
-            if bytes.is_empty() {
-                // A length is a matter of the file system's journal: take the longer one, since
-                // a sector may lie beyond the shorter.
-                image.resize(image.len().max(*offset), 0);
-            }
-            for (n, sector) in bytes.chunks(SECTOR).enumerate() {
-                if random.below(100) < odds {
-                    Disk::apply(&mut image, offset + n * SECTOR, sector);
-                }
-            }
-        }
+        let writes = [&disk.failed[..], &disk.pending].concat();
+        Disk::settle(&writes, &mut image, random);
         image
     }
 }
@@ -157,6 +215,9 @@ impl StorageBackend for SimulatedDisk {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let disk = self.disk.lock().unwrap();
+        if self.power.0.lock().unwrap().reads_fail {
+            return Err(io::Error::other("a sector cannot be read"));
+        }
         let offset = usize::try_from(offset).unwrap();
         let bytes = disk.live.get(offset..offset + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -169,24 +230,38 @@ impl StorageBackend for SimulatedDisk {
         let len = usize::try_from(len).unwrap();
         disk.live.resize(len, 0);
         disk.pending.push((len, Vec::new()));
+
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.disk.lock().unwrap();
+        let dirty = std::mem::take(&mut disk.dirty);
         self.power.operation()?;
-        disk.durable = disk.live.clone();
+        let Disk { live, durable, .. } = &mut *disk;
+        durable.resize(live.len(), 0);
+        for page in dirty {
+            let (from, to) = (page * PAGE, ((page + 1) * PAGE).min(live.len()));
+            if from < to {
+                durable[from..to].copy_from_slice(&live[from..to]);
+            }
+        }
         disk.pending.clear();
+        disk.failed.clear();
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut disk = self.disk.lock().unwrap();
         let offset = usize::try_from(offset).unwrap();
-        // A write that fails may have reached some sectors all the same.
+        if let Err(error) = self.power.operation() {
+            disk.failed.push((offset, data.to_vec()));
+            return Err(error);
+        }
         disk.pending.push((offset, data.to_vec()));
-        self.power.operation()?;
         Disk::apply(&mut disk.live, offset, data);
+        disk.dirty
+            .extend(offset / PAGE..(offset + data.len()).div_ceil(PAGE));
         Ok(())
     }
 }

@@ -3,15 +3,15 @@
 //! ```text
 //! open the store ─► load heads ─► bind ─► "listening on …" ─► serve
 //!     ├─ SIGTERM, SIGINT: drain, commit what waits, close              exit 0
-//!     └─ a commit's outcome is unknown: end at once                    exit 74
+//!     ├─ a commit's outcome is unknown, the disk failed: end at once   exit 74
+//!     └─ a file of the state was replaced: end at once                 exit 65
 //! ```
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -26,10 +26,10 @@ use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry::{self, TelemetryError};
 use jurat_proto::key::Signer;
 use jurat_store::registry::LogState;
-use jurat_store::{OpenError, WalOptions, WalStore, WriteError};
+use jurat_store::{OpenError, StateFile, StoreError, WalOptions, WalStore, WriteError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::C2SP_REVISION;
@@ -97,7 +97,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let logs = Arc::new(config.logs);
     let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
     let signers = config.keys.into_iter().map(boxed);
-    let files = StateFiles::of(store.files()).map_err(ServeError::StateFile)?;
+    let told = failure_of(&store);
+    let files = store.files().to_vec();
     let witness = Arc::new(Witness::start(Parts {
         signers: signers.collect(),
         former_keys: config.former_keys,
@@ -140,7 +141,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         // The failure first: an orderly end must not hide it.
         biased;
         failure = witness.failed() => Err(failed(failure)),
-        path = files.replaced() => Err(ServeError::Replaced { path }),
+        Ok(error) = told => Err(error),
+        path = replaced(files) => Err(ServeError::Replaced { path }),
         result = served => {
             background.abort_all();
             // Requests that outlived the drain may still have swaps with the disk.
@@ -160,6 +162,26 @@ fn guarded(settings: GuardSettings, registry: &mut Registry) -> Arc<ClockGuard> 
 fn failed(failure: Failure) -> ServeError {
     tracing::error!(%failure, "ending at once: what is durable has to be read again");
     ServeError::Failed(failure)
+}
+
+/// Resolves when the store failed, in whichever of its threads.
+fn failure_of(store: &WalStore) -> oneshot::Receiver<ServeError> {
+    let (tell, told) = oneshot::channel();
+    // Nobody listens any more when the process ends for another reason.
+    store.on_failure(move |error| drop(tell.send(broken(error))));
+    told
+}
+
+fn broken(error: &StoreError) -> ServeError {
+    tracing::error!(%error, "ending at once: the store answers nothing more");
+    ServeError::Store {
+        damaged: is_damage(error),
+        reason: error.to_string(),
+    }
+}
+
+fn is_damage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Corrupt(_))
 }
 
 fn listen(address: SocketAddr, tls: bool) -> Result<TcpListener, ServeError> {
@@ -325,37 +347,18 @@ fn count_logs(witness: &Witness, metrics: &Metrics) {
         .set(count(current.logs().len() - active));
 }
 
-/// The files of the state, as they were when they were opened.
-struct StateFiles(Vec<(PathBuf, (u64, u64))>);
-
-impl StateFiles {
-    fn of(paths: Vec<PathBuf>) -> io::Result<Self> {
-        let marked = paths.into_iter().map(|path| {
-            let mark = file_mark(&path)?;
-            Ok((path, mark))
-        });
-        marked.collect::<io::Result<_>>().map(Self)
-    }
-
-    /// Resolves when a path leads to another file, or to none: somebody puts back a copy, or mounts
-    /// something over it, while we go on writing to a file that nobody will find again.
-    // Spec: WIT-87
-    async fn replaced(self) -> PathBuf {
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            for (path, mark) in &self.0 {
-                if file_mark(path).ok() != Some(*mark) {
-                    tracing::error!(path = %path.display(), "a file of the state was replaced");
-                    return path.clone();
-                }
-            }
+/// Resolves when a path leads to another file than to the one that is open, or to none: somebody
+/// puts back a copy, or mounts something over it, while we go on writing to a file that nobody will
+/// find again.
+// Spec: WIT-87
+async fn replaced(files: Vec<StateFile>) -> PathBuf {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Some(file) = files.iter().find(|file| !file.is_in_place()) {
+            tracing::error!(path = %file.path.display(), "a file of the state was replaced");
+            return file.path.clone();
         }
     }
-}
-
-fn file_mark(path: &Path) -> io::Result<(u64, u64)> {
-    let metadata = std::fs::metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// How soon a change of the list of logs, or of the files of the state, is noticed.
@@ -380,7 +383,8 @@ pub enum ServeError {
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
     /// A file of the state was moved, removed or replaced while we had it open. Whoever did it is
-    /// at fault; what was cosigned last is in the file that was there before.
+    /// at fault; what was cosigned last is in the file that was there before. A supervisor must not
+    /// start us on what is there now.
     #[error(
         "{} is not the file that this witness has open; nothing more is signed",
         .path.display()
@@ -389,9 +393,15 @@ pub enum ServeError {
         /// The file.
         path: PathBuf,
     },
-    /// A file of the state cannot be looked at.
-    #[error("cannot look at the state: {0}")]
-    StateFile(io::Error),
+    /// The store answers nothing more: the disk failed under it, or what it holds contradicts
+    /// itself. A new start finds what is durable.
+    #[error("the store failed: {reason}")]
+    Store {
+        /// Whether a new start would find the same.
+        damaged: bool,
+        /// What the store says.
+        reason: String,
+    },
     /// No client can be made for the restore guard.
     #[error("the restore guard cannot ask: {0}")]
     Client(ClientSetupError),
@@ -423,12 +433,21 @@ impl ServeError {
             | Self::Open(OpenError::Missing { .. })
             | Self::Start(StartError::NoKeys) => exit::USAGE,
             Self::Open(OpenError::InUse { .. }) => exit::UNAVAILABLE,
-            Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. }) => exit::DATA,
+            // Spec: WIT-87
+            Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. })
+            | Self::Replaced { .. }
+            | Self::Store { damaged: true, .. } => exit::DATA,
+            Self::Open(OpenError::Store { source, .. })
+            | Self::Start(StartError::State(source))
+            | Self::Close(WriteError::Failed(source) | WriteError::Unknown(source))
+                if is_damage(source) =>
+            {
+                exit::DATA
+            }
             Self::Open(OpenError::Store { .. })
             | Self::Start(StartError::State(_))
             | Self::Close(_)
-            | Self::Replaced { .. }
-            | Self::StateFile(_)
+            | Self::Store { damaged: false, .. }
             | Self::Failed(Failure::Fatal(_)) => exit::IO,
             Self::Start(StartError::Thread(_) | StartError::Key(_))
             | Self::Runtime(_)

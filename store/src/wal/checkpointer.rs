@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
+use super::health::Health;
 use super::{HeadMap, Recent, WalMark};
 use crate::{RedbStore, StoreError, WriteError};
 
@@ -16,18 +17,18 @@ pub(super) struct Checkpointer {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    health: Arc<Health>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     /// Nothing is frozen.
     Idle,
     /// To be done, or being done.
     Wanted(WalMark),
-    /// The engine did not take it, for this reason; nothing changed.
-    Refused(WalMark, String),
-    /// It is not known whether the engine took it. For ever.
-    Unknown(String),
+    /// The engine did not take it, and there is no use in asking it again: after one failure it
+    /// refuses everything until it is opened again.
+    Failed,
     /// To end.
     Ending,
 }
@@ -43,6 +44,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Whoever watches is told first: who waits here may go on to anything.
+    fn fail(&self, error: &StoreError) {
+        self.health.fail(error);
+        self.set(State::Failed);
+    }
+
     fn wait_while<'a>(
         &self,
         guard: MutexGuard<'a, State>,
@@ -56,13 +63,13 @@ impl Shared {
 impl Checkpointer {
     /// Starts the thread, with something to do if anything is frozen.
     pub(super) fn spawn(
-        engine: Arc<RedbStore>,
-        recent: Arc<RwLock<Recent>>,
+        (engine, recent, health): (Arc<RedbStore>, Arc<RwLock<Recent>>, Arc<Health>),
         frozen: Option<WalMark>,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(frozen.map_or(State::Idle, State::Wanted)),
             changed: Condvar::new(),
+            health,
         });
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -79,44 +86,22 @@ impl Checkpointer {
         self.shared.set(State::Wanted(mark));
     }
 
-    /// Whether the engine is still to be trusted.
+    /// Waits until nothing is frozen.
     ///
     /// # Errors
-    /// [`WriteError::Unknown`] since a commit of the engine had an unknown outcome.
-    pub(super) fn check(&self) -> Result<(), WriteError> {
-        match &*self.shared.lock() {
-            State::Unknown(reason) => Err(WriteError::Unknown(fault(reason))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Waits until nothing is frozen. What the engine refused is tried once more.
-    ///
-    /// # Errors
-    /// The engine refuses again, or its state is not known.
+    /// [`WriteError::Unknown`]: the engine did not take what was frozen, and takes nothing more.
     pub(super) fn idle(&self) -> Result<(), WriteError> {
-        let mut state = self.shared.lock();
-        if let State::Refused(mark, _) = &*state {
-            *state = State::Wanted(*mark);
-            self.shared.changed.notify_all();
-        }
-        let state = self
-            .shared
-            .wait_while(state, |state| matches!(state, State::Wanted(_)));
-        match &*state {
+        let busy = |state: &mut State| matches!(state, State::Wanted(_));
+        let state = self.shared.wait_while(self.shared.lock(), busy);
+        match *state {
             State::Idle | State::Wanted(_) => Ok(()),
-            State::Refused(_, reason) => Err(WriteError::Failed(fault(reason))),
-            State::Unknown(reason) => Err(WriteError::Unknown(fault(reason))),
+            State::Failed => {
+                let failure = self.shared.health.failure();
+                Err(WriteError::Unknown(failure.unwrap_or(StoreError::Stopped)))
+            }
             State::Ending => Err(WriteError::Failed(StoreError::Stopped)),
         }
     }
-}
-
-fn fault(reason: &str) -> StoreError {
-    super::failed(
-        "emptying the write-ahead log",
-        io::Error::other(reason.to_owned()),
-    )
 }
 
 impl Drop for Checkpointer {
@@ -138,8 +123,10 @@ fn run(shared: &Shared, engine: &RedbStore, recent: &RwLock<Recent>) {
     impl Drop for Dead<'_> {
         fn drop(&mut self) {
             if thread::panicking() {
-                let reason = "the thread that empties it panicked".to_owned();
-                self.0.set(State::Unknown(reason));
+                self.0.fail(&super::failed(
+                    "emptying the write-ahead log",
+                    io::Error::other("the thread that does it panicked"),
+                ));
             }
         }
     }
@@ -156,21 +143,17 @@ fn run(shared: &Shared, engine: &RedbStore, recent: &RwLock<Recent>) {
             let recent = recent.read().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(&recent.frozen)
         };
-        let state = match engine.apply_heads(&frozen, mark) {
+        match engine.apply_heads(&frozen, mark) {
             Ok(()) => {
                 let mut recent = recent.write().unwrap_or_else(PoisonError::into_inner);
                 recent.frozen = Arc::default();
-                State::Idle
+                drop(recent);
+                shared.set(State::Idle);
             }
-            Err(WriteError::Failed(error)) => {
-                tracing::error!(%error, "the log was not emptied; nothing is lost");
-                State::Refused(mark, error.to_string())
+            Err(WriteError::Failed(error) | WriteError::Unknown(error)) => {
+                tracing::error!(%error, "the log was not emptied; a new start goes on from there");
+                shared.fail(&error);
             }
-            Err(WriteError::Unknown(error)) => {
-                tracing::error!(%error, "the outcome of emptying the log is not known");
-                State::Unknown(error.to_string())
-            }
-        };
-        shared.set(state);
+        }
     }
 }

@@ -4,9 +4,11 @@
 //! follow, each beginning a block, each one batch of heads that became durable together:
 //!
 //! ```text
-//! header   "jurat-heads-wal/1\n" | generation u64 | end of the generation before, 32 | hash 32
-//! frame    "JHF1" | hash 32 | payload bytes u32 | generation u64 | number u64
-//!                 | hash of the frame (or header) before, 32 | payload | zeros
+//! header   "jurat-heads-wal/2\n" | generation u64 | file bytes u64
+//!                 | end of the generation before, 32 | hash 32
+//! frame    "JHF2" | hash 32 | payload bytes u32 | generation u64 | number u64
+//!                 | hash of the header, 32 | hash of the frame (or header) before, 32
+//!                 | payload | zeros
 //! payload  (origin bytes u16 | origin | size u64 | root 32 | time u64 | note bytes u32 | note)*
 //! ```
 //!
@@ -15,8 +17,13 @@
 //! before, back to 32 bytes that nobody else knows: bytes that somebody submitted, and that a crash
 //! left at the start of a block, are no frame.
 //!
-//! No block that holds an acknowledged frame is ever written again in its generation: a torn write
-//! can hurt only what nobody was told of.
+//! Each frame also names the header of its generation, at a fixed place of its first block. So the
+//! head of a frame is known for one of this generation even where the rest of it is broken, and
+//! nobody from outside can make bytes that pass for it. A frame is written only when the one before
+//! is durable; so one behind a broken one says that the broken one was acknowledged.
+//!
+//! No block that holds an acknowledged frame is ever written again in its generation, except with
+//! the same bytes: a torn write can hurt only what nobody was told of.
 
 use std::collections::HashMap;
 
@@ -30,16 +37,18 @@ use crate::{Corruption, OriginHead};
 /// What is written at once and never again; no smaller than a sector of any disk.
 pub(super) const BLOCK: usize = 4096;
 
-const HEADER: &[u8; 18] = b"jurat-heads-wal/1\n";
-const FRAME: &[u8; 4] = b"JHF1";
+const HEADER: &[u8; 18] = b"jurat-heads-wal/2\n";
+const FRAME: &[u8; 4] = b"JHF2";
 /// Mark and hash; what is behind them is hashed.
 const HASHED_FROM: usize = 4 + Hash::LEN;
-const FRAME_HEAD: usize = HASHED_FROM + 4 + 8 + 8 + Hash::LEN;
+const FRAME_HEAD: usize = HASHED_FROM + 4 + 8 + 8 + 2 * Hash::LEN;
 
 /// The first block of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) generation: u64,
+    /// How long its file is, and the other one.
+    pub(super) file_bytes: u64,
     /// The end of the generation before.
     pub(super) previous: Hash,
 }
@@ -60,6 +69,7 @@ impl Header {
     fn hashed(self) -> Vec<u8> {
         let mut bytes = HEADER.to_vec();
         bytes.extend_from_slice(&self.generation.to_be_bytes());
+        bytes.extend_from_slice(&self.file_bytes.to_be_bytes());
         bytes.extend_from_slice(self.previous.as_bytes());
         bytes
     }
@@ -72,6 +82,7 @@ impl Header {
         }
         let header = Self {
             generation: bytes.u64()?,
+            file_bytes: bytes.u64()?,
             previous: bytes.hash()?,
         };
         (bytes.hash()? == header.end()).then_some(header)
@@ -82,6 +93,8 @@ impl Header {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tail {
     pub(super) generation: u64,
+    /// The hash of the header.
+    pub(super) begin: Hash,
     /// How many frames there are.
     pub(super) frames: u64,
     /// The hash of the last, or of the header.
@@ -94,6 +107,7 @@ impl Tail {
     pub(super) fn after(header: Header) -> Self {
         Self {
             generation: header.generation,
+            begin: header.end(),
             frames: 0,
             end: header.end(),
             used: BLOCK,
@@ -151,6 +165,7 @@ impl Draft {
             &length.to_be_bytes()[..],
             &tail.generation.to_be_bytes(),
             &tail.frames.to_be_bytes(),
+            tail.begin.as_bytes(),
             tail.end.as_bytes(),
         ]
         .concat();
@@ -172,12 +187,37 @@ impl Draft {
     }
 }
 
-/// A frame that bears its own hash out.
-struct Frame<'a> {
+/// What stands at the front of a frame, whole or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FrameHead {
     hash: Hash,
+    payload_bytes: u32,
     generation: u64,
     number: u64,
+    begin: Hash,
     previous: Hash,
+}
+
+impl FrameHead {
+    fn parse(all: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes(all);
+        if bytes.take::<4>()? != *FRAME {
+            return None;
+        }
+        Some(Self {
+            hash: bytes.hash()?,
+            payload_bytes: bytes.u32()?,
+            generation: bytes.u64()?,
+            number: bytes.u64()?,
+            begin: bytes.hash()?,
+            previous: bytes.hash()?,
+        })
+    }
+}
+
+/// A frame that bears its own hash out.
+struct Frame<'a> {
+    head: FrameHead,
     payload: &'a [u8],
     /// Whole blocks.
     room: usize,
@@ -186,24 +226,22 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The frame that begins these bytes.
     fn parse(all: &'a [u8]) -> Option<Self> {
-        let mut bytes = Bytes(all);
-        if bytes.take::<4>()? != *FRAME {
-            return None;
-        }
-        let hash = bytes.hash()?;
-        let length = usize::try_from(bytes.u32()?).ok()?;
-        let (generation, number) = (bytes.u64()?, bytes.u64()?);
-        let previous = bytes.hash()?;
-        let payload = bytes.0.get(..length)?;
-        let hashed = all.get(HASHED_FROM..FRAME_HEAD.checked_add(length)?)?;
-        (sha256(hashed) == hash).then_some(Self {
-            hash,
-            generation,
-            number,
-            previous,
+        let head = FrameHead::parse(all)?;
+        let end = FRAME_HEAD.checked_add(usize::try_from(head.payload_bytes).ok()?)?;
+        let payload = all.get(FRAME_HEAD..end)?;
+        let hashed = all.get(HASHED_FROM..end)?;
+        (sha256(hashed) == head.hash).then_some(Self {
+            head,
             payload,
-            room: (FRAME_HEAD + length).next_multiple_of(BLOCK),
+            room: end.next_multiple_of(BLOCK),
         })
+    }
+
+    /// Whether it is the next.
+    fn follows(&self, tail: &Tail) -> bool {
+        let head = &self.head;
+        (head.generation, head.number) == (tail.generation, tail.frames)
+            && (head.begin, head.previous) == (tail.begin, tail.end)
     }
 }
 
@@ -211,6 +249,11 @@ impl<'a> Frame<'a> {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) tail: Tail,
+    /// Where the last frame begins, or the header when there is none. All before it was waited for
+    /// before it was written.
+    pub(super) last: usize,
+    /// The next frame was begun, and is not whole.
+    pub(super) torn: bool,
     /// The newest head of each origin in it.
     pub(super) heads: HashMap<Origin, OriginHead>,
 }
@@ -224,48 +267,84 @@ pub(super) fn header(bytes: &[u8]) -> Option<Header> {
 /// header.
 ///
 /// # Errors
-/// A frame in the middle is broken: one behind it is whole, so that it was acknowledged once.
+/// A frame in the middle is broken: the head of one is behind it, so that it was acknowledged once.
+/// Or the file has another length than it was made with.
 // Spec: STO-22
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Segment>, Corruption> {
     let Some(header) = header(bytes) else {
         return Ok(None);
     };
+    check_length(bytes, header)?;
     let mut tail = Tail::after(header);
     let mut heads = HashMap::new();
-    while let Some(frame) = bytes.get(tail.used..).and_then(Frame::parse) {
-        let place = (frame.generation, frame.number, frame.previous);
-        if place != (tail.generation, tail.frames, tail.end) {
-            break;
-        }
-        read_payload(frame.payload, &mut heads).ok_or(Corruption::Wal {
-            generation: tail.generation,
-            at: tail.used,
-        })?;
+    let mut last = 0;
+    let broken = |tail: &Tail| Corruption::Wal {
+        generation: tail.generation,
+        at: tail.used,
+    };
+    while let Some(frame) = bytes.get(tail.used..).and_then(Frame::parse)
+        && frame.follows(&tail)
+    {
+        read_payload(frame.payload, &mut heads).ok_or_else(|| broken(&tail))?;
+        last = tail.used;
         tail = Tail {
             frames: tail.frames + 1,
-            end: frame.hash,
+            end: frame.head.hash,
             used: tail.used + frame.room,
             ..tail
         };
     }
-    if has_frame_of(
-        bytes.get(tail.used..).unwrap_or_default(),
-        header.generation,
-    ) {
-        return Err(Corruption::Wal {
-            generation: tail.generation,
-            at: tail.used,
-        });
+    let behind = bytes.get(tail.used..).unwrap_or_default();
+    let (next, behind) = behind.split_at_checked(BLOCK).unwrap_or_default();
+    // One that was cut off is the next, and the last.
+    let next = FrameHead::parse(next).filter(|head| head.begin == tail.begin);
+    let cut_off = next.is_none_or(|head| head.number == tail.frames);
+    if !cut_off || has_head_of(behind, tail.begin) {
+        return Err(broken(&tail));
     }
-    Ok(Some(Segment { tail, heads }))
+    Ok(Some(Segment {
+        tail,
+        last,
+        torn: next.is_some(),
+        heads,
+    }))
 }
 
-/// Whether a whole frame of a generation begins any of these blocks.
-pub(super) fn has_frame_of(bytes: &[u8], generation: u64) -> bool {
-    (0..bytes.len())
+/// Whether a file is as long as its generation says. One that is shorter has lost its end, and
+/// nothing else would tell.
+pub(super) fn check_length(bytes: &[u8], header: Header) -> Result<(), Corruption> {
+    let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if found == header.file_bytes && bytes.len().is_multiple_of(BLOCK) {
+        return Ok(());
+    }
+    Err(Corruption::WalLength {
+        generation: header.generation,
+        bytes: found,
+        expected: header.file_bytes,
+    })
+}
+
+/// Whether the head of a frame of the generation that begins so begins any of these blocks, be the
+/// rest of it whole or not.
+pub(super) fn has_head_of(bytes: &[u8], begin: Hash) -> bool {
+    let mut heads = bytes.chunks(BLOCK).filter_map(FrameHead::parse);
+    heads.any(|head| head.begin == begin)
+}
+
+/// The newest generation above one of which there is a header or a frame, each by itself whole.
+pub(super) fn newer_than(bytes: &[u8], generation: u64) -> Option<u64> {
+    let frames = (0..bytes.len())
         .step_by(BLOCK)
         .filter_map(|at| Frame::parse(bytes.get(at..)?))
-        .any(|frame| frame.generation == generation)
+        .map(|frame| frame.head.generation);
+    let header = header(bytes).map(|header| header.generation);
+    let newest = frames.chain(header).max();
+    newest.filter(|newest| *newest > generation)
+}
+
+/// Whether a header was begun here and is not whole.
+pub(super) fn has_torn_header(bytes: &[u8]) -> bool {
+    header(bytes).is_none() && bytes.iter().take(BLOCK).any(|byte| *byte != 0)
 }
 
 fn read_payload(payload: &[u8], heads: &mut HashMap<Origin, OriginHead>) -> Option<()> {

@@ -18,10 +18,11 @@
 //! - A frame is acknowledged after its wait. A failed write or wait leaves its outcome unknown: the
 //!   store stops, and nothing is tried twice ([`crate::WriteError::Unknown`]).
 //! - The file that frames go to is allocated beforehand: a full disk does not stop it. It stops the
-//!   engine's commit, whose heads stay in their file until there is room; when the other file is
-//!   full too, swaps are refused ([`crate::WriteError::Failed`]).
-//! - Opening reads both files, which takes milliseconds, and goes on where they end. What was read
-//!   is synced first: a frame that a killed process left in the system's cache is not yet durable.
+//!   engine's commit, and with it the store ([`WalStore::on_failure`]), for an engine that failed
+//!   once takes nothing more. What was acknowledged is in the log, and found by the next opening.
+//! - Opening reads both files, which takes milliseconds, and goes on where they end. What may not
+//!   be durable of it, the last frame, is written once more and waited for.
+//! - All three files are locked, and are those that their names led to before they were opened.
 //!
 //! Out of scope: history and entries of the service's own tree, which are the engine's alone.
 //!
@@ -30,6 +31,7 @@
 mod checkpointer;
 mod file;
 mod frame;
+mod health;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -38,7 +40,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Bound;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -48,8 +49,10 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{TreeHead, TreeSize};
 
 use self::checkpointer::Checkpointer;
+pub use self::file::StateFile;
 pub(crate) use self::file::WalFile;
 use self::frame::{BLOCK, Draft, Header, Tail};
+use self::health::Health;
 use crate::redb_store::{RedbOptions, RedbStore};
 use crate::rules::check_swap;
 use crate::{
@@ -64,6 +67,13 @@ pub struct WalOptions {
     /// Bytes of each of the two files. A batch must fit in one; larger files mean fewer commits of
     /// the engine, more memory (about as much again) and a start that reads more.
     pub file_bytes: usize,
+}
+
+impl WalOptions {
+    /// The least that holds any checkpoint of 128 KiB with the cosignatures of a witness.
+    pub const FILE_BYTES_MIN: usize = 256 << 10;
+    /// The most: opening reads both files, and what is in them is in memory.
+    pub const FILE_BYTES_MAX: usize = 64 << 20;
 }
 
 impl Default for WalOptions {
@@ -100,7 +110,10 @@ pub struct WalStore {
     writer: Mutex<Writer>,
     recent: Arc<RwLock<Recent>>,
     checkpointer: Checkpointer,
+    health: Arc<Health>,
     count: AtomicU64,
+    /// The engine's file first.
+    state: Vec<StateFile>,
 }
 
 /// Where the next frame goes.
@@ -108,8 +121,6 @@ struct Writer {
     file: usize,
     tail: Tail,
     draft: Draft,
-    /// The outcome of a write is not known, or the store was closed.
-    stopped: bool,
 }
 
 type HeadMap = HashMap<Origin, OriginHead>;
@@ -150,11 +161,16 @@ impl WalStore {
     }
 
     /// The files that hold it: the engine's and the two of the log.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let path = self.engine.path();
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let log = file::paths(&real);
-        [path.to_owned()].into_iter().chain(log).collect()
+    pub fn files(&self) -> &[StateFile] {
+        &self.state
+    }
+
+    /// Tells of the failure after which nothing is answered any more, as soon as there is one: also
+    /// when it is in the thread that empties the log, or the engine fails a read. The process must
+    /// end then, and find out what is durable by a new start.
+    // Spec: STO-21
+    pub fn on_failure(&self, tell: impl FnOnce(&StoreError) + Send + 'static) {
+        self.health.watch(Box::new(tell));
     }
 
     /// Ends the store in order: everything goes into the engine's file, which then is whole without
@@ -164,25 +180,43 @@ impl WalStore {
     /// The engine does not take it. Nothing is lost: opening the store again finds it in the log.
     // Spec: STO-24
     pub fn close(&self) -> Result<(), WriteError> {
-        let mut writer = self.writer()?;
+        let writer = self.writer()?;
         self.checkpointer.idle()?;
-        writer.stopped = true;
         let mark = WalMark {
             generation: writer.tail.generation,
             end: writer.tail.end,
             open: false,
         };
-        let active = std::mem::take(&mut self.recent_mut().active);
-        self.engine.apply_heads(&active, mark)
+        // Who reads meanwhile finds each head in the memory, and after that nothing.
+        let recent = self.recent();
+        let closed = self.engine.apply_heads(&recent.active, mark);
+        drop(recent);
+        self.health.close();
+        if closed.is_ok() {
+            *self.recent_mut() = Recent::default();
+        }
+        closed
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, WriteError> {
         let stopped = |_| WriteError::Failed(StoreError::Stopped);
         let writer = self.writer.lock().map_err(stopped)?;
-        if writer.stopped {
-            return Err(WriteError::Failed(StoreError::Stopped));
+        match self.health.check() {
+            Ok(()) => Ok(writer),
+            Err(stopped) => Err(match self.health.failure() {
+                Some(failure) => WriteError::Unknown(failure),
+                None => WriteError::Failed(stopped),
+            }),
         }
-        Ok(writer)
+    }
+
+    /// What the engine says. When it will say nothing more, neither will the store.
+    fn read<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        answer.inspect_err(|error| {
+            if error.is_final() {
+                self.health.fail(error);
+            }
+        })
     }
 
     // A map that a panic left poisoned is whole: nothing that panics runs under this lock.
@@ -199,7 +233,7 @@ impl WalStore {
             return Ok(Some((recent.head, recent.time)));
         }
         // The engine got it before `frozen` lost it, so it is in one of them at every moment.
-        self.engine.tip_twice(origin)
+        self.read(self.engine.tip_twice(origin))
     }
 
     /// The files change places: frames go to the other one, the engine gets what is in this one.
@@ -210,10 +244,10 @@ impl WalStore {
         let (old, other) = (writer.tail, 1 - writer.file);
         let header = Header {
             generation: old.generation + 1,
+            file_bytes: u64::try_from(self.file_bytes).unwrap_or(u64::MAX),
             previous: old.end,
         };
-        self.write(other, &header.to_block(), 0)
-            .inspect_err(|_| writer.stopped = true)?;
+        self.write(other, &header.to_block(), 0)?;
         (writer.file, writer.tail) = (other, Tail::after(header));
         let mut recent = self.recent_mut();
         let active = std::mem::take(&mut recent.active);
@@ -232,7 +266,9 @@ impl WalStore {
     fn write(&self, file: usize, bytes: &[u8], at: usize) -> Result<(), WriteError> {
         let unknown = |source| {
             tracing::error!(error = %source, "the outcome of a write to the log is not known");
-            WriteError::Unknown(failed("writing the write-ahead log", source))
+            let error = failed("writing the write-ahead log", source);
+            self.health.fail(&error);
+            WriteError::Unknown(error)
         };
         let Some(file) = self.files.get(file) else {
             return Err(WriteError::Failed(StoreError::Stopped));
@@ -250,7 +286,8 @@ impl WalStore {
             let room = writer.draft.room_with(&swap.origin, &swap.new);
             if room > self.file_bytes - BLOCK && from < at {
                 let frame = swaps.get(from..at).unwrap_or_default();
-                self.append(writer, frame)?;
+                self.append(writer, frame)
+                    .map_err(|error| self.half_done(from, error))?;
                 writer.draft.clear();
                 from = at;
             }
@@ -259,12 +296,12 @@ impl WalStore {
             {
                 let source = io::Error::other("an origin or a note is too long");
                 let error = failed("writing heads", source);
-                return Err(half_done(writer, from, WriteError::Failed(error)));
+                return Err(self.half_done(from, WriteError::Failed(error)));
             }
         }
         let frame = swaps.get(from..).unwrap_or_default();
         self.append(writer, frame)
-            .map_err(|error| half_done(writer, from, error))
+            .map_err(|error| self.half_done(from, error))
     }
 
     /// Makes one frame durable, and then visible.
@@ -278,10 +315,7 @@ impl WalStore {
         let Some((bytes, after)) = draft.finish(*tail) else {
             return Err(WriteError::Failed(StoreError::Stopped));
         };
-        if let Err(error) = self.write(*file, bytes, tail.used) {
-            writer.stopped = true;
-            return Err(error);
-        }
+        self.write(*file, bytes, tail.used)?;
         *tail = after;
         let mut recent = self.recent_mut();
         let mut new_origins = 0;
@@ -296,26 +330,27 @@ impl WalStore {
         self.count.fetch_add(new_origins, Ordering::Relaxed);
         Ok(())
     }
-}
 
-/// An error after a frame of the same call became durable: the caller cannot be told that nothing
-/// did.
-fn half_done(writer: &mut Writer, written: usize, error: WriteError) -> WriteError {
-    match error {
-        WriteError::Failed(error) if written > 0 => {
-            writer.stopped = true;
-            WriteError::Unknown(error)
+    /// An error after a frame of the same call became durable: the caller cannot be told that
+    /// nothing did.
+    fn half_done(&self, written: usize, error: WriteError) -> WriteError {
+        match error {
+            WriteError::Failed(error) if written > 0 => {
+                self.health.fail(&error);
+                WriteError::Unknown(error)
+            }
+            error => error,
         }
-        error => error,
     }
 }
 
 impl CheckpointStore for WalStore {
     fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        self.health.check()?;
         if let Some(recent) = self.recent().get(origin) {
             return Ok(Some(recent.clone()));
         }
-        self.engine.latest_twice(origin)
+        self.read(self.engine.latest_twice(origin))
     }
 
     // Spec: STO-06, STO-07, STO-21
@@ -324,7 +359,6 @@ impl CheckpointStore for WalStore {
         swaps: &[HeadSwap],
     ) -> Result<Vec<Result<(), SwapRefusal>>, WriteError> {
         let mut writer = self.writer()?;
-        self.checkpointer.check()?;
         let mut newest: HashMap<&Origin, &OriginHead> = HashMap::new();
         let mut accepted = Vec::with_capacity(swaps.len());
         let mut results = Vec::with_capacity(swaps.len());
@@ -338,6 +372,8 @@ impl CheckpointStore for WalStore {
                         results.push(Err(SwapRefusal::Damaged(Box::new(corruption))));
                         continue;
                     }
+                    // Nothing was written; but nothing ever will be, and who is told that stops.
+                    Err(error) if error.is_final() => return Err(WriteError::Unknown(error)),
                     Err(error) => return Err(WriteError::Failed(error)),
                 },
             };
@@ -360,6 +396,7 @@ impl CheckpointStore for WalStore {
         after: Option<&Origin>,
         limit: usize,
     ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        self.health.check()?;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         // The memory first: what leaves it is in the engine by then.
         let mut page: BTreeMap<Origin, OriginHead> = {
@@ -376,7 +413,7 @@ impl CheckpointStore for WalStore {
                 .map(|(origin, head)| (origin.clone(), head.clone()))
                 .collect()
         };
-        for (origin, head) in self.engine.origins(after, limit)? {
+        for (origin, head) in self.read(self.engine.origins(after, limit))? {
             let newer =
                 |known: &OriginHead| (known.head.size, known.time) >= (head.head.size, head.time);
             if !page.get(&origin).is_some_and(newer) {
@@ -387,6 +424,7 @@ impl CheckpointStore for WalStore {
     }
 
     fn origin_count(&self) -> Result<u64, StoreError> {
+        self.health.check()?;
         Ok(self.count.load(Ordering::Relaxed))
     }
 }

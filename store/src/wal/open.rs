@@ -11,8 +11,9 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::{Hash, sha256};
 
 use super::checkpointer::Checkpointer;
-use super::file::{self, DiskFile, WalFile};
+use super::file::{self, DiskFile, StateFile, WalFile};
 use super::frame::{self, BLOCK, Draft, Header, Segment, Tail};
+use super::health::Health;
 use super::{HeadMap, Recent, WalMark, WalOptions, WalStore, Writer, failed};
 use crate::redb_store::{OpenError, RedbOptions, RedbStore};
 use crate::{CheckpointStore as _, Corruption, OriginHead, StoreError, WriteError};
@@ -22,19 +23,29 @@ impl WalStore {
     ///
     /// # Errors
     /// [`OpenError`]: as for [`RedbStore::open`], and when the log that the store needs is missing,
-    /// is another store's, or is broken in the middle.
+    /// is another store's, goes on beyond a store that was closed, is broken in the middle, or is
+    /// in use.
     // Spec: STO-22, STO-23
     pub fn open(path: impl AsRef<Path>, options: WalOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
+        let in_use = || OpenError::InUse {
+            path: path.to_owned(),
+        };
+        let before = StateFile::now(path).ok();
         let engine = RedbStore::open_behind_wal(path, options.redb)?;
         // Relative paths and links: the log is beside the file, whatever it was called.
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let paths = file::paths(&real);
         let bytes = options.file_bytes.next_multiple_of(BLOCK).max(2 * BLOCK);
-        open(engine, &paths, bytes).map_err(|source| OpenError::Store {
-            path: path.to_owned(),
-            source,
-        })
+        let mut store = open(engine, &paths, bytes).map_err(|fault| fault.at(path))?;
+        // Somebody who exchanges files while they are being opened is at work on this store.
+        let database = before.filter(StateFile::is_in_place).ok_or_else(in_use)?;
+        store.state.insert(0, database);
+        if store.state.iter().all(StateFile::is_in_place) {
+            Ok(store)
+        } else {
+            Err(in_use())
+        }
     }
 
     /// The latest head of an origin in a store that nobody serves, whoever asks: nothing is
@@ -50,10 +61,39 @@ impl WalStore {
         let path = path.as_ref();
         let engine = RedbStore::open_behind_wal(path, options)?;
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        peek(&engine, &file::paths(&real), origin).map_err(|source| OpenError::Store {
-            path: path.to_owned(),
-            source,
-        })
+        peek(&engine, &file::paths(&real), origin).map_err(|fault| fault.at(path))
+    }
+}
+
+/// Why a log was not opened.
+#[derive(Debug)]
+enum Fault {
+    /// Somebody has it.
+    InUse(PathBuf),
+    Store(StoreError),
+}
+
+impl Fault {
+    fn at(self, path: &Path) -> OpenError {
+        match self {
+            Self::InUse(path) => OpenError::InUse { path },
+            Self::Store(source) => OpenError::Store {
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Corruption> for Fault {
+    fn from(corruption: Corruption) -> Self {
+        Self::Store(corruption.into())
     }
 }
 
@@ -61,66 +101,146 @@ fn peek(
     engine: &RedbStore,
     paths: &[PathBuf; 2],
     origin: &Origin,
-) -> Result<Option<OriginHead>, StoreError> {
-    if let Some(mark) = engine.wal_mark()?
-        && mark.open
-    {
-        let mut contents = Vec::new();
-        for path in paths {
-            let read = existing(path)?.read();
-            contents.push(read.map_err(|source| failed(READING, source))?);
-        }
-        one_length(&contents)?;
-        let log = Log::find(&contents, mark)?;
-        for (_, mut segment) in log.newest.into_iter().chain([log.oldest]) {
-            if let Some(head) = segment.heads.remove(origin) {
-                return Ok(Some(head));
+) -> Result<Option<OriginHead>, Fault> {
+    let [a, b] = paths.each_ref().map(|path| present(path));
+    let (a, b) = (a?, b?);
+    match engine.wal_mark()? {
+        Some(mark) if mark.open => {
+            let [a, b] = needed(paths, a, b)?;
+            let log = Log::find(&[read(&a)?, read(&b)?], mark)?;
+            for (_, mut segment) in log.newest.into_iter().chain([log.oldest]) {
+                if let Some(head) = segment.heads.remove(origin) {
+                    return Ok(Some(head));
+                }
             }
         }
+        closed => ended(paths, [a.as_ref(), b.as_ref()], closed)?,
     }
-    engine.latest_twice(origin)
+    Ok(engine.latest_twice(origin)?)
 }
 
 const READING: &str = "reading the write-ahead log";
 
-fn open(engine: RedbStore, paths: &[PathBuf; 2], bytes: usize) -> Result<WalStore, StoreError> {
-    match engine.wal_mark()? {
-        Some(mark) if mark.open => {
-            let [a, b] = paths.each_ref().map(|path| existing(path));
-            go_on(engine, [a?, b?], mark)
+fn read(file: &(impl WalFile + ?Sized)) -> Result<Vec<u8>, StoreError> {
+    file.read().map_err(|source| failed(READING, source))
+}
+
+/// [`check_ended`] for the files that are there.
+fn ended(
+    paths: &[PathBuf; 2],
+    found: [Option<&DiskFile>; 2],
+    closed: Option<WalMark>,
+) -> Result<(), Fault> {
+    // The first is made before the second is.
+    if let ([None, Some(_)], [first, _]) = (found, paths) {
+        let path = first.clone();
+        return Err(Corruption::WalMissing { path }.into());
+    }
+    let [a, b] = found.map(|file| file.map_or_else(|| Ok(Vec::new()), read));
+    Ok(check_ended(&[a?, b?], closed)?)
+}
+
+fn open(engine: RedbStore, paths: &[PathBuf; 2], bytes: usize) -> Result<WalStore, Fault> {
+    let [first, second] = paths;
+    let (a, b) = (present(first)?, present(second)?);
+    let mark = engine.wal_mark()?;
+    let going_on = mark.filter(|mark| mark.open);
+    let files = if going_on.is_some() {
+        needed(paths, a, b)?
+    } else {
+        // Before anything is written over.
+        ended(paths, [a.as_ref(), b.as_ref()], mark)?;
+        [allocated(a, first, bytes)?, allocated(b, second, bytes)?]
+    };
+    let looking = |source| failed("looking at the write-ahead log", source);
+    let state = paths.iter().zip(&files);
+    let state: io::Result<_> = state
+        .map(|(path, file)| StateFile::of(path, file))
+        .collect();
+    let state = state.map_err(looking)?;
+    let files = files.map(|file| -> Box<dyn WalFile> { Box::new(file) });
+    let mut store = match going_on {
+        Some(mark) => go_on(engine, files, mark)?,
+        None => begin(engine, files, mark, bytes)?,
+    };
+    store.state = state;
+    Ok(store)
+}
+
+/// A file of the log that is there.
+fn present(path: &Path) -> Result<Option<DiskFile>, Fault> {
+    match DiskFile::open(path) {
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            Err(Fault::InUse(path.to_owned()))
         }
-        closed => {
-            let [a, b] = paths.each_ref().map(|path| allocated(path, bytes));
-            begin(engine, [a?, b?], closed, bytes)
-        }
+        Err(error) => Err(failed("opening the write-ahead log", error).into()),
     }
 }
 
-fn existing(path: &Path) -> Result<Box<dyn WalFile>, StoreError> {
-    let opened = DiskFile::open(path).map_err(|e| failed("opening the write-ahead log", e))?;
-    match opened {
-        Some(file) => Ok(Box::new(file)),
-        None => Err(Corruption::WalMissing {
-            path: path.to_owned(),
-        }
-        .into()),
-    }
+fn needed<F>(paths: &[PathBuf; 2], a: Option<F>, b: Option<F>) -> Result<[F; 2], Corruption> {
+    let [first, second] = paths;
+    let missing = |path: &PathBuf| Corruption::WalMissing { path: path.clone() };
+    Ok([
+        a.ok_or_else(|| missing(first))?,
+        b.ok_or_else(|| missing(second))?,
+    ])
 }
 
-/// A file of this length; [`begin`] looks at the contents of one that is there.
-fn allocated(path: &Path, bytes: usize) -> Result<Box<dyn WalFile>, StoreError> {
-    let doing = "creating the write-ahead log";
+/// A file of this length; the contents of one that is there are of no use.
+fn allocated(found: Option<DiskFile>, path: &Path, bytes: usize) -> Result<DiskFile, StoreError> {
     let file = || -> io::Result<DiskFile> {
-        match DiskFile::open(path)? {
-            Some(file) if usize::try_from(file.bytes()?).ok() == Some(bytes) => Ok(file),
-            // Another length was configured; whether anything is lost with it is not looked at.
+        match found {
+            Some(file) if usize::try_from(file.bytes()?).ok() == Some(bytes) => {
+                file.settle(path)?;
+                Ok(file)
+            }
             _ => DiskFile::create(path, bytes),
         }
     };
-    Ok(Box::new(file().map_err(|e| failed(doing, e))?))
+    file().map_err(|error| failed("creating the write-ahead log", error))
 }
 
-/// Begins a log for an engine's file that is whole by itself.
+/// Whether a log ends where a store says that it was closed: beyond it there may be no more than
+/// the header of the next generation, of a start that was cut off before anything was accepted.
+///
+/// So a store that was closed once, and is put back beside the log that went on from there, does
+/// not pass for the newest.
+// Spec: STO-23
+pub(super) fn check_ended(
+    contents: &[Vec<u8>; 2],
+    closed: Option<WalMark>,
+) -> Result<(), Corruption> {
+    let ended = closed.map_or(0, |mark| mark.generation);
+    let newer = |found| Corruption::WalNewer {
+        generation: ended,
+        found,
+    };
+    for (place, bytes) in contents.iter().enumerate() {
+        let header = frame::header(bytes);
+        let begun = header.filter(|header| {
+            place == 0
+                && header.generation == ended + 1
+                && closed.is_none_or(|mark| mark.end == header.previous)
+                && !frame::has_head_of(bytes, header.end())
+        });
+        let without_header = bytes.get(BLOCK..).unwrap_or_default();
+        let all = begun.map_or(bytes.as_slice(), |_| without_header);
+        if let Some(found) = frame::newer_than(all, ended) {
+            return Err(newer(found));
+        }
+        // The generation that it was closed with: of another moment, or of another store, it has
+        // another end.
+        if let Some(mark) = closed.filter(|_| header.is_some_and(|h| h.generation == ended))
+            && frame::read(bytes)?.is_none_or(|segment| segment.tail.end != mark.end)
+        {
+            return Err(Corruption::WalAbsent { generation: ended });
+        }
+    }
+    Ok(())
+}
+
+/// Begins a log for an engine's file that is whole by itself. Only after [`check_ended`].
 pub(super) fn begin(
     engine: RedbStore,
     files: [Box<dyn WalFile>; 2],
@@ -131,12 +251,9 @@ pub(super) fn begin(
         Some(mark) => (mark.generation, mark.end),
         None => (0, identity()),
     };
-    for file in &files {
-        let read = file.read().map_err(|source| failed(READING, source))?;
-        not_newer(&read, generation)?;
-    }
     let header = Header {
         generation: generation + 1,
+        file_bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
         previous,
     };
     let [first, _] = &files;
@@ -161,21 +278,6 @@ fn unwritten(error: WriteError) -> StoreError {
     }
 }
 
-/// A store that is whole by itself says so in one row. When a damaged row says it of a store that
-/// is not, its log has frames behind the generation that the row names: no frame is written before
-/// the row that knows of its generation is durable.
-// Spec: STO-25
-fn not_newer(bytes: &[u8], known: u64) -> Result<(), StoreError> {
-    match frame::header(bytes) {
-        Some(Header { generation, .. })
-            if generation > known && frame::has_frame_of(bytes, generation) =>
-        {
-            Err(Corruption::WalUnknown { generation }.into())
-        }
-        _ => Ok(()),
-    }
-}
-
 /// 32 bytes that nobody else knows: they tie frames to this store, and are no key.
 fn identity() -> Hash {
     let seeds = RandomState::new();
@@ -189,46 +291,59 @@ pub(super) fn go_on(
     files: [Box<dyn WalFile>; 2],
     mark: WalMark,
 ) -> Result<WalStore, StoreError> {
-    let mut contents = Vec::new();
-    for file in &files {
-        // What a killed process wrote may be nowhere but in the system's cache; what is read here
-        // will be told to others.
-        let read = file.sync().and_then(|()| file.read());
-        contents.push(read.map_err(|source| failed(READING, source))?);
-    }
-    let bytes = one_length(&contents)?;
+    let [a, b] = &files;
+    let contents = [read(a.as_ref())?, read(b.as_ref())?];
     let Log {
         oldest: (place, oldest),
         newest,
     } = Log::find(&contents, mark)?;
-    match newest {
-        None => {
-            let tail = oldest.tail;
-            assemble(engine, files, bytes, (place, tail), [Some(oldest), None])
-        }
-        Some((place, newest)) => {
-            let tail = newest.tail;
-            let segments = [Some(newest), Some(oldest)];
-            assemble(engine, files, bytes, (place, tail), segments)
-        }
+    let (active, frozen) = match newest {
+        Some((place, newest)) => ((place, newest), Some(oldest)),
+        None => ((place, oldest), None),
+    };
+    let ((place, active), [bytes, _]) = (active, contents.each_ref().map(Vec::len));
+    make_durable(&files, &contents, (place, &active))?;
+    if active.torn || contents.iter().any(|bytes| frame::has_torn_header(bytes)) {
+        tracing::warn!(
+            wal.generation = active.tail.generation,
+            wal.frames = active.tail.frames,
+            "the end of the write-ahead log was cut off, and is left out: nobody was told of it"
+        );
     }
+    let tail = active.tail;
+    assemble(engine, files, bytes, (place, tail), [Some(active), frozen])
 }
 
-/// The length of both files: they were made alike, and a file that was cut short may have lost what
-/// was acknowledged last.
-// Spec: STO-25
-fn one_length(contents: &[Vec<u8>]) -> Result<usize, StoreError> {
-    match contents {
-        [a, b] if a.len() == b.len() => Ok(a.len()),
-        [a, b] => {
-            let bytes = (a.len(), b.len());
-            Err(Corruption::WalCut { bytes }.into())
-        }
-        _ => Ok(0),
-    }
+/// What is believed here will be told to others, and must not go with the next power cut.
+///
+/// A process that was killed before its wait left the last frame in the system's cache, from where
+/// a wait brings it to the disk. One whose wait *failed* left it there, too, but the system holds
+/// it for written: it is read, and no later wait writes it. So it is written once more. All before
+/// it was waited for, with success, before it was written.
+///
+/// The engine's file needs nothing like it. Its commits wait twice, first for all pages, then for
+/// the header that makes them count: whatever header is read, its pages are on the disk. And
+/// opening it writes the header again, and waits for it.
+// Spec: STO-22
+fn make_durable(
+    files: &[Box<dyn WalFile>; 2],
+    contents: &[Vec<u8>; 2],
+    (place, active): (usize, &Segment),
+) -> Result<(), StoreError> {
+    let last = active.last..active.tail.used;
+    let bytes = contents.get(place).and_then(|bytes| bytes.get(last));
+    let at = u64::try_from(active.last).unwrap_or(u64::MAX);
+    let written = match (files.get(place), bytes) {
+        (Some(file), Some(bytes)) => file.write_at(bytes, at),
+        _ => Ok(()),
+    };
+    written
+        .and_then(|()| files.iter().try_for_each(|file| file.sync()))
+        .map_err(|source| failed("making the write-ahead log durable", source))
 }
 
 /// The files that go on from an engine's file, each with its place.
+#[derive(Debug)]
 struct Log {
     oldest: (usize, Segment),
     newest: Option<(usize, Segment)>,
@@ -236,45 +351,58 @@ struct Log {
 
 impl Log {
     // Spec: STO-22, STO-23
-    fn find(contents: &[Vec<u8>], mark: WalMark) -> Result<Self, StoreError> {
+    fn find(contents: &[Vec<u8>; 2], mark: WalMark) -> Result<Self, Corruption> {
         let first = (mark.generation + 1, mark.end);
-        let Some(oldest) = find(contents, first)? else {
+        let Some((oldest, header)) = find(contents, first)? else {
             return Err(Corruption::WalAbsent {
                 generation: first.0,
-            }
-            .into());
+            });
         };
+        for bytes in contents {
+            frame::check_length(bytes, header)?;
+        }
         let tail = oldest.1.tail;
-        let second = tail.generation + 1;
-        let newest = find(contents, (second, tail.end))?;
+        let second = Header {
+            generation: tail.generation + 1,
+            previous: tail.end,
+            ..header
+        };
+        let newest = find(contents, (second.generation, second.previous))?;
+        let known = newest.as_ref().map_or(tail, |(newest, _)| newest.1.tail);
         // A header that was not completely written has no frames behind it. One that names another
         // end says that the oldest file has lost its last frames.
-        let lost = |bytes: &Vec<u8>| frame::has_frame_of(bytes, second) || names(bytes, second);
-        if newest.is_none() && contents.iter().any(lost) {
+        let lost = |bytes: &Vec<u8>| {
+            frame::newer_than(bytes, known.generation).is_some()
+                || (newest.is_none() && frame::has_head_of(bytes, second.end()))
+        };
+        if contents.iter().any(lost) {
+            let (generation, at) = (known.generation, known.used);
+            return Err(Corruption::Wal { generation, at });
+        }
+        // The next generation begins only behind a whole one.
+        let newest = newest.map(|(newest, _)| newest);
+        if newest.is_some() && oldest.1.torn {
             let (generation, at) = (tail.generation, tail.used);
-            return Err(Corruption::Wal { generation, at }.into());
+            return Err(Corruption::Wal { generation, at });
         }
         Ok(Self { oldest, newest })
     }
 }
 
-/// Whether a file has a whole header of this generation.
-fn names(bytes: &[u8], generation: u64) -> bool {
-    frame::header(bytes).is_some_and(|header| header.generation == generation)
-}
+/// A file, its place, and its header.
+type Found = ((usize, Segment), Header);
 
-/// The file that holds the generation that follows this end.
+/// The file that holds the generation that follows this end, and its header.
 fn find(
-    contents: &[Vec<u8>],
+    contents: &[Vec<u8>; 2],
     (generation, previous): (u64, Hash),
-) -> Result<Option<(usize, Segment)>, StoreError> {
-    let wanted = Header {
-        generation,
-        previous,
-    };
+) -> Result<Option<Found>, Corruption> {
     for (place, bytes) in contents.iter().enumerate() {
-        if frame::header(bytes) == Some(wanted) {
-            return Ok(frame::read(bytes)?.map(|segment| (place, segment)));
+        if let Some(header) = frame::header(bytes)
+            && (header.generation, header.previous) == (generation, previous)
+        {
+            let segment = frame::read(bytes)?;
+            return Ok(segment.map(|segment| ((place, segment), header)));
         }
     }
     Ok(None)
@@ -304,7 +432,13 @@ fn assemble(
         count += u64::from(!engine.has_head(origin)?);
     }
     let (engine, recent) = (Arc::new(engine), Arc::new(RwLock::new(recent)));
-    let checkpointer = Checkpointer::spawn(Arc::clone(&engine), Arc::clone(&recent), unfinished)
+    let health = Arc::new(Health::default());
+    let parts = (
+        Arc::clone(&engine),
+        Arc::clone(&recent),
+        Arc::clone(&health),
+    );
+    let checkpointer = Checkpointer::spawn(parts, unfinished)
         .map_err(|source| failed("starting a thread", source))?;
     Ok(WalStore {
         engine,
@@ -314,9 +448,10 @@ fn assemble(
             file,
             tail,
             draft: Draft::default(),
-            stopped: false,
         }),
         recent,
+        health,
+        state: Vec::new(),
         checkpointer,
         count: AtomicU64::new(count),
     })
