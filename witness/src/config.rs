@@ -17,6 +17,7 @@ use jurat_keys::SigningKey;
 use jurat_proto::add_checkpoint::BODY_BYTES_MAX;
 use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
 use jurat_proto::log_list::QPD_MAX;
+use jurat_store::WalOptions;
 use serde::Deserialize;
 
 use crate::about::{About, RawAbout};
@@ -50,6 +51,8 @@ pub struct Config {
     pub commits_waiting_max: NonZeroUsize,
     /// How many become durable together at most.
     pub commit_batch_max: NonZeroUsize,
+    /// What is spent on the store and its log.
+    pub wal: WalOptions,
     /// The lists of others that are followed.
     pub lists: Vec<Source>,
     /// How often.
@@ -180,6 +183,7 @@ struct RawTls {
 struct RawCommit {
     waiting_max: usize,
     batch_max: usize,
+    log_bytes: usize,
 }
 
 impl Default for RawCommit {
@@ -187,6 +191,7 @@ impl Default for RawCommit {
         Self {
             waiting_max: 1024,
             batch_max: 256,
+            log_bytes: WalOptions::default().file_bytes,
         }
     }
 }
@@ -275,8 +280,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let ml_dsa = keys.iter().any(is_ml_dsa);
     let logs = LogList::load(loaded.path(&raw.logs), ml_dsa);
     let logs = problems.take("logs", logs, "the list that init made and `logs` changes");
-    let waiting = commit_bound("commit.waiting_max", raw.commit.waiting_max, &mut problems);
-    let batch = commit_bound("commit.batch_max", raw.commit.batch_max, &mut problems);
+    let (waiting, batch, wal) = resolve_commit(&raw.commit, &mut problems);
 
     check_lists(&raw.lists, &mut problems);
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
@@ -314,6 +318,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         logs,
         commits_waiting_max: waiting,
         commit_batch_max: batch,
+        wal,
         log_format: raw.log.format,
         log_filter: raw.log.filter.clone(),
     });
@@ -368,6 +373,25 @@ fn resolve_quota(raw: &RawQuota, problems: &mut Problems) -> (NonZeroU32, Option
     });
     let unsigned = NonZeroU32::new(raw.unsigned_per_minute).unwrap_or(NonZeroU32::MIN);
     (unsigned, header)
+}
+
+fn resolve_commit(
+    raw: &RawCommit,
+    problems: &mut Problems,
+) -> (Option<NonZeroUsize>, Option<NonZeroUsize>, WalOptions) {
+    let waiting = commit_bound("commit.waiting_max", raw.waiting_max, problems);
+    let batch = commit_bound("commit.batch_max", raw.batch_max, problems);
+    problems.check(
+        (WalOptions::FILE_BYTES_MIN..=WalOptions::FILE_BYTES_MAX).contains(&raw.log_bytes),
+        "commit.log_bytes",
+        raw.log_bytes,
+        "262144 to 67108864",
+    );
+    let wal = WalOptions {
+        file_bytes: raw.log_bytes,
+        ..WalOptions::default()
+    };
+    (waiting, batch, wal)
 }
 
 fn commit_bound(key: &str, value: usize, problems: &mut Problems) -> Option<NonZeroUsize> {

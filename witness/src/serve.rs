@@ -26,7 +26,7 @@ use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry::{self, TelemetryError};
 use jurat_proto::key::Signer;
 use jurat_store::registry::LogState;
-use jurat_store::{OpenError, StateFile, StoreError, WalOptions, WalStore, WriteError};
+use jurat_store::{OpenError, StateFile, StoreError, WalStore, WriteError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -58,7 +58,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "cannot raise the limit on open files"),
     }
-    let store = Arc::new(WalStore::open(&config.database, WalOptions::default())?);
+    let store = Arc::new(WalStore::open(&config.database, config.wal)?);
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -111,7 +111,7 @@ fn all_problems_of_a_configuration_are_told_at_once() {
             "name = \"other.example/w\"\nlisten = \"here\"\ndatabase = \"absent.redb\"\n\
          keys = [\"ed25519.key\", \"ml-dsa-44.key\", \"ml-dsa-44.key\"]\nlogs = \"absent.toml\"\n\
          former_keys = [\"nonsense\", \"{}\"]\n[restore_guard]\nwait_ms = 1\n\
-         [commit]\nbatch_max = 0\n[limits]\nbody_bytes_max = 10\n",
+         [commit]\nbatch_max = 0\nlog_bytes = 1\n[limits]\nbody_bytes_max = 10\n",
             TestLog::new("other.example/log").vkey()
         ),
     )
@@ -135,6 +135,7 @@ fn all_problems_of_a_configuration_are_told_at_once() {
             "database: ",
             "logs: ",
             "commit.batch_max: 0",
+            "commit.log_bytes: 1",
             "limits.body_bytes_max: 10",
         ] {
             assert!(text.contains(part), "{part}: {text}");
