@@ -250,7 +250,8 @@ pub struct Accepted {
 /// checkpoint sign; when only keys that do not support subtrees have, all that do sign.
 ///
 /// # Errors
-/// [`Refusal`], the first in the order 422, 404, 403 (a body that earns 400 does not parse).
+/// [`Refusal`], the first in the order 404, 422, 403 (a body that earns 400 does not parse): what
+/// is not known costs a look-up, and hashes are computed only for logs that are served.
 pub fn decide(
     origin_known: bool,
     own_keys: &[VerifierKey],
@@ -258,15 +259,15 @@ pub fn decide(
 ) -> Result<Accepted, Refusal> {
     let reference = &request.reference;
     let head = reference.head();
-    // Spec: WIT-29, WIT-33, COS-25
-    verify_subtree_consistency(&request.subtree, &request.hash, &request.proof, &head)
-        .map_err(Refusal::Inconsistent)?;
-    // Spec: WIT-30
+    // Spec: WIT-30, WIT-33
     if !origin_known {
         return Err(Refusal::UnknownOrigin {
             origin: request.origin().clone(),
         });
     }
+    // Spec: WIT-29, COS-25
+    verify_subtree_consistency(&request.subtree, &request.hash, &request.proof, &head)
+        .map_err(Refusal::Inconsistent)?;
     // Spec: WIT-31
     let verified = match reference.verify_signatures(own_keys) {
         Ok(verified) => verified,

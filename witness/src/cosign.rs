@@ -7,6 +7,9 @@
 //!              500                lost: decide again, 409     (heads.rs)      200
 //! ```
 //!
+//! A refresh within the second of the cosignatures that are durable already is answered with these:
+//! signed again they would say the same.
+//!
 //! - Nothing signed leaves, and nothing new can be read, before it is durable. The swap carries the
 //!   checkpoint with its verified signatures and our cosignatures: one transaction holds what the
 //!   read endpoint serves.
@@ -22,7 +25,7 @@
 //! Out of scope: HTTP ([`crate::http`]); whether a request deserves a cosignature
 //! ([`jurat_proto::add_checkpoint`] decides, as a pure function).
 //!
-//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-110 to WIT-112.
+//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-71, WIT-72, WIT-110 to WIT-112.
 
 use std::fmt;
 use std::future::Future;
@@ -51,7 +54,7 @@ use tokio::sync::Semaphore;
 use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
-use crate::quota::{Client, Crowded, NotAdmitted, OverQuota, QuotaLimits, Quotas};
+use crate::quota::{Admitted, Client, Crowded, Kind, NotAdmitted, OverQuota, QuotaLimits, Quotas};
 use crate::restore::{self, Found, Guard, Held, Holds};
 
 /// A witness: keys, state, clock and the logs that it serves.
@@ -71,10 +74,14 @@ pub struct Witness {
     holds: Holds,
     /// For time since the start, which quotas count in.
     started: Instant,
+    /// What the wall clock showed at the start.
+    began: UnixTime,
     commits: Batcher<HeadSwap, Result<(), SwapFault>>,
     /// A place for each piece of work that has a thread or waits for one.
     places: Arc<Semaphore>,
     places_max: usize,
+    /// A part of the places: sign-subtree gets no more, so that add-checkpoint never waits for it.
+    subtrees: Arc<Semaphore>,
     /// A place for each note that is being read for a monitor.
     reads: Arc<Semaphore>,
     metrics: Metrics,
@@ -150,7 +157,7 @@ impl Witness {
             ),
         )
         .map_err(StartError::Thread)?;
-        let started = clock.clock().instant();
+        let (started, began) = (clock.clock().instant(), clock.clock().now());
         Ok(Self {
             only_computes: signers.iter().all(|signer| signer.only_computes()),
             signers,
@@ -163,9 +170,13 @@ impl Witness {
             guard: parts.guard,
             holds: Holds::default(),
             started,
+            began,
             commits,
             places: Arc::new(Semaphore::new(parts.commits_waiting_max.get())),
             places_max: parts.commits_waiting_max.get(),
+            subtrees: Arc::new(Semaphore::new(subtrees_max(
+                parts.commits_waiting_max.get(),
+            ))),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             metrics,
         })
@@ -295,8 +306,32 @@ impl Witness {
         };
         // Spec: WIT-65. Nor does one for a log that is known, once its quota is used up.
         let origin = request.origin().hash();
-        let admitted = self.quotas.admit(origin, qpd, client, self.uptime())?;
-        let cleared = self.is_cleared(request.origin(), &origin);
+        let kind = if request.old_size == request.head().size {
+            Kind::Refresh
+        } else {
+            Kind::Growth
+        };
+        let quotas = &self.quotas;
+        let mut admitted = quotas.admit(origin, kind, qpd, client, self.uptime())?;
+        let added = self.add_admitted(request, &origin, &mut admitted).await;
+        // Spec: WIT-67
+        if let Err(error) = &added {
+            match error.payer() {
+                Payer::NotSigned => admitted.not_signed(self.uptime()),
+                Payer::Refused => admitted.refused(self.uptime()),
+                Payer::Nobody => admitted.give_back(),
+            }
+        }
+        added
+    }
+
+    async fn add_admitted(
+        self: &Arc<Self>,
+        request: AddCheckpoint,
+        origin: &Hash,
+        admitted: &mut Admitted,
+    ) -> Result<(CosignatureLines, Progress), AddError> {
+        let cleared = self.is_cleared(request.origin(), origin);
         let cleared = cleared.map_err(AddError::Held)?;
         let here = self.only_computes && self.heads.is_known(request.origin());
         let (this, request) = (Arc::clone(self), Arc::new(request));
@@ -307,12 +342,7 @@ impl Witness {
                 let prepared = cleared.then(|| this.prepare(&first, &verified));
                 Ok::<_, AddError>((Arc::new(verified), prepared.transpose()?))
             })
-            .await?
-            .inspect_err(|error| {
-                if error.is_not_signed() {
-                    admitted.not_signed(self.uptime());
-                }
-            })?;
+            .await??;
         let mut prepared = match prepared {
             Some(prepared) => prepared,
             // Others are asked only for who has signed as the log.
@@ -321,8 +351,13 @@ impl Witness {
         let mut attempts_left = ATTEMPTS;
         loop {
             attempts_left -= 1;
+            let Some(swap) = prepared.swap else {
+                admitted.give_back();
+                return Ok((prepared.lines, prepared.progress));
+            };
+            admitted.spend(self.uptime());
             // Spec: WIT-43, WIT-44, WIT-105
-            match self.commits.submit(prepared.swap).await {
+            match self.commits.submit(swap).await {
                 // Spec: WIT-83. It may be held since; that it is stored harms nobody.
                 Ok(Ok(())) => {
                     return match self.held(request.origin()) {
@@ -449,13 +484,23 @@ impl Witness {
         // Spec: WIT-48
         let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)
             .inspect_err(|refusal| tell_of_fork(request, refusal))?;
+        if let Some(latest) = latest.filter(|_| decided.refresh)
+            && self.time_after(Some(latest))? == latest.time
+            && let Some(lines) = self.repeated(request, verified, latest)?
+        {
+            return Ok(Prepared {
+                swap: None,
+                lines,
+                progress: Progress::Refreshed,
+            });
+        }
         let (new, cosignatures) = self.sign(&request.checkpoint, verified, latest)?;
         Ok(Prepared {
-            swap: HeadSwap {
+            swap: Some(HeadSwap {
                 origin: origin.clone(),
                 expected,
                 new,
-            },
+            }),
             lines: CosignatureLines::new(cosignatures).map_err(AddError::Lines)?,
             progress: if decided.refresh {
                 Progress::Refreshed
@@ -496,6 +541,53 @@ impl Witness {
         Ok((new, cosignatures))
     }
 
+    /// The cosignatures that are durable and served, when they are what would be signed now: on
+    /// this very text, with all that was verified of it, at this time. They were made durable since
+    /// the start, so that it is not the page cache of a disk that failed which says so.
+    ///
+    /// It reads the row that was written last, which is in memory.
+    // Spec: WIT-71
+    fn repeated(
+        &self,
+        request: &AddCheckpoint,
+        verified: &[usize],
+        latest: Latest,
+    ) -> Result<Option<CosignatureLines>, AddError> {
+        if latest.time.get() <= self.began.seconds() {
+            return Ok(None);
+        }
+        let note = self.heads.note(request.origin())?;
+        let stored = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
+        let submitted = &request.checkpoint;
+        let same = |stored: &SignedCheckpoint| stored.checkpoint() == submitted.checkpoint();
+        let Some(stored) = stored.filter(same) else {
+            return Ok(None);
+        };
+        let kept = |index: &usize| {
+            let line = submitted.signatures().get(*index);
+            line.is_some_and(|line| stored.signatures().contains(line))
+        };
+        if !verified.iter().all(kept) {
+            return Ok(None);
+        }
+        // Somebody may have been faster again: then the time is another one.
+        let Ok(signed) = stored.verify_signatures(&self.own_keys) else {
+            return Ok(None);
+        };
+        if signed
+            .iter()
+            .any(|line| line.timestamp != Some(latest.time))
+        {
+            return Ok(None);
+        }
+        let line_of = |key: usize| {
+            let line = signed.iter().find(|line| line.key_index == key)?;
+            stored.signatures().get(line.line_index).cloned()
+        };
+        let lines: Option<Vec<SignatureLine>> = (0..self.own_keys.len()).map(line_of).collect();
+        Ok(lines.and_then(|lines| CosignatureLines::new(lines).ok()))
+    }
+
     /// sign-subtree: the lines of the answer. No state changes, but that a log is held when the
     /// request proves that our state is not the one that we had.
     ///
@@ -515,10 +607,22 @@ impl Witness {
     }
 
     async fn subtree(self: &Arc<Self>, body: Bytes) -> Result<CosignatureLines, SubtreeError> {
-        let this = Arc::clone(self);
+        let request = SignSubtree::parse(&body).map_err(SubtreeError::Malformed)?;
+        // Spec: WIT-72. As for add-checkpoint: a flood for logs that nobody registered costs a
+        // parse and a look-up.
+        if !self.logs.current().is_active(request.origin()) {
+            let origin = request.origin().clone();
+            let unknown = sign_subtree::Refusal::UnknownOrigin { origin };
+            return Err(SubtreeError::Refused(unknown));
+        }
+        let capacity = subtrees_max(self.places_max);
+        let part = Arc::clone(&self.subtrees).try_acquire_owned();
+        // Whoever hangs up leaves the work behind, so it is the work that holds the place.
+        let part = Arc::new(part.map_err(|_| SubtreeError::Busy { capacity })?);
+        let (this, held) = (Arc::clone(self), Arc::clone(&part));
         let (asked, signed) = self
             .work(false, move || {
-                let request = SignSubtree::parse(&body).map_err(SubtreeError::Malformed)?;
+                let _held = held;
                 let origin = request.origin();
                 let known = this.logs.current().is_active(origin);
                 let accepted = sign_subtree::decide(known, &this.own_keys, &request)
@@ -537,7 +641,10 @@ impl Witness {
             let cleared = self.clear(asked.0.origin()).await;
             cleared.map_err(SubtreeError::Held)?;
             let (this, asked) = (Arc::clone(self), Arc::clone(&asked));
-            let work = move || this.cosign_subtree(&asked.0, &asked.1);
+            let work = move || {
+                let _held = part;
+                this.cosign_subtree(&asked.0, &asked.1)
+            };
             self.work(false, work).await?
         };
         if let Err(
@@ -783,7 +890,8 @@ fn committer(
 }
 
 struct Prepared {
-    swap: HeadSwap,
+    /// What has to become durable; nothing when it is already.
+    swap: Option<HeadSwap>,
     lines: CosignatureLines,
     progress: Progress,
 }
@@ -792,6 +900,16 @@ struct Prepared {
 enum Progress {
     Grown,
     Refreshed,
+}
+
+/// Who pays for a request that brought nothing.
+enum Payer {
+    /// Whoever sent what the log did not sign.
+    NotSigned,
+    /// Whoever sent what the log signed and what cannot be cosigned.
+    Refused,
+    /// Nobody: we failed, or others were faster.
+    Nobody,
 }
 
 /// Why a swap did not happen.
@@ -889,16 +1007,34 @@ impl AddError {
         }
     }
 
-    /// Whether the log did not sign the request.
-    fn is_not_signed(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(
+    /// Who pays for a request that was admitted.
+    fn payer(&self) -> Payer {
+        match self {
+            Self::Refused(refusal) => match refusal {
                 Refusal::NoTrustedSignature { .. }
-                    | Refusal::BadSignature(_)
-                    | Refusal::ExtensionsNotSigned { .. }
-            )
-        )
+                | Refusal::BadSignature(_)
+                | Refusal::ExtensionsNotSigned { .. } => Payer::NotSigned,
+                Refusal::OldSizeAboveCheckpoint { .. }
+                | Refusal::Conflict { .. }
+                | Refusal::WrongEmptyRoot { .. }
+                | Refusal::ProofNotEmpty { .. }
+                | Refusal::Inconsistent { .. }
+                | Refusal::RootMismatch { .. } => Payer::Refused,
+                Refusal::UnknownOrigin { .. } => Payer::Nobody,
+            },
+            Self::Note(_) | Self::Held(_) => Payer::Refused,
+            Self::Malformed(_)
+            | Self::Clock(_)
+            | Self::Busy { .. }
+            | Self::OverQuota(_)
+            | Self::Contended(_)
+            | Self::NotWritten
+            | Self::State(_)
+            | Self::Stopped
+            | Self::Sign(_)
+            | Self::Lines(_)
+            | Self::Panicked => Payer::Nobody,
+        }
     }
 
     fn outcome(&self) -> Outcome {
@@ -1106,6 +1242,12 @@ const LINGER: Linger = Linger {
     step: Duration::from_micros(300),
     steps_max: 5,
 };
+
+/// How many of so many places sign-subtree may have.
+const fn subtrees_max(places: usize) -> usize {
+    let quarter = places / 4;
+    if quarter == 0 { 1 } else { quarter }
+}
 
 /// How many monitors' requests read the disk or wait for a thread that does. A read takes tens of
 /// microseconds.

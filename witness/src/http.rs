@@ -81,12 +81,11 @@ impl Api {
         self
     }
 
-    /// Who pays for a request that no log signed; nobody when it cannot be told.
+    /// Who pays for a request that brings nothing; nobody when it cannot be told.
     // Spec: WIT-67
     fn client(&self, request: &Request, peer: SocketAddr) -> Option<Client> {
         let Some(name) = &self.client_address_header else {
-            // Behind a proxy on this machine all clients have one address.
-            return (!peer.ip().is_loopback()).then(|| Client::at(peer.ip()));
+            return Client::of_peer(peer.ip());
         };
         // What the proxy itself added stands last.
         let value = request.headers().get_all(name).iter().next_back()?;

@@ -1208,12 +1208,14 @@ async fn a_quota_is_enforced_before_signatures_and_strangers_do_not_use_it_up() 
         matches!(refused, AddError::OverQuota(OverQuota::Address { .. })),
         "{refused}"
     );
-    // The log still has all of its burst; a conflict counts as any request does.
-    bench.add(0, 5).await.unwrap();
-    for _ in 1..10 {
+    // The log still has all of its burst. A conflict is not taken from it: who knows a checkpoint
+    // of the log, and everybody does, can make any number of them.
+    bench.add(0, 1).await.unwrap();
+    for size in 1..10 {
         assert!(bench.add(0, 6).await.unwrap_err().conflict().is_some());
+        bench.add(size, size + 1).await.unwrap();
     }
-    let refused = bench.add(5, 6).await.unwrap_err();
+    let refused = bench.add(10, 11).await.unwrap_err();
     let AddError::OverQuota(quota @ OverQuota::Log { .. }) = refused else {
         panic!("{refused}");
     };
@@ -1232,7 +1234,197 @@ async fn a_quota_is_enforced_before_signatures_and_strangers_do_not_use_it_up() 
         assert!(unknown, "{sent:?}");
     }
     bench.clock.advance(Duration::from_secs(3600));
-    bench.add(5, 6).await.unwrap();
-    let late = bench.add(6, 7).await.unwrap_err();
+    bench.add(10, 11).await.unwrap();
+    let late = bench.add(11, 12).await.unwrap_err();
     assert!(matches!(late, AddError::OverQuota(_)), "{late}");
+}
+
+/// A bench whose log may make 24 requests a day, and as many others may be refused.
+fn of_24_a_day() -> Bench {
+    let bench = Bench::new();
+    let about = About {
+        qpd: NonZeroU32::new(24),
+        ..About::default()
+    };
+    let list = bench.dir.path().join("logs.toml");
+    let describe = |list: &mut Registry| list.describe(&bench.log.origin, about);
+    Registry::edit(&list, &(), describe).unwrap();
+    bench.witness.logs().reload().unwrap();
+    bench
+}
+
+#[tokio::test]
+async fn what_everybody_can_read_and_send_again_uses_up_nothing_of_the_log() {
+    // Spec: WIT-65, WIT-67
+    let bench = of_24_a_day();
+    bench.add(0, 5).await.unwrap();
+    let stranger = Client::at("192.0.2.1".parse().unwrap());
+    let send = |old: u64| {
+        let note = bench.served().unwrap();
+        let body = [format!("old {old}\n\n").as_bytes(), &note[..]].concat();
+        let witness = &bench.witness;
+        async move {
+            witness
+                .add_checkpoint_from(body.into(), Some(stranger))
+                .await
+        }
+    };
+    // With the right old size it is a refresh: of these there are as many as the log may make.
+    let mut refreshed = 0;
+    let over = loop {
+        bench.clock.advance(Duration::from_secs(1));
+        match send(5).await {
+            Ok(_) => refreshed += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refreshed, 10);
+    assert!(
+        matches!(over, AddError::OverQuota(OverQuota::Refreshes { .. })),
+        "{over}"
+    );
+    // With another it is a conflict, and a proof that does not verify is no better.
+    for old in [0, 3].iter().cycle().take(10) {
+        assert!(send(*old).await.unwrap_err().conflict().is_some());
+    }
+    let over = send(0).await.unwrap_err();
+    assert!(
+        matches!(over, AddError::OverQuota(OverQuota::Refused { .. })),
+        "{over}"
+    );
+    for size in 5..14 {
+        bench.add(size, size + 1).await.unwrap();
+    }
+    let over = bench.add(14, 15).await.unwrap_err();
+    assert!(matches!(over, AddError::OverQuota(OverQuota::Log { .. })));
+}
+
+#[tokio::test]
+async fn a_log_that_learns_its_old_size_from_a_conflict_stays_within_its_quota() {
+    // Spec: WIT-67
+    let bench = of_24_a_day();
+    let own = Some(Client::at("192.0.2.1".parse().unwrap()));
+    for size in 0..10 {
+        let wrong = Bytes::from(bench.log.request(size + 1, size + 2));
+        let conflict = bench.witness.add_checkpoint_from(wrong, own).await;
+        assert!(conflict.unwrap_err().conflict().is_some());
+        let right = Bytes::from(bench.log.request(size, size + 1));
+        bench.witness.add_checkpoint_from(right, own).await.unwrap();
+        // One request of each kind an hour, for ever.
+        bench.clock.advance(Duration::from_secs(3_600));
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_within_the_second_repeats_what_is_durable() {
+    // Spec: WIT-71
+    let bench = Bench::new();
+    bench.add(0, 4).await.unwrap();
+    let send = |body: Vec<u8>| bench.witness.add_checkpoint(Bytes::from(body));
+    let refresh = || send(bench.log.request(4, 4));
+    // What an earlier process left is not relied on: in the second of the start all is written.
+    let (first, second) = (refresh().await.unwrap(), refresh().await.unwrap());
+    assert_ne!(
+        first.to_bytes(),
+        second.to_bytes(),
+        "signed with another random number"
+    );
+    bench.clock.advance(Duration::from_secs(1));
+    let grown = send(bench.log.request(4, 5)).await.unwrap();
+    let (stored, writes) = (bench.served(), bench.store.writes());
+    for _ in 0..100 {
+        let repeated = send(bench.log.request(5, 5)).await.unwrap();
+        assert_eq!(repeated.to_bytes(), grown.to_bytes());
+    }
+    assert_eq!(
+        (bench.served(), bench.store.writes()),
+        (stored.clone(), writes)
+    );
+    // Another text of the same tree is cosigned by itself, and so is a signature that is new.
+    let mut checkpoint = bench.log.checkpoint(5).checkpoint().clone();
+    checkpoint.extensions = vec![ExtensionLine::parse("more").unwrap()];
+    let line = cosignature::sign_note(&checkpoint.to_text(), &bench.log.key).unwrap();
+    let extended = SignedCheckpoint::new(checkpoint, vec![line]).unwrap();
+    let proof = bench.log.proof(5, 5);
+    let body = bench.log.request_with(5, proof, extended.clone());
+    let lines = send(body).await.unwrap();
+    verified(&lines.to_bytes(), &extended, bench.witness.keys());
+    assert_ne!(bench.served(), stored);
+    assert_eq!(bench.store.writes(), writes + 1);
+
+    bench.clock.advance(Duration::from_secs(1));
+    let renewed = send(bench.log.request(5, 5)).await.unwrap();
+    let time = verified(
+        &renewed.to_bytes(),
+        &bench.log.checkpoint(5),
+        bench.witness.keys(),
+    );
+    assert_eq!(time, START.seconds() + 2);
+    assert_eq!(bench.store.writes(), writes + 2);
+}
+
+#[tokio::test]
+async fn subtrees_take_no_place_from_checkpoints() {
+    // Spec: WIT-72
+    use jurat_proto::proof::{ConsistencyProof, Subtree};
+    use jurat_proto::sign_subtree::SignSubtree;
+    let bench = Bench::new();
+    let (closed, gate) = sync_channel(0);
+    let name = KeyName::parse("witness.example.com/w1").unwrap();
+    let key = SlowKey {
+        key: SigningKey::generate(name, Algorithm::MlDsa44).unwrap(),
+        gate: Mutex::new(gate),
+    };
+    let store = Arc::new(MemoryStore::new());
+    let (dir, metrics) = (bench.dir.path(), &bench.metrics);
+    let witness = start(dir, store, &bench.clock, metrics, vec![Box::new(key)]).unwrap();
+    let add = |old, new| witness.add_checkpoint(Bytes::from(bench.log.request(old, new)));
+    let first = add(0, 8);
+    let opened = async { tokio::task::spawn_blocking(move || (closed.send(()), closed)).await };
+    let (first, opened) = tokio::join!(first, opened);
+    first.unwrap();
+    let closed = opened.unwrap().1;
+    let reference = shown(&witness, &bench.log).unwrap();
+    let reference = SignedCheckpoint::parse(&reference).unwrap();
+    let subtree = |hash| {
+        let proof = ConsistencyProof::new(Vec::new()).unwrap();
+        let whole = Subtree::new(0, 8).unwrap();
+        let body = SignSubtree::new(whole, hash, proof, reference.clone()).unwrap();
+        witness.sign_subtree(Bytes::from(body.to_bytes()))
+    };
+    let hash = bench.log.head(8).root_hash;
+    for _ in 0..WAITING_MAX / 4 {
+        // Begun, and given up at once: the work is with the threads.
+        tokio::select! {
+            biased;
+            result = subtree(hash) => panic!("{result:?}"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    let refused = subtree(hash).await.unwrap_err();
+    let part = WAITING_MAX / 4;
+    assert!(
+        matches!(refused, SubtreeError::Busy { capacity } if capacity == part),
+        "{refused}"
+    );
+    // Who is not known is told so, whatever else is wrong, and without a place.
+    let list = bench.dir.path().join("logs.toml");
+    Registry::set_state(&list, &bench.log.origin, LogState::Disabled).unwrap();
+    witness.logs().reload().unwrap();
+    let wrong = subtree(bench.log.head(7).root_hash).await.unwrap_err();
+    let unknown = jurat_proto::sign_subtree::Refusal::UnknownOrigin {
+        origin: bench.log.origin.clone(),
+    };
+    assert!(matches!(wrong, SubtreeError::Refused(refusal) if refusal == unknown));
+    Registry::set_state(&list, &bench.log.origin, LogState::Active).unwrap();
+    witness.logs().reload().unwrap();
+    // All others are free.
+    for _ in 0..WAITING_MAX - part {
+        tokio::select! {
+            biased;
+            result = add(8, 9) => panic!("{result:?}"),
+            () = std::future::ready(()) => {}
+        }
+    }
+    drop(closed);
 }

@@ -514,16 +514,16 @@ fn connections_live_on_and_the_state_can_be_seen() {
 fn a_log_over_its_quota_is_told_when_to_come_again() {
     // Spec: WIT-65
     let mut log = TestLog::new("example.com/log");
-    log.grow(5);
+    log.grow(11);
     let home = Home::new();
     let added = home.logs(&["add", &log.vkey().to_string(), "--qpd", "24"]);
     assert!(added.status.success());
     let process = home.serve();
-    assert_eq!(process.add(&log.request(0, 3)).status, 200);
-    for _ in 1..10 {
-        assert_eq!(process.add(&log.request(0, 3)).status, 409);
+    for size in 0..10 {
+        assert_eq!(process.add(&log.request(size + 1, 11)).status, 409);
+        assert_eq!(process.add(&log.request(size, size + 1)).status, 200);
     }
-    let answer = process.add(&log.request(3, 4));
+    let answer = process.add(&log.request(10, 11));
     assert_eq!(answer.status, 429, "{}", answer.text());
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!((3_500..=3_600).contains(&wait), "{wait}");
@@ -543,7 +543,7 @@ fn a_log_over_its_quota_is_told_when_to_come_again() {
             .status
             .success()
     );
-    until(|| process.add(&log.request(3, 4)).status == 200);
+    until(|| process.add(&log.request(10, 11)).status == 200);
 }
 
 #[test]

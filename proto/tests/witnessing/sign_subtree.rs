@@ -244,10 +244,11 @@ fn the_log_is_known_and_the_checkpoint_is_ours() {
     ));
     assert_eq!(refusal.status(), 403);
 
-    // 422 before 404 before 403.
+    // 404 before 422 before 403.
     let (subtree, _, proof) = tree().subtree(8, 13, 14);
     let bad = SignSubtree::new(subtree, sha256(b"x"), proof, strangers).unwrap();
-    assert_eq!(decide(false, &keys, &bad).unwrap_err().status(), 422);
+    assert_eq!(decide(false, &keys, &bad).unwrap_err().status(), 404);
+    assert_eq!(decide(true, &keys, &bad).unwrap_err().status(), 422);
 }
 
 // Spec: WIT-32
