@@ -89,6 +89,8 @@ pub enum AnomalyKind {
     Origin,
     /// The requests a day are no decimal number from 1 to 2^31 - 1.
     Qpd,
+    /// The origin or the contact is longer than [`VALUE_BYTES_MAX`].
+    TooLong,
     /// The origin stood in the list before, with the same key.
     Twice,
     /// The origin stood in the list before, with another key.
@@ -109,6 +111,7 @@ impl AnomalyKind {
             Self::KeyType(_) => "key_type",
             Self::Origin => "origin",
             Self::Qpd => "qpd",
+            Self::TooLong => "too_long",
             Self::Twice => "twice",
             Self::TwiceOtherKey => "twice_other_key",
         }
@@ -133,6 +136,9 @@ impl fmt::Display for Anomaly {
             }
             AnomalyKind::Origin => f.write_str("not an origin"),
             AnomalyKind::Qpd => f.write_str("not a number from 1 to 2147483647"),
+            AnomalyKind::TooLong => {
+                write!(f, "longer than {VALUE_BYTES_MAX} bytes")
+            }
             AnomalyKind::Twice => f.write_str("this origin is in the list already"),
             AnomalyKind::TwiceOtherKey => {
                 f.write_str("this origin is in the list already, with another key")
@@ -174,6 +180,10 @@ pub const LIST_BYTES_MAX: usize = 64 << 20;
 
 /// The most logs that are taken from a list.
 pub const LOGS_MAX: usize = 200_000;
+
+/// The longest origin and the longest contact that are taken. Whoever keeps a list could otherwise
+/// fill with one entry what has room for all logs.
+pub const VALUE_BYTES_MAX: usize = 1024;
 
 /// How many anomalies are told one by one.
 pub const ANOMALIES_MAX: usize = 1_000;
@@ -291,6 +301,12 @@ impl Reader {
         let done = (entry.origin.is_some(), entry.qpd.is_some());
         // Spec: LST-03
         let wrong = match (keyword, done) {
+            // Spec: LST-14
+            ("origin", (false, false)) | ("contact", (_, true))
+                if value.len() > VALUE_BYTES_MAX =>
+            {
+                Some(AnomalyKind::TooLong)
+            }
             ("origin", (false, false)) => match Origin::parse(value) {
                 Ok(origin) => {
                     entry.origin = Some(origin);

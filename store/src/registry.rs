@@ -89,6 +89,37 @@ impl Log {
             dismissed: Vec::new(),
         }
     }
+
+    /// How many bytes it takes in the file, at most.
+    fn bytes_max(&self) -> usize {
+        let hold = self.hold.as_ref().map_or(0, |hold| {
+            let texts = [&hold.source, &hold.why, &hold.evidence];
+            let texts = texts.into_iter().chain(&hold.reason);
+            LOG_BYTES + texts.map(|text| written_bytes(text)).sum::<usize>()
+        });
+        let dismissed = self.dismissed.iter().map(|dismissed| {
+            LOG_BYTES + written_bytes(&dismissed.evidence) + written_bytes(&dismissed.reason)
+        });
+        let texts = [&self.contact, &self.source, &self.reason, &self.url];
+        let texts = texts.into_iter().flatten().map(|text| written_bytes(text));
+        let keys = self.keys.iter().map(|key| key.to_string().len() + 4);
+        LOG_BYTES
+            + written_bytes(self.origin.as_str())
+            + hold
+            + dismissed.chain(texts).chain(keys).sum::<usize>()
+    }
+}
+
+/// What the file has beside the texts of a log.
+const LOG_BYTES: usize = 160;
+
+fn written_bytes(text: &str) -> usize {
+    let written = |character: char| match character {
+        '"' | '\\' => 2,
+        control if control.is_control() => 10,
+        other => other.len_utf8(),
+    };
+    text.chars().map(written).sum()
 }
 
 /// What made a witness stop signing for a log: a checkpoint that its own memory cannot explain.
@@ -675,6 +706,11 @@ impl Registry {
         self.logs.values()
     }
 
+    /// How many bytes the list takes in its file, at most.
+    pub fn bytes_max(&self) -> usize {
+        self.logs.values().map(Log::bytes_max).sum()
+    }
+
     /// The known logs whose origins come after one, by origin; all of them after none.
     pub fn logs_after(&self, after: Option<&Origin>) -> impl Iterator<Item = &Log> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -761,8 +797,8 @@ fn save(text: &str, path: &Path) -> Result<(), RegistryError> {
 /// Somebody may have removed the file while we waited: then the next changer locks a new one, and
 /// ours keeps nobody out. So it has to be the one that its name leads to once we have it.
 // Spec: STO-15
-fn lock(path: &Path) -> Result<File, RegistryError> {
-    let path = beside(path, ".lock");
+fn lock(list: &Path) -> Result<File, RegistryError> {
+    let path = beside(list, ".lock");
     let io = |source| RegistryError::Io {
         doing: "lock",
         path: path.clone(),
@@ -775,6 +811,7 @@ fn lock(path: &Path) -> Result<File, RegistryError> {
             .truncate(false)
             .open(&path);
         let file = file.map_err(io)?;
+        own_like(&file, list).map_err(io)?;
         file.lock().map_err(io)?;
         let ours = file.metadata().map_err(io)?;
         let named = fs::metadata(&path);
@@ -787,6 +824,26 @@ fn lock(path: &Path) -> Result<File, RegistryError> {
 
 /// Once is an accident.
 const LOCK_TRIES: usize = 16;
+
+/// When root makes a file beside a list, the service that owns the list must be able to use it.
+/// Nothing changes when they have one owner, or there is no list.
+///
+/// # Errors
+/// What the system says to root. Nobody else can give a file away, and for them it stays as it is.
+// Spec: STO-31
+pub fn own_like(file: &File, list: &Path) -> io::Result<()> {
+    let Ok(list) = fs::metadata(list) else {
+        return Ok(());
+    };
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) == (list.uid(), list.gid()) {
+        return Ok(());
+    }
+    match fchown(file, Some(list.uid()), Some(list.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
 
 fn unreadable(path: &Path, source: io::Error) -> RegistryError {
     let path = path.to_owned();

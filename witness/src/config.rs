@@ -57,6 +57,8 @@ pub struct Config {
     pub lists: Vec<Source>,
     /// How often.
     pub lists_every: Duration,
+    /// How many logs they may add.
+    pub lists_logs_max: usize,
     /// Whether a key is ML-DSA-44.
     pub ml_dsa: bool,
     /// The path of the list of logs.
@@ -102,6 +104,8 @@ pub struct Admin {
     pub listen: Option<SocketAddr>,
     /// The lists of others that are followed.
     pub lists: Vec<Source>,
+    /// How many logs they may add.
+    pub lists_logs_max: usize,
     keys: Vec<PathBuf>,
 }
 
@@ -119,6 +123,7 @@ impl Admin {
             database: loaded.path(&raw.database),
             listen: listen.filter(|_| raw.tls.is_none()),
             lists: sources(&raw.lists.sources, &loaded.path(Path::new(""))),
+            lists_logs_max: raw.lists.logs_max,
             keys: raw.keys.iter().map(|key| loaded.path(key)).collect(),
         })
     }
@@ -201,6 +206,7 @@ impl Default for RawCommit {
 struct RawLists {
     sources: Vec<String>,
     every_s: u64,
+    logs_max: usize,
 }
 
 impl Default for RawLists {
@@ -208,6 +214,7 @@ impl Default for RawLists {
         Self {
             sources: Vec::new(),
             every_s: 3600,
+            logs_max: 200_000,
         }
     }
 }
@@ -282,14 +289,13 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let logs = problems.take("logs", logs, "the list that init made and `logs` changes");
     let (waiting, batch, wal) = resolve_commit(&raw.commit, &mut problems);
 
-    check_lists(&raw.lists, &mut problems);
+    let lists_every = check_lists(&raw.lists, &mut problems);
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
     let about = raw.about.resolve(&mut problems);
     raw.recheck.check(&mut problems);
     let restore_guard = raw.restore_guard.resolve(&mut problems);
     let clock = raw.clock.resolve(&mut problems);
     let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
-    let lists_every = Duration::from_secs(raw.lists.every_s);
     let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
 
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
@@ -300,6 +306,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         about: about.with_lists(&lists, lists_every, default_qpd),
         lists,
         lists_every,
+        lists_logs_max: raw.lists.logs_max,
         ml_dsa,
         logs_path: loaded.path(&raw.logs),
         quotas: QuotaLimits {
@@ -336,7 +343,7 @@ fn resolve_database(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> Path
     database
 }
 
-fn check_lists(raw: &RawLists, problems: &mut Problems) {
+fn check_lists(raw: &RawLists, problems: &mut Problems) -> Duration {
     problems.check(
         (60..=604_800).contains(&raw.every_s),
         "lists.every_s",
@@ -344,11 +351,18 @@ fn check_lists(raw: &RawLists, problems: &mut Problems) {
         "60 to 604800, a week, which the witness network asks for",
     );
     problems.check(
+        (1..=1_000_000).contains(&raw.logs_max),
+        "lists.logs_max",
+        raw.logs_max,
+        "1 to 1000000",
+    );
+    problems.check(
         raw.sources.len() <= LISTS_MAX,
         "lists.sources",
         format!("there are {}", raw.sources.len()),
         "at most 16",
     );
+    Duration::from_secs(raw.every_s)
 }
 
 fn resolve_quota(raw: &RawQuota, problems: &mut Problems) -> (NonZeroU32, Option<HeaderName>) {

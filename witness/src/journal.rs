@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use jurat_daemon::clock::Clock;
 use jurat_proto::hash::sha256;
 use jurat_proto::hex;
-use jurat_store::registry::{DISMISSED_MAX, Edit, Log, LogState, Record};
+use jurat_store::registry::{DISMISSED_MAX, Edit, Log, LogState, Record, own_like};
 use serde::{Deserialize, Serialize};
 
 /// The file's name, beside the list of logs.
@@ -34,6 +34,7 @@ pub const FILE_NAME: &str = "journal.ndjson";
 #[derive(Debug, Clone)]
 pub struct Journal {
     path: PathBuf,
+    list: PathBuf,
 }
 
 /// A line of the journal.
@@ -167,6 +168,7 @@ impl Journal {
     pub fn beside(logs: &Path) -> Self {
         Self {
             path: logs.with_file_name(FILE_NAME),
+            list: logs.to_owned(),
         }
     }
 
@@ -248,6 +250,8 @@ impl Record for Recorder<'_> {
             .create(true)
             .mode(0o600)
             .open(path)?;
+        // Spec: STO-31
+        own_like(&file, &self.journal.list)?;
         let last = last_line(&mut file)?;
         let mut after_cut = false;
         let mut text = Vec::new();
@@ -280,7 +284,15 @@ impl Record for Recorder<'_> {
             let start = text.len();
             serde_json::to_writer(&mut text, &line)?;
             text.push(b'\n');
-            previous = digest(text.get(start..).unwrap_or_default());
+            let written = text.get(start..).unwrap_or_default();
+            // Who checks the journal reads no longer line: it would be broken for ever.
+            if written.len() >= LINE_BYTES_MAX {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("{}: more than {LINE_BYTES_MAX} bytes", line.action),
+                ));
+            }
+            previous = digest(written);
         }
         file.write_all(&text)?;
         file.sync_all()?;
@@ -312,7 +324,9 @@ fn digest(line: &[u8]) -> String {
 /// What the first line names as the one before.
 const FIRST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Longer than any line can be: a log's keys and its holds are bounded by what fits into a list.
+/// The longest line that is written and read. A log has some kilobytes, unless it has hundreds of
+/// keys or an origin as long as a note.
+// Spec: WIT-70
 const LINE_BYTES_MAX: usize = 4 << 20;
 
 /// Why a journal is not whole. Nothing changed.
@@ -340,7 +354,7 @@ mod tests {
     use jurat_proto::checkpoint::Origin;
     use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
     use jurat_store::registry::{
-        Change, Dismissed, Hold, HoldCause, Registry, RegistryError, Resolution,
+        About, Change, Dismissed, Hold, HoldCause, Registry, RegistryError, Resolution,
     };
 
     use super::*;
@@ -498,6 +512,45 @@ mod tests {
             ("disabled", None),
         ];
         assert_eq!(lines, wanted);
+    }
+
+    // Spec: STO-31
+    #[test]
+    fn what_root_records_belongs_to_the_owner_of_the_list() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        let bench = Bench::new();
+        let list = bench.dir.path().join("logs.toml");
+        let owner = |path: &Path| {
+            fs::metadata(path)
+                .map(|file| (file.uid(), file.gid()))
+                .unwrap()
+        };
+        let mut wanted = owner(&list);
+        // Only root can give files away; for all others there is one owner anyway.
+        if chown(&list, Some(12_345), Some(12_346)).is_ok() {
+            wanted = (12_345, 12_346);
+        }
+        let a = origin("a");
+        bench.edit(|list| list.add_keys(&a, &[key("a")])).unwrap();
+        let lock = bench.dir.path().join("logs.toml.lock");
+        for path in [list.as_path(), bench.journal.path(), &lock] {
+            assert_eq!(owner(path), wanted, "{}", path.display());
+        }
+    }
+
+    // Spec: WIT-69, WIT-70
+    #[test]
+    fn a_line_that_nobody_would_read_is_not_written() {
+        let bench = Bench::new();
+        let a = origin("a");
+        bench.edit(|list| list.add_keys(&a, &[key("a")])).unwrap();
+        let about = About {
+            contact: Some("c".repeat(LINE_BYTES_MAX)),
+            ..About::default()
+        };
+        let refused = bench.edit(|list| list.describe(&a, about));
+        assert!(matches!(refused, Err(RegistryError::NotRecorded(_))));
+        assert_eq!(bench.lines().unwrap().len(), 1);
     }
 
     // Spec: WIT-69

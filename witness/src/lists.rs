@@ -10,7 +10,7 @@
 //! nothing; a log that it does not name any more stays. The format and the comparison are
 //! [`jurat_proto::log_list`]'s.
 //!
-//! Rows: `spec/log-list.md` LST-11 to LST-13.
+//! Rows: `spec/log-list.md` LST-11 to LST-13, LST-15, LST-16.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -22,9 +22,12 @@ use jurat_daemon::client::{Client, ClientError, ClientRequest};
 use jurat_daemon::clock::Clock;
 use jurat_proto::cosignature::NAME_BYTES_MAX;
 use jurat_proto::log_list::{
-    Difference, DisagreementKind, KnownLog, LIST_BYTES_MAX, LogList, LogListError, compare,
+    Difference, DisagreementKind, KnownLog, LIST_BYTES_MAX, ListedLog, LogList, LogListError,
+    compare, is_control,
 };
-use jurat_store::registry::{About, Change, Log, LogState, Registry, RegistryError};
+use jurat_store::registry::{
+    About, Change, Log, LogState, REGISTRY_BYTES_MAX, Registry, RegistryError,
+};
 
 use crate::journal::Journal;
 
@@ -47,12 +50,30 @@ impl Source {
         }
     }
 
-    /// As the operator wrote it, or nearly.
+    /// As the operator wrote it, but without what a URL may hold that is nobody's business: a user
+    /// with a password, and a query or a fragment with a token. It stands in metrics, log lines,
+    /// the list of logs and the journal.
+    // Spec: LST-16
     pub fn name(&self) -> String {
-        match self {
-            Self::Url(url) => url.clone(),
+        let name = match self {
+            Self::Url(url) => {
+                let url = url.split(['?', '#']).next().unwrap_or_default();
+                let (scheme, rest) = url.split_once("://").unwrap_or_default();
+                let authority = rest.split('/').next().unwrap_or_default();
+                let user = authority.rfind('@').map_or(0, |at| at + 1);
+                let rest = rest.get(user..).unwrap_or_default();
+                format!("{scheme}://{rest}")
+            }
             Self::File(path) => path.display().to_string(),
-        }
+        };
+        let shown = |character| {
+            if is_control(character) {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        };
+        name.chars().map(shown).take(NAME_CHARS_MAX).collect()
     }
 
     /// Fetches the list.
@@ -65,7 +86,11 @@ impl Source {
                 let request = ClientRequest::get(url)
                     .timeout(FETCH_TIMEOUT)
                     .response_bytes_max(LIST_BYTES_MAX);
-                let response = client.send(request).await.map_err(PullError::Fetch)?;
+                let response = client.send(request).await.map_err(|error| match error {
+                    // It would say all of the URL.
+                    ClientError::InvalidUrl { .. } => PullError::NotAUrl,
+                    other => PullError::Fetch(other),
+                })?;
                 match response.status.as_u16() {
                     200 => Ok(response.body.to_vec()),
                     status => Err(PullError::Status { status }),
@@ -113,8 +138,8 @@ impl Report {
     }
 
     /// What is to be told about a list and its difference from what is known; `too_long` are the
-    /// origins that a key of ours cannot sign.
-    fn of(list: &LogList, difference: &Difference<'_>, too_long: usize) -> Self {
+    /// origins that a key of ours cannot sign, and for `no_room` more there is no room.
+    fn of(list: &LogList, difference: &Difference<'_>, too_long: usize, no_room: usize) -> Self {
         let mut report = Self {
             added: difference.new.len(),
             known: difference.known,
@@ -147,6 +172,12 @@ impl Report {
             report.lines.push(format!(
                 "? {too_long} origins of more than {NAME_BYTES_MAX} bytes, which an ML-DSA-44 key \
                  cannot cosign"
+            ));
+        }
+        if no_room > 0 {
+            report.odd("no_room", no_room);
+            report.lines.push(format!(
+                "? {no_room} new logs, for which there is no room (lists.logs_max)"
             ));
         }
         report
@@ -185,6 +216,8 @@ pub struct Target {
     pub logs: PathBuf,
     /// Whether a key of ours is ML-DSA-44, whose message holds short origins only.
     pub ml_dsa: bool,
+    /// How many logs may have come from lists.
+    pub logs_max: usize,
 }
 
 impl Target {
@@ -240,11 +273,7 @@ impl Target {
         Ok(self.compared(list, &registry).1.is_empty())
     }
 
-    fn compared<'l>(
-        &self,
-        list: &'l LogList,
-        registry: &Registry,
-    ) -> (Report, Vec<&'l jurat_proto::log_list::ListedLog>) {
+    fn compared<'l>(&self, list: &'l LogList, registry: &Registry) -> (Report, Vec<&'l ListedLog>) {
         let mut difference = compare(list, |origin| registry.log(origin).map(known));
         let before = difference.new.len();
         if self.ml_dsa {
@@ -252,9 +281,39 @@ impl Target {
             difference.new.retain(|new| fits(new.origin.as_str()));
         }
         let too_long = before - difference.new.len();
-        (Report::of(list, &difference, too_long), difference.new)
+        let before = difference.new.len();
+        difference
+            .new
+            .truncate(self.room(&difference.new, registry));
+        let no_room = before - difference.new.len();
+        let report = Report::of(list, &difference, too_long, no_room);
+        (report, difference.new)
+    }
+
+    /// How many of these logs can be added.
+    // Spec: LST-15
+    fn room(&self, new: &[&ListedLog], registry: &Registry) -> usize {
+        if new.is_empty() {
+            return 0;
+        }
+        let listed = registry.logs().filter(|log| log.source.is_some()).count();
+        let count_max = self.logs_max.saturating_sub(listed);
+        let mut bytes = registry.bytes_max();
+        let fits = |new: &&&ListedLog| {
+            let texts = new.origin.as_str().len() + new.contact.len() + new.key.to_string().len();
+            // Characters may be escaped, and the source is named.
+            bytes = bytes.saturating_add(2 * texts + ENTRY_BYTES);
+            bytes <= LISTED_BYTES_MAX
+        };
+        new.iter().take(count_max).take_while(fits).count()
     }
 }
+
+/// More than an entry takes beside its own texts: the source and the words.
+const ENTRY_BYTES: usize = 512;
+
+/// The rest is for holds, and for what the operator adds.
+const LISTED_BYTES_MAX: usize = REGISTRY_BYTES_MAX / 4 * 3;
 
 fn known(log: &Log) -> KnownLog<'_> {
     KnownLog {
@@ -270,6 +329,9 @@ pub enum PullError {
     /// It could not be fetched. Whoever serves it, or the network, is at fault.
     #[error("{0}")]
     Fetch(ClientError),
+    /// The URL is none. The operator is at fault.
+    #[error("it is not an http or https URL")]
+    NotAUrl,
     /// It is not served. Whoever serves it is at fault.
     #[error("it is answered with status {status}")]
     Status {
@@ -286,6 +348,9 @@ pub enum PullError {
     #[error("{0}")]
     Registry(#[from] RegistryError),
 }
+
+/// The longest name of a list.
+const NAME_CHARS_MAX: usize = 256;
 
 /// For the whole of a list, which may have tens of megabytes.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
@@ -320,6 +385,7 @@ mod tests {
         let target = Target {
             logs: dir.path().join("logs.toml"),
             ml_dsa: true,
+            logs_max: 1_000,
         };
         let source = Source::Url("https://lists.example/l".to_owned());
         Registry::create(&target.logs).unwrap();
@@ -385,6 +451,88 @@ mod tests {
             assert!(matches!(refused, Err(PullError::List(_))));
         }
         assert_eq!(fs::read(&target.logs).unwrap(), after);
+    }
+
+    // Spec: LST-16
+    #[test]
+    fn the_name_of_a_list_holds_no_secret_and_is_short() {
+        let name = |text: &str| Source::parse(text, Path::new("/base")).name();
+        for plain in [
+            "https://lists.example/l",
+            "http://[::1]:80/l/@2",
+            "https://a.example",
+        ] {
+            assert_eq!(name(plain), plain);
+        }
+        assert_eq!(
+            name("https://me:pass@lists.example/l?token=x#y"),
+            "https://lists.example/l"
+        );
+        assert_eq!(
+            name("https://a@b@lists.example?token=x"),
+            "https://lists.example"
+        );
+        assert_eq!(name("list\u{9b}.1"), "/base/list\u{fffd}.1");
+        let long = name(&format!("https://lists.example/{}", "l".repeat(10_000)));
+        assert_eq!(long.chars().count(), NAME_CHARS_MAX);
+    }
+
+    // Spec: LST-15
+    #[test]
+    fn lists_add_no_more_than_they_may_and_leave_room_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new(UnixTime::from_seconds(1_790_000_000));
+        let target = Target {
+            logs: dir.path().join("logs.toml"),
+            ml_dsa: false,
+            logs_max: 3,
+        };
+        Registry::create(&target.logs).unwrap();
+        // What the operator adds does not count.
+        let mine = origin("mine.example");
+        Registry::add(&target.logs, &mine, &[key("mine.example")]).unwrap();
+        let list = |names: std::ops::Range<u32>| {
+            let entries = names.map(|n| entry(&key(&format!("{n}.example")), None, 24));
+            ["logs/v0\n".to_owned()]
+                .into_iter()
+                .chain(entries)
+                .collect::<String>()
+        };
+        let apply = |source: &str, text: &str| {
+            let source = Source::Url(source.to_owned());
+            target
+                .apply(&source, text.as_bytes(), &clock, Mode::Apply)
+                .unwrap()
+        };
+        let first = apply("https://a.example/l", &list(0..2));
+        assert_eq!((first.added, first.oddities), (2, vec![]));
+        let text = list(10..15);
+        for added in [1, 0] {
+            let more = apply("https://b.example/l", &text);
+            assert_eq!((more.added, more.oddities), (added, vec![("no_room", 4)]));
+        }
+        assert_eq!(Registry::load(&target.logs).unwrap().logs().len(), 4);
+
+        // Nor do lists take the last bytes, whoever filled the others.
+        let mut registry = Registry::load(&target.logs).unwrap();
+        let about = |contact: usize| About {
+            contact: Some("c".repeat(contact)),
+            ..About::default()
+        };
+        registry.describe(&mine, about(LISTED_BYTES_MAX)).unwrap();
+        let (wide, text) = (
+            Target {
+                logs_max: 100,
+                ..target
+            },
+            list(20..21),
+        );
+        let parsed = LogList::parse(text.as_bytes()).unwrap();
+        assert_eq!(wide.compared(&parsed, &registry).1.len(), 0);
+        registry
+            .describe(&mine, about(LISTED_BYTES_MAX - 4_096))
+            .unwrap();
+        assert_eq!(wide.compared(&parsed, &registry).1.len(), 1);
     }
 
     fn origin(name: &str) -> Origin {

@@ -40,10 +40,10 @@ impl LogList {
         let path = path.into();
         let origin_bytes_max = ml_dsa.then_some(NAME_BYTES_MAX);
         let seen = FileMark::of(&path).ok();
-        let registry = read(&path, origin_bytes_max)?;
+        let registry = Registry::load(&path)?;
         Ok(Self {
             path,
-            current: RwLock::new(Arc::new(Logs::new(registry))),
+            current: RwLock::new(Arc::new(Logs::new(registry, origin_bytes_max))),
             seen: Mutex::new(seen),
             origin_bytes_max,
         })
@@ -90,7 +90,7 @@ impl LogList {
     }
 
     fn replace(&self) -> Result<(), LogListError> {
-        let new = read(&self.path, self.origin_bytes_max)?;
+        let new = Registry::load(&self.path)?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(lost) = current.logs().find(|log| new.log(&log.origin).is_none()) {
             return Err(LogListError::Forgotten {
@@ -98,7 +98,7 @@ impl LogList {
                 origin: lost.origin.clone(),
             });
         }
-        *current = Arc::new(Logs::new(new));
+        *current = Arc::new(Logs::new(new, self.origin_bytes_max));
         Ok(())
     }
 }
@@ -109,27 +109,39 @@ pub struct Logs {
     /// Monitors name an origin by its SHA-256.
     by_hash: HashMap<Hash, Origin>,
     held: Vec<Origin>,
+    /// The longest origin that all keys of ours can sign.
+    origin_bytes_max: Option<usize>,
+    too_long: Vec<Origin>,
     /// The keys of the logs that were asked for lately, ready to verify fast.
     verifiers: RwLock<HashMap<Origin, Arc<[VerifierKey]>>>,
 }
 
 impl Logs {
-    fn new(registry: Registry) -> Self {
+    fn new(registry: Registry, origin_bytes_max: Option<usize>) -> Self {
         let origins = registry.logs().map(|log| log.origin.clone());
         let by_hash = origins.map(|origin| (origin.hash(), origin)).collect();
         let held = registry.logs().filter(|log| log.hold.is_some());
         let held = held.map(|log| log.origin.clone()).collect();
+        let too_long = |log: &&Log| {
+            let bytes = log.origin.as_str().len();
+            log.state == LogState::Active && origin_bytes_max.is_some_and(|max| bytes > max)
+        };
+        let too_long = registry.logs().filter(too_long);
+        let too_long = too_long.map(|log| log.origin.clone()).collect();
         Self {
             registry,
             by_hash,
             held,
+            origin_bytes_max,
+            too_long,
             verifiers: RwLock::default(),
         }
     }
 
-    /// The keys of an active log; `None` when the log is unknown or disabled.
+    /// The keys of a log that is served; `None` when it is unknown or disabled, or its origin does
+    /// not fit into what our keys sign.
     pub fn keys_for(&self, origin: &Origin) -> Option<Arc<[VerifierKey]>> {
-        let keys = self.registry.keys_for(origin)?;
+        let keys = &self.served(origin)?.keys;
         let known = self
             .verifiers
             .read()
@@ -158,11 +170,25 @@ impl Logs {
         Some(ready)
     }
 
-    /// The requests a day that an active log may make, or that it has no number of its own; `None`
-    /// when the log is unknown or disabled.
-    pub fn active_qpd(&self, origin: &Origin) -> Option<Option<NonZeroU32>> {
+    // Spec: WIT-73
+    fn served(&self, origin: &Origin) -> Option<&Log> {
+        let bytes = origin.as_str().len();
+        if self.origin_bytes_max.is_some_and(|max| bytes > max) {
+            return None;
+        }
         let log = self.registry.log(origin)?;
-        (log.state == LogState::Active).then_some(log.qpd)
+        (log.state == LogState::Active).then_some(log)
+    }
+
+    /// The requests a day that a log that is served may make, or that it has no number of its own;
+    /// `None` when the log is not served, as for [`Self::keys_for`].
+    pub fn active_qpd(&self, origin: &Origin) -> Option<Option<NonZeroU32>> {
+        self.served(origin).map(|log| log.qpd)
+    }
+
+    /// The active logs that are not served, since an ML-DSA-44 key of ours cannot sign for them.
+    pub fn too_long(&self) -> &[Origin] {
+        &self.too_long
     }
 
     /// The logs that are held.
@@ -175,9 +201,9 @@ impl Logs {
         self.registry.log(origin)?.hold.as_deref()
     }
 
-    /// Whether a log is known and active.
+    /// Whether a log is served, as for [`Self::keys_for`].
     pub fn is_active(&self, origin: &Origin) -> bool {
-        self.registry.keys_for(origin).is_some()
+        self.served(origin).is_some()
     }
 
     /// The origin with this SHA-256, of an active or a disabled log.
@@ -209,20 +235,6 @@ impl fmt::Debug for Logs {
     }
 }
 
-fn read(path: &Path, origin_bytes_max: Option<usize>) -> Result<Registry, LogListError> {
-    let registry = Registry::load(path)?;
-    let too_long = |bytes: usize| origin_bytes_max.is_some_and(|max| bytes > max);
-    if let Some(log) = registry
-        .logs()
-        .find(|log| too_long(log.origin.as_str().len()))
-    {
-        return Err(LogListError::OriginTooLong {
-            origin: log.origin.clone(),
-        });
-    }
-    Ok(registry)
-}
-
 /// Why a list of logs is not taken. The operator is at fault; nothing changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogListError {
@@ -244,12 +256,6 @@ pub enum LogListError {
         /// The file.
         path: PathBuf,
         /// The log.
-        origin: Origin,
-    },
-    /// The origin does not fit into what an ML-DSA-44 key signs.
-    #[error("an ML-DSA-44 key cosigns origins of at most {NAME_BYTES_MAX} bytes, not {origin}")]
-    OriginTooLong {
-        /// The origin.
         origin: Origin,
     },
 }

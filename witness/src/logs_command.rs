@@ -500,6 +500,7 @@ fn pull(admin: &Admin, dry_run: bool, sources: &[String]) -> Result<(), Failed> 
     let target = Target {
         logs: admin.logs.clone(),
         ml_dsa: admin.ml_dsa(),
+        logs_max: admin.lists_logs_max,
     };
     let mode = if dry_run { Mode::DryRun } else { Mode::Apply };
     let mut failed = Vec::new();

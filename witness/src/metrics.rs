@@ -29,6 +29,8 @@ pub struct Metrics {
     pub(crate) logs_active: Gauge,
     /// Logs that are known and disabled.
     pub(crate) logs_disabled: Gauge,
+    /// Logs that are active and not served, for their origins are too long.
+    pub(crate) logs_too_long: Gauge,
     heads_checked: Counter,
     heads_bad: Gauge,
     heads_passed: Gauge,
@@ -106,6 +108,11 @@ impl Metrics {
             "witness_logs_disabled",
             "Logs known and not served",
             self.logs_disabled.clone(),
+        );
+        registry.register(
+            "witness_logs_too_long",
+            "Active logs that are not served: an ML-DSA-44 key cannot sign so long an origin",
+            self.logs_too_long.clone(),
         );
         registry.register(
             "witness_heads_rechecked",
@@ -205,6 +212,7 @@ impl Metrics {
             origins: Gauge::default(),
             logs_active: Gauge::default(),
             logs_disabled: Gauge::default(),
+            logs_too_long: Gauge::default(),
             heads_checked: Counter::default(),
             heads_bad: Gauge::default(),
             heads_passed: Gauge::default(),
@@ -278,13 +286,16 @@ impl Metrics {
         };
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         self.list_pulled.get_or_create(&label).set(now);
-        for (kind, count) in oddities {
-            let label = OddityLabel {
-                list: list.to_owned(),
-                kind,
-            };
-            let count = i64::try_from(*count).unwrap_or(i64::MAX);
-            self.list_oddities.get_or_create(&label).set(count);
+        let label = |kind| OddityLabel {
+            list: list.to_owned(),
+            kind,
+        };
+        // Spec: WIT-102. All kinds, each time: what was odd once and is no more is 0.
+        for kind in ODDITIES {
+            let met = oddities.iter().find(|(met, _)| *met == kind);
+            let count = met.map_or(0, |(_, count)| *count);
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.list_oddities.get_or_create(&label(kind)).set(count);
         }
     }
 
@@ -436,6 +447,30 @@ struct OddityLabel {
     kind: &'static str,
 }
 
+/// What can be odd about a list: [`jurat_proto::log_list::AnomalyKind::name`],
+/// [`jurat_proto::log_list::DisagreementKind::name`], and what [`crate::lists`] adds.
+const ODDITIES: [&str; 19] = [
+    "unknown_keyword",
+    "no_entry",
+    "not_text",
+    "order",
+    "incomplete",
+    "cut_short",
+    "key",
+    "key_type",
+    "origin",
+    "qpd",
+    "too_long",
+    "twice",
+    "twice_other_key",
+    "other_key",
+    "other_qpd",
+    "disabled_here",
+    "more",
+    "origin_too_long",
+    "no_room",
+];
+
 /// From a fast disk's cache to one that is in trouble.
 const COMMIT_SECONDS: [f64; 12] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
@@ -481,3 +516,26 @@ const GUARD_ANSWERS: [GuardAnswer; 6] = [
     GuardAnswer::Unusable,
     GuardAnswer::Unreachable,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: WIT-102
+    #[test]
+    fn what_is_odd_no_more_is_zero_and_each_kind_is_there() {
+        let metrics = Metrics::unregistered();
+        let at = |kind| {
+            let label = OddityLabel {
+                list: "l".to_owned(),
+                kind,
+            };
+            metrics.list_oddities.get(&label).map(|gauge| gauge.get())
+        };
+        metrics.list_pulled("l", 1, &[("other_key", 3), ("key", 1)]);
+        assert_eq!((at("other_key"), at("key")), (Some(3), Some(1)));
+        metrics.list_pulled("l", 2, &[("key", 2)]);
+        assert_eq!((at("other_key"), at("key")), (Some(0), Some(2)));
+        assert!(ODDITIES.into_iter().all(|kind| at(kind).is_some()));
+    }
+}

@@ -88,6 +88,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         target: Target {
             logs: config.logs_path,
             ml_dsa: config.ml_dsa,
+            logs_max: config.lists_logs_max,
         },
         metrics: metrics.clone(),
     };
@@ -340,8 +341,19 @@ fn count_logs(witness: &Witness, metrics: &Metrics) {
         .logs()
         .filter(|log| log.state == LogState::Active)
         .count();
+    let too_long = current.too_long();
+    // Spec: WIT-73
+    for origin in too_long.iter().take(TOO_LONG_TOLD) {
+        tracing::error!(
+            %origin,
+            "a log is not served: an ML-DSA-44 key cannot sign so long an origin"
+        );
+    }
     let count = |logs: usize| i64::try_from(logs).unwrap_or(i64::MAX);
-    metrics.logs_active.set(count(active));
+    metrics
+        .logs_active
+        .set(count(active.saturating_sub(too_long.len())));
+    metrics.logs_too_long.set(count(too_long.len()));
     metrics
         .logs_disabled
         .set(count(current.logs().len() - active));
@@ -360,6 +372,9 @@ async fn replaced(files: Vec<StateFile>) -> PathBuf {
         }
     }
 }
+
+/// With more of them, another one is no news.
+const TOO_LONG_TOLD: usize = 10;
 
 /// How soon a change of the list of logs, or of the files of the state, is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1163,18 +1163,25 @@ fn a_witness_without_keys_does_not_start() {
 }
 
 #[test]
-fn an_origin_that_no_key_of_ours_can_sign_is_refused_when_the_list_is_read() {
+fn an_origin_that_no_key_of_ours_can_sign_is_not_served_and_holds_up_no_other() {
+    // Spec: WIT-73
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("logs.toml");
     Registry::create(&list).unwrap();
     let log = TestLog::new("example.com/log");
-    let origin = "o".repeat(256).parse().unwrap();
-    Registry::add(&list, &origin, &[VerifierKey::clone(log.vkey())]).unwrap();
-    assert!(matches!(
-        LogList::load(&list, true),
-        Err(LogListError::OriginTooLong { .. })
-    ));
-    LogList::load(&list, false).unwrap();
+    let origin: Origin = "o".repeat(256).parse().unwrap();
+    for origin in [&origin, &log.origin] {
+        Registry::add(&list, origin, &[VerifierKey::clone(log.vkey())]).unwrap();
+    }
+    for ml_dsa in [true, false] {
+        let logs = LogList::load(&list, ml_dsa).unwrap();
+        let logs = logs.current();
+        assert!(logs.is_active(&log.origin) && logs.log(&origin).is_some());
+        assert_eq!(logs.is_active(&origin), !ml_dsa);
+        assert_eq!(logs.keys_for(&origin).is_none(), ml_dsa);
+        assert_eq!(logs.active_qpd(&origin).is_none(), ml_dsa);
+        assert_eq!(logs.too_long().len(), usize::from(ml_dsa));
+    }
 }
 
 #[tokio::test]

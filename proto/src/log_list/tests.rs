@@ -156,6 +156,35 @@ fn a_bad_entry_is_left_out_and_its_neighbours_are_taken() {
     assert_eq!(kinds(&list), expected);
 }
 
+// Spec: LST-14
+#[test]
+fn what_is_too_long_is_left_out_and_its_neighbours_are_taken() {
+    let entry = |name: &str, origin: usize, contact: usize| {
+        let (origin, contact) = ("o".repeat(origin), "c".repeat(contact));
+        format!(
+            "vkey {}\norigin {origin}\nqpd 1\ncontact {contact}\n",
+            vkey(name, 1)
+        )
+    };
+    let max = VALUE_BYTES_MAX;
+    for (origin, contact, line) in [(max + 1, 1, 7), (1, max + 1, 9)] {
+        let list = [
+            "logs/v0\n",
+            &entry("a", max, max),
+            &entry("b", origin, contact),
+        ]
+        .concat();
+        let list = LogList::parse(list.as_bytes()).unwrap();
+        assert_eq!(list.logs.len(), 1);
+        let told: Vec<_> = list
+            .anomalies
+            .iter()
+            .map(|odd| (odd.line, odd.kind.name()))
+            .collect();
+        assert_eq!(told, [(line, "too_long")]);
+    }
+}
+
 // Spec: LST-07
 #[test]
 fn unknown_keywords_are_reported_and_ignored() {
