@@ -543,6 +543,39 @@ impl Registry {
         Ok(done)
     }
 
+    /// Runs `read` while nobody changes the list at this path: what is read then was not read in
+    /// the middle of a change, whose record is there already.
+    ///
+    /// # Errors
+    /// The lock cannot be had; nothing ran.
+    pub fn settled<R>(
+        path: impl AsRef<Path>,
+        read: impl FnOnce() -> R,
+    ) -> Result<R, RegistryError> {
+        let path = path.as_ref();
+        let path = fs::canonicalize(path).map_err(|source| unreadable(path, source))?;
+        let _lock = lock(&path)?;
+        Ok(read())
+    }
+
+    /// Puts back what a log was: known, with these keys, disabled, held. What is stricter now
+    /// stays.
+    pub fn keep(&mut self, was: &Log) {
+        match self.logs.entry(was.origin.clone()) {
+            Entry::Vacant(vacant) => drop(vacant.insert(was.clone())),
+            Entry::Occupied(mut occupied) => {
+                let log = occupied.get_mut();
+                log.keys.clone_from(&was.keys);
+                if was.state == LogState::Disabled {
+                    log.state = LogState::Disabled;
+                }
+                if log.hold.is_none() {
+                    log.hold.clone_from(&was.hold);
+                }
+            }
+        }
+    }
+
     /// Adds a log, or more keys to a log that is known. The state of a known log stays.
     ///
     /// # Errors

@@ -11,10 +11,13 @@
 //! It is never shortened. Each line names the SHA-256 of the line before it, so that a line cannot
 //! be taken out or changed by accident; whoever owns the file can still write all of it anew.
 //!
+//! A list is compared with the last line about each of its logs ([`crate::losses`]). A line
+//! `accepted` says, with `because`, that a log is as it is whatever was said before.
+//!
 //! A line that a crash cut short stays as it is: the next one is written after it on a line of its
 //! own and says so.
 //!
-//! Rows: `spec/witness.md` WIT-69, WIT-70.
+//! Rows: `spec/witness.md` WIT-69, WIT-70, WIT-74.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -54,6 +57,9 @@ pub struct Line {
     pub action: String,
     /// To which log.
     pub origin: String,
+    /// Why, where a reason has to be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
     /// How the log was; nothing when it is new.
     pub before: Option<Entry>,
     /// How it is from now on.
@@ -239,9 +245,50 @@ pub struct Recorder<'a> {
     clock: &'a dyn Clock,
 }
 
+/// What is done when a list is accepted as it is ([`crate::losses`]).
+pub(crate) const ACCEPTED: &str = "accepted";
+
+/// What a line says, beside who, when and after what.
+struct Saying {
+    action: &'static str,
+    origin: String,
+    because: Option<String>,
+    before: Option<Entry>,
+    after: Entry,
+}
+
 impl Record for Recorder<'_> {
     // Spec: WIT-69
     fn record(&self, edits: &[Edit<'_>]) -> io::Result<()> {
+        let sayings = edits.iter().map(|edit| Saying {
+            action: action(edit),
+            origin: edit.after.origin.to_string(),
+            because: None,
+            before: edit.before.map(Entry::from),
+            after: Entry::from(edit.after),
+        });
+        self.write(sayings)
+    }
+}
+
+impl Recorder<'_> {
+    /// Records that these logs are as they are now, whatever the journal said before. The caller
+    /// has the lock of the list.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    // Spec: WIT-74
+    pub(crate) fn accept(&self, logs: &[&Log], because: &str) -> io::Result<()> {
+        self.write(logs.iter().map(|log| Saying {
+            action: ACCEPTED,
+            origin: log.origin.to_string(),
+            because: Some(because.to_owned()),
+            before: None,
+            after: Entry::from(*log),
+        }))
+    }
+
+    fn write(&self, sayings: impl Iterator<Item = Saying>) -> io::Result<()> {
         let path = &self.journal.path;
         let new = !path.try_exists()?;
         let mut file = OpenOptions::new()
@@ -270,16 +317,17 @@ impl Record for Recorder<'_> {
         if after_cut {
             tracing::warn!(journal = %path.display(), "the last line of the journal was cut short");
         }
-        for edit in edits {
+        for saying in sayings {
             let line = Line {
                 previous,
                 after_cut: std::mem::take(&mut after_cut),
                 time: self.clock.now().seconds(),
                 actor: self.actor.clone(),
-                action: action(edit).to_owned(),
-                origin: edit.after.origin.to_string(),
-                before: edit.before.map(Entry::from),
-                after: Entry::from(edit.after),
+                action: saying.action.to_owned(),
+                origin: saying.origin,
+                because: saying.because,
+                before: saying.before,
+                after: saying.after,
             };
             let start = text.len();
             serde_json::to_writer(&mut text, &line)?;
@@ -327,7 +375,7 @@ const FIRST: &str = "00000000000000000000000000000000000000000000000000000000000
 /// The longest line that is written and read. A log has some kilobytes, unless it has hundreds of
 /// keys or an origin as long as a note.
 // Spec: WIT-70
-const LINE_BYTES_MAX: usize = 4 << 20;
+pub(crate) const LINE_BYTES_MAX: usize = 4 << 20;
 
 /// Why a journal is not whole. Nothing changed.
 #[derive(Debug, thiserror::Error)]

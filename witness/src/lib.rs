@@ -22,6 +22,7 @@ pub mod journal;
 pub mod lists;
 pub mod log_list;
 mod logs_command;
+pub mod losses;
 pub mod metrics;
 pub mod page;
 pub mod quota;

@@ -282,17 +282,16 @@ impl Target {
         }
         let too_long = before - difference.new.len();
         let before = difference.new.len();
-        difference
-            .new
-            .truncate(self.room(&difference.new, registry));
+        let room = self.room(&difference.new, registry, LISTED_BYTES_MAX);
+        difference.new.truncate(room);
         let no_room = before - difference.new.len();
         let report = Report::of(list, &difference, too_long, no_room);
         (report, difference.new)
     }
 
-    /// How many of these logs can be added.
+    /// How many of these logs can be added, so that the list of logs has at most so many bytes.
     // Spec: LST-15
-    fn room(&self, new: &[&ListedLog], registry: &Registry) -> usize {
+    fn room(&self, new: &[&ListedLog], registry: &Registry, bytes_max: usize) -> usize {
         if new.is_empty() {
             return 0;
         }
@@ -303,7 +302,7 @@ impl Target {
             let texts = new.origin.as_str().len() + new.contact.len() + new.key.to_string().len();
             // Characters may be escaped, and the source is named.
             bytes = bytes.saturating_add(2 * texts + ENTRY_BYTES);
-            bytes <= LISTED_BYTES_MAX
+            bytes <= bytes_max
         };
         new.iter().take(count_max).take_while(fits).count()
     }
@@ -514,25 +513,20 @@ mod tests {
         assert_eq!(Registry::load(&target.logs).unwrap().logs().len(), 4);
 
         // Nor do lists take the last bytes, whoever filled the others.
-        let mut registry = Registry::load(&target.logs).unwrap();
-        let about = |contact: usize| About {
-            contact: Some("c".repeat(contact)),
-            ..About::default()
+        let registry = Registry::load(&target.logs).unwrap();
+        let wide = Target {
+            logs_max: 100,
+            ..target
         };
-        registry.describe(&mine, about(LISTED_BYTES_MAX)).unwrap();
-        let (wide, text) = (
-            Target {
-                logs_max: 100,
-                ..target
-            },
-            list(20..21),
-        );
+        let text = list(20..40);
         let parsed = LogList::parse(text.as_bytes()).unwrap();
-        assert_eq!(wide.compared(&parsed, &registry).1.len(), 0);
-        registry
-            .describe(&mine, about(LISTED_BYTES_MAX - 4_096))
-            .unwrap();
-        assert_eq!(wide.compared(&parsed, &registry).1.len(), 1);
+        let new: Vec<&ListedLog> = parsed.logs.iter().collect();
+        let room = |bytes_max| wide.room(&new, &registry, bytes_max);
+        let written = fs::read(&wide.logs).unwrap().len();
+        assert!(registry.bytes_max() >= written);
+        assert_eq!((room(0), room(registry.bytes_max())), (0, 0));
+        assert!((1..20).contains(&room(registry.bytes_max() + 2_048)));
+        assert_eq!(room(LISTED_BYTES_MAX), 20);
     }
 
     fn origin(name: &str) -> Origin {

@@ -1,8 +1,9 @@
 //! Which logs are served, now: the list file of `jurat_store::registry`, followed while we run.
 //!
 //! The file is read again when its identity, length or time changes, or when it is asked for. A
-//! list that cannot be read, or that lost a log, changes nothing: what was loaded before stays in
-//! use and the error is the operator's to see.
+//! list that cannot be read changes nothing. Of one that lost a log, or what the journal says of
+//! one ([`crate::losses`]), these logs stay as they were and all else is taken over: a hold must
+//! take effect whatever else is wrong with the file. The error is the operator's to see.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,6 +21,9 @@ use jurat_proto::hash::Hash;
 use jurat_proto::key::VerifierKey;
 use jurat_store::registry::{Hold, Log, LogState, Registry, RegistryError};
 
+use crate::journal::Journal;
+use crate::losses::{Loss, Said, told};
+
 /// The list of logs that this process serves.
 #[derive(Debug)]
 pub struct LogList {
@@ -27,6 +31,7 @@ pub struct LogList {
     current: RwLock<Arc<Logs>>,
     /// What the file was when it was last tried, good or not: a bad file is reported once.
     seen: Mutex<Option<FileMark>>,
+    said: Mutex<Said>,
     origin_bytes_max: Option<usize>,
 }
 
@@ -40,9 +45,14 @@ impl LogList {
         let path = path.into();
         let origin_bytes_max = ml_dsa.then_some(NAME_BYTES_MAX);
         let seen = FileMark::of(&path).ok();
-        let registry = Registry::load(&path)?;
+        let mut said = Said::default();
+        let (registry, losses) = load(&path, &mut said)?;
+        if !losses.is_empty() {
+            return Err(LogListError::Unjournaled { path, losses });
+        }
         Ok(Self {
             path,
+            said: Mutex::new(said),
             current: RwLock::new(Arc::new(Logs::new(registry, origin_bytes_max))),
             seen: Mutex::new(seen),
             origin_bytes_max,
@@ -90,16 +100,58 @@ impl LogList {
     }
 
     fn replace(&self) -> Result<(), LogListError> {
-        let new = Registry::load(&self.path)?;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut new, losses) = load(&self.path, &mut said)?;
+        drop(said);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lost) = current.logs().find(|log| new.log(&log.origin).is_none()) {
-            return Err(LogListError::Forgotten {
-                path: self.path.clone(),
-                origin: lost.origin.clone(),
-            });
+        let path = || self.path.clone();
+        let gone: Vec<&Log> = current
+            .logs()
+            .filter(|log| new.log(&log.origin).is_none())
+            .collect();
+        let forgotten = gone.first().map(|lost| LogListError::Forgotten {
+            path: path(),
+            origin: lost.origin.clone(),
+        });
+        let lost = losses.iter().filter_map(|loss| current.log(&loss.origin));
+        for was in gone.iter().copied().chain(lost) {
+            new.keep(was);
         }
         *current = Arc::new(Logs::new(new, self.origin_bytes_max));
-        Ok(())
+        match forgotten {
+            Some(forgotten) => Err(forgotten),
+            None if losses.is_empty() => Ok(()),
+            None => Err(LogListError::Unjournaled {
+                path: path(),
+                losses,
+            }),
+        }
+    }
+}
+
+/// Reads the list, and what it lost that its journal has.
+// Spec: WIT-74
+fn load(path: &Path, said: &mut Said) -> Result<(Registry, Vec<Loss>), LogListError> {
+    let journal = Journal::beside(path);
+    let mut compared = || {
+        // In this order: a change is in the journal before it is in the list.
+        let registry = Registry::load(path)?;
+        said.read_on(&journal)
+            .map_err(|source| LogListError::Journal {
+                path: journal.path().to_owned(),
+                source,
+            })?;
+        let losses = said.losses(&registry);
+        Ok::<_, LogListError>((registry, losses))
+    };
+    let (registry, losses) = compared()?;
+    if losses.is_empty() {
+        return Ok((registry, losses));
+    }
+    // Perhaps somebody is in the middle of a change.
+    match Registry::settled(path, compared) {
+        Ok(compared) => compared,
+        Err(_) => Ok((registry, losses)),
     }
 }
 
@@ -249,8 +301,30 @@ pub enum LogListError {
     /// The file cannot be read, or is not a list of logs.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The journal of the list cannot be read, so that it is not known what the list must hold.
+    #[error("cannot read {}: {source}", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The list lost what its journal has. Whoever edited it, or put an old one there, is at fault.
+    /// While the witness runs these logs stay as they were.
+    #[error(
+        "{}: {}, and no line of its journal says why; put it back, or accept the list as it is \
+         with `jurat-witness logs accept --reason TEXT`",
+        path.display(),
+        told(losses)
+    )]
+    Unjournaled {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        losses: Vec<Loss>,
+    },
     /// A log that was in the list is not there any more. Logs are disabled, never removed: its
-    /// state would look like that of a log which was never seen.
+    /// state would look like that of a log which was never seen. It stays as it was.
     #[error("{}: the log {origin} is gone; disable it instead", path.display())]
     Forgotten {
         /// The file.

@@ -1,6 +1,7 @@
 //! `jurat-witness logs …`: which logs are cosigned. All of it is safe while the witness serves, and
 //! when two do it at once; each change is in the journal.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::num::NonZeroU32;
@@ -24,6 +25,7 @@ use crate::cli::Failed;
 use crate::config::Admin;
 use crate::journal::{Entry, Journal, Recorder, state_name};
 use crate::lists::{Mode, Source, Target};
+use crate::losses::{Loss, Lost, Said};
 use crate::restore::evidence_id;
 
 /// What to do.
@@ -103,6 +105,13 @@ pub(crate) enum LogsCommand {
         #[arg(long)]
         reason: String,
     },
+    /// Take the list as it is although it lost a hold, a disabled state or keys that its journal
+    /// has: somebody edited it, or put an old one there. A log that is gone comes back, disabled
+    Accept {
+        /// Why, for whoever reads the journal later
+        #[arg(long)]
+        reason: String,
+    },
     /// Add what is new in the witness network's lists that the configuration names, now
     Pull {
         /// Only print what would be added and what is odd
@@ -142,6 +151,7 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
         LogsCommand::Show { origin, at } => return show(&admin, &origin, at.as_deref()),
         LogsCommand::Pull { dry_run, source } => return pull(&admin, dry_run, &source),
         LogsCommand::Journal { check } => return print_journal(&journal, check),
+        LogsCommand::Accept { reason } => return accept(&admin, &journal, &recorder, reason),
         LogsCommand::Add {
             vkey,
             origin,
@@ -435,6 +445,69 @@ fn dismiss_all_ahead(admin: &Admin, recorder: &Recorder<'_>, reason: &str) -> Re
     })?;
     let s = if count == 1 { "" } else { "s" };
     print(&format!("dismissed; {count} log{s} free\n"));
+    Ok(())
+}
+
+/// Makes the journal say what the list says.
+// Spec: WIT-74
+fn accept(
+    admin: &Admin,
+    journal: &Journal,
+    recorder: &Recorder<'_>,
+    reason: String,
+) -> Result<(), Failed> {
+    let reason = printable("reason", Some(reason))?.unwrap_or_default();
+    let failed = |message: String| Failed {
+        code: exit::IO,
+        message,
+    };
+    let losses = || -> Result<Vec<Loss>, Failed> {
+        let mut said = Said::default();
+        let read = said.read_on(journal);
+        read.map_err(|error| failed(format!("{}: {error}", journal.path().display())))?;
+        Ok(said.losses(&Registry::load(&admin.logs)?))
+    };
+    let mut gone: BTreeMap<Origin, Vec<VerifierKey>> = losses()?
+        .into_iter()
+        .filter(|loss| loss.what == Lost::Log)
+        .map(|loss| (loss.origin, Vec::new()))
+        .collect();
+    let read = journal.check(|line| {
+        let origin = Origin::parse(&line.origin).ok();
+        if let Some(keys) = origin.and_then(|origin| gone.get_mut(&origin)) {
+            let parsed = line.after.keys.iter();
+            *keys = parsed
+                .filter_map(|key| VerifierKey::parse(key).ok())
+                .collect();
+        }
+    });
+    read.map_err(|error| failed(format!("{}: {error}", journal.path().display())))?;
+    Registry::edit(&admin.logs, recorder, |registry| {
+        for (origin, keys) in &gone {
+            registry.add_keys(origin, keys)?;
+            registry.switch(origin, LogState::Disabled, Some(&reason))?;
+        }
+        Ok(Change::Added)
+    })?;
+    let accepted = Registry::settled(&admin.logs, || {
+        let (losses, registry) = (losses()?, Registry::load(&admin.logs)?);
+        let lost: BTreeSet<&Origin> = losses.iter().map(|loss| &loss.origin).collect();
+        let logs: Vec<&Log> = lost.iter().filter_map(|lost| registry.log(lost)).collect();
+        let written = recorder.accept(&logs, &reason);
+        written.map_err(|error| failed(format!("{}: {error}", journal.path().display())))?;
+        Ok::<_, Failed>(losses)
+    })??;
+    let mut text = String::new();
+    for origin in gone.keys() {
+        let _ = writeln!(text, "{}: back, and disabled", shown(origin));
+    }
+    for loss in &accepted {
+        let _ = writeln!(text, "accepted: {loss}");
+    }
+    if text.is_empty() {
+        text.push_str("the list is as its journal says\n");
+    }
+    print(&text);
     Ok(())
 }
 

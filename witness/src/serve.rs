@@ -330,7 +330,9 @@ fn looked_at(result: &Result<bool, LogListError>, witness: &Witness, metrics: &M
         }
         Err(error) => {
             metrics.log_list_failed();
-            tracing::error!(%error, "the list of logs was not taken over; the old one stays");
+            // What it lost stays as it was; all else may have been taken over.
+            count_logs(witness, metrics);
+            tracing::error!(%error, "the list of logs was not taken over as it is");
         }
     }
 }

@@ -531,3 +531,64 @@ fn a_witness_with_ed25519_alone_signs_checkpoints_and_no_subtrees() {
     .concat();
     assert_eq!(process.call("POST", "/sign-subtree", &body).status, 404);
 }
+
+#[test]
+fn what_an_old_copy_of_the_list_has_lost_is_not_taken_over_nor_served() {
+    // Spec: WIT-74
+    let home = Home::new();
+    let mut log = TestLog::new("example.com/log");
+    let mut other = TestLog::new("example.com/other");
+    log.grow(3);
+    other.grow(3);
+    home.add_log(&log);
+    let old = fs::read_to_string(home.path("logs.toml")).unwrap();
+    assert!(home.logs(&["disable", "example.com/log"]).status.success());
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 3)).status, 404);
+
+    // While it serves: all else is taken over.
+    let entry = format!(
+        "[[log]]\norigin = \"example.com/other\"\nkeys = [\"{}\"]\nstate = \"active\"\n",
+        other.vkey()
+    );
+    fs::write(home.path("logs.toml"), old + &entry).unwrap();
+    rig::until(|| process.add(&other.request(0, 3)).status == 200);
+    assert_eq!(
+        process.add(&log.request(0, 3)).status,
+        404,
+        "it stays disabled"
+    );
+    let metrics = process.get("/metrics");
+    assert!(metrics.text().contains("log_list_errors_total 1\n"));
+    assert!(process.terminate().success());
+
+    // And at the start nothing is, until somebody says why.
+    let refused = run(&["serve", "--config", &home.config()]);
+    assert_eq!(code(&refused), 64, "{refused:?}");
+    let told = stderr(&refused);
+    assert!(
+        told.contains("example.com/log is not disabled any more"),
+        "{told}"
+    );
+    assert!(told.contains("logs accept --reason"), "{told}");
+    let accepted = home.logs(&["accept", "--reason", "it is repaired"]);
+    assert_eq!(
+        String::from_utf8(accepted.stdout).unwrap(),
+        "accepted: example.com/log is not disabled any more\n"
+    );
+    let again = home.logs(&["accept", "--reason", "again"]);
+    assert_eq!(again.stdout, b"the list is as its journal says\n");
+    assert!(home.logs(&["journal", "--check"]).status.success());
+    let journal = fs::read_to_string(home.path("journal.ndjson")).unwrap();
+    assert!(journal.contains("\"because\":\"it is repaired\""));
+
+    // A log that is gone comes back.
+    fs::write(home.path("logs.toml"), entry).unwrap();
+    let refused = run(&["check-config", &home.config()]);
+    assert!(stderr(&refused).contains("example.com/log is gone"));
+    let accepted = home.logs(&["accept", "--reason", "mine was older"]);
+    assert_eq!(accepted.stdout, b"example.com/log: back, and disabled\n");
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 3)).status, 404);
+    assert_eq!(process.add(&other.request(3, 3)).status, 200);
+}
