@@ -56,6 +56,7 @@ use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Admitted, Client, Crowded, Kind, NotAdmitted, OverQuota, QuotaLimits, Quotas};
 use crate::restore::{self, Found, Guard, Held, Holds};
+use crate::unlisted::{Known, Unlisted};
 
 /// A witness: keys, state, clock and the logs that it serves.
 pub struct Witness {
@@ -68,6 +69,7 @@ pub struct Witness {
     only_computes: bool,
     logs: Arc<LogList>,
     heads: Arc<Heads>,
+    unlisted: Arc<Unlisted>,
     clock: Arc<ClockGuard>,
     quotas: Arc<Quotas>,
     guard: Option<Arc<Guard>>,
@@ -141,6 +143,8 @@ impl Witness {
         every_key.extend(former.map_err(StartError::Key)?);
         let heads = Heads::open(Arc::clone(&store), every_key.clone(), Arc::clone(&logs));
         let heads = Arc::new(heads.map_err(StartError::State)?);
+        let unlisted = Unlisted::find(Arc::clone(&store), Arc::clone(&logs), metrics.clone());
+        let unlisted = unlisted.map_err(StartError::State)?;
         metrics
             .origins
             .set(i64::try_from(heads.count()).unwrap_or(i64::MAX));
@@ -165,6 +169,7 @@ impl Witness {
             every_key,
             logs,
             heads,
+            unlisted,
             clock,
             quotas: Arc::new(Quotas::new(parts.quotas)),
             guard: parts.guard,
@@ -746,8 +751,14 @@ impl Witness {
     /// [`CheckpointError`].
     pub async fn checkpoint(&self, origin_hash: &Hash) -> Result<Option<Bytes>, CheckpointError> {
         let logs = self.logs.current();
-        let Some(origin) = logs.origin(origin_hash).cloned() else {
-            return Ok(None);
+        let origin = match logs.origin(origin_hash) {
+            Some(origin) => origin.clone(),
+            // Spec: WIT-53, WIT-75
+            None => match self.unlisted.of(origin_hash) {
+                Known::Cosigned(origin) => origin,
+                Known::Never => return Ok(None),
+                Known::NotYet => return Err(CheckpointError::NotYet),
+            },
         };
         let place = Arc::clone(&self.reads).try_acquire_owned();
         let place = place.map_err(|_| CheckpointError::Busy)?;
@@ -1102,6 +1113,9 @@ pub enum CheckpointError {
     /// Too many are being read. Nobody is at fault.
     #[error("{READS_MAX} checkpoints are being read already")]
     Busy,
+    /// The witness has just started. Nobody is at fault.
+    #[error("this witness is still looking through its state for logs that are in no list")]
+    NotYet,
     /// It cannot be read, or is not what we cosigned. The machine is at fault.
     #[error("{0}")]
     Read(ReadError),

@@ -169,7 +169,7 @@ impl Api {
                 StatusCode::NOT_FOUND,
                 "this witness never cosigned that log\n",
             ),
-            Err(error @ CheckpointError::Busy) => {
+            Err(error @ (CheckpointError::Busy | CheckpointError::NotYet)) => {
                 http::too_busy(format!("{error}\n"), RETRY_SECONDS)
             }
             Err(CheckpointError::Read(ReadError::Damaged { .. })) => damaged(),

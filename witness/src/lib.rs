@@ -29,6 +29,7 @@ pub mod quota;
 pub mod recheck;
 pub mod restore;
 pub mod serve;
+mod unlisted;
 
 /// The date of the C2SP texts that this witness obeys.
 pub const C2SP_REVISION: &str = "2026-07-22";

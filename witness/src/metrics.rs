@@ -25,6 +25,8 @@ pub struct Metrics {
     commit_swaps: Histogram,
     /// Origins that were ever cosigned.
     pub(crate) origins: Gauge,
+    /// Origins that were cosigned and that no list names.
+    pub(crate) origins_unlisted: Gauge,
     /// Logs that are served.
     pub(crate) logs_active: Gauge,
     /// Logs that are known and disabled.
@@ -98,6 +100,11 @@ impl Metrics {
             "witness_origins",
             "Origins that were ever cosigned",
             self.origins.clone(),
+        );
+        registry.register(
+            "witness_origins_unlisted",
+            "Origins that were cosigned and are in no list of logs since the start",
+            self.origins_unlisted.clone(),
         );
         registry.register(
             "witness_logs_active",
@@ -210,6 +217,7 @@ impl Metrics {
             commit_seconds: Histogram::new(COMMIT_SECONDS),
             commit_swaps: Histogram::new(COMMIT_SWAPS),
             origins: Gauge::default(),
+            origins_unlisted: Gauge::default(),
             logs_active: Gauge::default(),
             logs_disabled: Gauge::default(),
             logs_too_long: Gauge::default(),

@@ -1435,3 +1435,26 @@ async fn subtrees_take_no_place_from_checkpoints() {
     }
     drop(closed);
 }
+
+#[tokio::test]
+async fn what_was_cosigned_is_served_though_no_list_names_it() {
+    // Spec: WIT-53, WIT-75
+    let bench = Bench::new();
+    bench.add(0, 5).await.unwrap();
+    let served = bench.served();
+    let hash = bench.log.origin.hash();
+    std::fs::write(bench.dir.path().join("logs.toml"), "").unwrap();
+    let (dir, store) = (bench.dir.path(), bench.store.clone());
+    let again = start(dir, store, &bench.clock, &bench.metrics, keys()).unwrap();
+    assert_eq!(again.checkpoint(&hash).await.unwrap(), served);
+    let refused = again
+        .add_checkpoint(Bytes::from(bench.log.request(5, 6)))
+        .await;
+    let unknown = matches!(
+        refused,
+        Err(AddError::Refused(Refusal::UnknownOrigin { .. }))
+    );
+    assert!(unknown, "{refused:?}");
+    let never = TestLog::new("example.com/never").origin.hash();
+    assert_eq!(again.checkpoint(&never).await.unwrap(), None);
+}
