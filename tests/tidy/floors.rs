@@ -28,6 +28,12 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ("p384", &["proto"], "verification lives in proto/"),
     ("p521", &["proto"], "verification lives in proto/"),
     (
+        "rsa",
+        &["proto"],
+        "verification lives in proto/; it signs nothing",
+    ),
+    ("x509-cert", &["proto"], "certificates are read in proto/"),
+    (
         "redb",
         &["store"],
         "what survives a restart lives in store/",
@@ -58,12 +64,18 @@ const WALLS: &[(&str, &[&str], &str)] = &[
 /// What `proto/` may ship with: hashing, signatures, DER and base64.
 const PROTO_SHIPS: &[&str] = &[
     "base64",
+    "const-oid",
+    "der",
     "ed25519-dalek",
     "ml-dsa",
     "p256",
     "p384",
     "p521",
+    "rsa",
+    "sha1",
     "sha2",
+    "sha3",
+    "x509-cert",
 ];
 
 /// Inside a crate: the modules of the upper floor, which those of the lower one must not name.
