@@ -15,6 +15,7 @@ mod clock;
 mod memory;
 mod settings;
 mod texts;
+mod timestamps;
 mod trees;
 mod world;
 
@@ -47,6 +48,12 @@ pub const TARGETS: &[Target] = &[
     ("tile_nodes", trees::tile_nodes),
     ("verify_proof", trees::verify_proof),
     ("prove_and_verify", trees::prove_and_verify),
+    ("timestamp_request", timestamps::request),
+    ("timestamp_response", timestamps::response),
+    ("timestamp_token", timestamps::token),
+    ("tst_info", timestamps::tst_info),
+    ("certificate", timestamps::certificate),
+    ("oid", timestamps::oid),
     ("key_file", settings::key_file),
     ("key_pem", settings::key_pem),
     ("registry", settings::registry),

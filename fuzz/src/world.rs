@@ -219,10 +219,11 @@ pub fn seeds() -> Vec<Seed> {
     proof_seeds(&mut add);
     tree_seeds(&mut add);
     settings_seeds(&mut add);
+    crate::timestamps::seeds(&mut add);
     seeds
 }
 
-type Add<'a> = &'a mut dyn FnMut(&'static str, &'static str, Vec<u8>);
+pub(crate) type Add<'a> = &'a mut dyn FnMut(&'static str, &'static str, Vec<u8>);
 
 fn note_seeds(add: Add<'_>) {
     let world = &*WORLD;

@@ -22,6 +22,7 @@
 //! | [`tlog_proof`] | one file that shows an entry in a log, with no network |
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
 //! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |
+//! | [`tsp`] | RFC 3161 time-stamps: requests, tokens, and whether one is good |
 //! | [`base64`], [`hex`], [`decimal`] | the three text encodings of the formats, canonical only |
 
 #![no_std]
@@ -50,6 +51,7 @@ pub mod sign_subtree;
 pub mod tile;
 pub mod tlog_proof;
 pub mod tree;
+pub mod tsp;
 
 #[cfg(test)]
 mod test_signer;

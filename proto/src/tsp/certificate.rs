@@ -1,0 +1,580 @@
+//! Certificates, as far as time-stamps need them: who, which key, since when, what for.
+//!
+//! In scope: reading one, the extensions that decide whether it may sign time-stamps or
+//! certificates, and the check of a signature with its key. Out of scope: which certificate leads
+//! to which ([`crate::tsp::path`]); revocation.
+//!
+//! `x509-cert` reads the certificate; what is hashed, compared or signed is taken from the bytes
+//! that came, never from what it would write.
+//!
+//! Signatures: ECDSA on P-256 and P-384 and RSA of 2048 to 8192 bits with PKCS #1 v1.5 padding,
+//! each with SHA-256, SHA-384 or SHA-512. RSA-PSS, Ed25519 and SHA-1 are not verified.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use der::Decode as _;
+use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use p256::pkcs8::DecodePublicKey as _;
+use rsa::pkcs1::DecodeRsaPublicKey as _;
+use rsa::traits::PublicKeyParts as _;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, PrivateKeyUsagePeriod};
+
+use crate::tsp::element::{Algorithm, Element, Parameters, tag};
+use crate::tsp::gen_time::GenTime;
+use crate::tsp::imprint::HashAlgorithm;
+use crate::tsp::oid;
+
+/// A certificate. Nothing of it is verified by parsing.
+#[derive(Clone)]
+pub struct Certificate {
+    der: Vec<u8>,
+    tbs: Vec<u8>,
+    issuer: Vec<u8>,
+    subject: Vec<u8>,
+    serial: Vec<u8>,
+    algorithm: Vec<u8>,
+    signature: Vec<u8>,
+    fields: x509_cert::Certificate,
+    key: Option<PublicKey>,
+}
+
+/// The longest certificate that is taken. Real ones have 0.4 to 3 kB.
+// Spec: TSP-25
+pub const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
+
+impl Certificate {
+    /// Reads a certificate in DER.
+    ///
+    /// # Errors
+    /// [`CertificateError`] when it is too long, not DER, or the algorithm outside of what is
+    /// signed is another one than inside.
+    pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        if der.len() > CERTIFICATE_BYTES_MAX {
+            return Err(CertificateError::TooLong { bytes: der.len() });
+        }
+        let fields =
+            x509_cert::Certificate::from_der(der).map_err(|_| CertificateError::Malformed)?;
+        let slices = Slices::of(der).ok_or(CertificateError::Malformed)?;
+        if slices.inner_algorithm != slices.algorithm {
+            return Err(CertificateError::TwoAlgorithms);
+        }
+        Ok(Self {
+            der: der.to_vec(),
+            tbs: slices.tbs.to_vec(),
+            issuer: slices.issuer.to_vec(),
+            subject: slices.subject.to_vec(),
+            serial: slices.serial.to_vec(),
+            algorithm: slices.algorithm.to_vec(),
+            signature: slices.signature.to_vec(),
+            key: PublicKey::of(slices.key),
+            fields,
+        })
+    }
+
+    /// Its DER.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The issuer's `Name` in DER.
+    pub fn issuer(&self) -> &[u8] {
+        &self.issuer
+    }
+
+    /// The subject's `Name` in DER.
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// The subject for people, as RFC 4514 writes names.
+    pub fn subject_text(&self) -> String {
+        self.fields.tbs_certificate().subject().to_string()
+    }
+
+    /// The content of the serial number.
+    pub fn serial(&self) -> &[u8] {
+        &self.serial
+    }
+
+    pub(crate) fn key(&self) -> Option<&PublicKey> {
+        self.key.as_ref()
+    }
+
+    /// Whether the time is in the period of validity, both ends included.
+    pub(crate) fn is_valid_at(&self, time: GenTime) -> bool {
+        let validity = self.fields.tbs_certificate().validity();
+        let time = time.since_epoch();
+        validity.not_before.to_unix_duration() <= time
+            && time <= validity.not_after.to_unix_duration()
+    }
+
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.issuer == self.subject
+    }
+
+    /// Whether one of its names is this `GeneralName`: the subject, or an alternative name.
+    pub(crate) fn has_name(&self, name: &[u8]) -> bool {
+        let subject = Element::only(name, tag::CONSTRUCTED_4, "tsa");
+        if subject.is_ok_and(|subject| subject.content == self.subject) {
+            return true;
+        }
+        let alternatives = self
+            .extension(x509_cert::ext::pkix::ID_CE_SUBJECT_ALT_NAME)
+            .map(|(_, value)| value);
+        let Some(list) = alternatives
+            .and_then(|value| Element::only(value, tag::SEQUENCE, "subjectAltName").ok())
+        else {
+            return false;
+        };
+        let mut names = list.inside();
+        while let Ok(next) = names.next_any("subjectAltName") {
+            if next.bytes == name {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn extension(&self, oid: const_oid::ObjectIdentifier) -> Option<(bool, &[u8])> {
+        self.extensions()
+            .find(|(found, ..)| *found == oid)
+            .map(|(_, critical, value)| (critical, value))
+    }
+
+    fn extensions(&self) -> impl Iterator<Item = (const_oid::ObjectIdentifier, bool, &[u8])> {
+        let extensions = self.fields.tbs_certificate().extensions();
+        extensions.into_iter().flatten().map(|extension| {
+            let value = extension.extn_value.as_bytes();
+            (extension.extn_id, extension.critical, value)
+        })
+    }
+
+    fn read<'a, T>(&'a self) -> Result<Option<(bool, T)>, ProfileError>
+    where
+        T: der::Decode<'a> + const_oid::AssociatedOid,
+    {
+        let fields = self.fields.tbs_certificate();
+        fields
+            .get_extension::<T>()
+            .map_err(|_| ProfileError::Extension)
+    }
+
+    /// Whether every extension is one that is looked at here, or need not be.
+    // Spec: TSP-67
+    fn verify_extensions(&self) -> Result<(), ProfileError> {
+        use const_oid::db::rfc5280 as known;
+        let mut seen = Vec::new();
+        for (oid, critical, _) in self.extensions() {
+            if seen.contains(&oid) {
+                return Err(ProfileError::Extension);
+            }
+            seen.push(oid);
+            // Constraints that nobody here applies must not pass as if somebody did.
+            let constrains = [
+                known::ID_CE_NAME_CONSTRAINTS,
+                known::ID_CE_POLICY_CONSTRAINTS,
+                known::ID_CE_INHIBIT_ANY_POLICY,
+                known::ID_CE_POLICY_MAPPINGS,
+            ];
+            let looked_at = [
+                known::ID_CE_BASIC_CONSTRAINTS,
+                known::ID_CE_KEY_USAGE,
+                known::ID_CE_EXT_KEY_USAGE,
+                known::ID_CE_PRIVATE_KEY_USAGE_PERIOD,
+                known::ID_CE_SUBJECT_ALT_NAME,
+                known::ID_CE_CERTIFICATE_POLICIES,
+            ];
+            if constrains.contains(&oid) || (critical && !looked_at.contains(&oid)) {
+                return Err(ProfileError::UnknownCritical { oid: oid.into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it may sign time-stamps: and nothing else.
+    ///
+    /// # Errors
+    /// [`ProfileError`]: the first rule that it breaks.
+    // Spec: TSP-64
+    pub fn verify_signer_profile(&self) -> Result<(), ProfileError> {
+        self.verify_extensions()?;
+        match self.read::<ExtendedKeyUsage>()? {
+            None => return Err(ProfileError::NoTimeStamping),
+            Some((_, usage)) if !usage.0.contains(&oid::TIME_STAMPING) => {
+                return Err(ProfileError::NoTimeStamping);
+            }
+            Some((_, usage)) if usage.0.len() != 1 => {
+                return Err(ProfileError::OtherPurposes);
+            }
+            Some((false, _)) => return Err(ProfileError::PurposeNotCritical),
+            Some((true, _)) => {}
+        }
+        if let Some((_, constraints)) = self.read::<BasicConstraints>()?
+            && constraints.ca
+        {
+            return Err(ProfileError::Authority);
+        }
+        if let Some((_, KeyUsage(usages))) = self.read::<KeyUsage>()? {
+            use x509_cert::ext::pkix::KeyUsages::{DigitalSignature, NonRepudiation};
+            let permitted = DigitalSignature | NonRepudiation;
+            if (usages & permitted).is_empty() || !(usages - permitted).is_empty() {
+                return Err(ProfileError::KeyUsage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the private key was in its period of use, where the certificate names one.
+    // Spec: TSP-68
+    pub(crate) fn verify_usage_period(&self, time: GenTime) -> Result<(), ProfileError> {
+        let Some((_, period)) = self.read::<PrivateKeyUsagePeriod>()? else {
+            return Ok(());
+        };
+        let time = time.since_epoch();
+        let from = period.not_before.map(|time| time.to_unix_duration());
+        let to = period.not_after.map(|time| time.to_unix_duration());
+        if from.unwrap_or(Duration::ZERO) <= time && time <= to.unwrap_or(Duration::MAX) {
+            Ok(())
+        } else {
+            Err(ProfileError::UsagePeriod)
+        }
+    }
+
+    /// Whether it may sign a certificate with this many authorities between it and the signer.
+    // Spec: TSP-67
+    pub(crate) fn verify_authority_profile(&self, below: usize) -> Result<(), ProfileError> {
+        self.verify_extensions()?;
+        let (_, constraints) = self
+            .read::<BasicConstraints>()?
+            .ok_or(ProfileError::NotAuthority)?;
+        if !constraints.ca {
+            return Err(ProfileError::NotAuthority);
+        }
+        if let Some(most) = constraints.path_len_constraint
+            && below > usize::from(most)
+        {
+            return Err(ProfileError::PathLength { most });
+        }
+        if let Some((_, usage)) = self.read::<KeyUsage>()?
+            && !usage.key_cert_sign()
+        {
+            return Err(ProfileError::KeyUsage);
+        }
+        if let Some((_, usage)) = self.read::<ExtendedKeyUsage>()?
+            && !usage.0.contains(&oid::TIME_STAMPING)
+            && !usage.0.contains(&oid::ANY_EXTENDED_KEY_USAGE)
+        {
+            return Err(ProfileError::NoTimeStamping);
+        }
+        Ok(())
+    }
+
+    /// Verifies the signature on this certificate with another one's key.
+    // Spec: TSP-66, TSP-75
+    pub(crate) fn verify_issued_by(&self, issuer: &Self) -> Result<(), SignatureFault> {
+        let algorithm = Element::only(&self.algorithm, tag::SEQUENCE, "signatureAlgorithm")
+            .and_then(|element| Algorithm::read(element, "signatureAlgorithm"))
+            .map_err(|_| SignatureFault::UnknownAlgorithm)?;
+        let scheme = Scheme::of(algorithm, None).ok_or(SignatureFault::UnknownAlgorithm)?;
+        issuer
+            .key
+            .as_ref()
+            .ok_or(SignatureFault::UnknownKey)?
+            .verify(scheme, &self.tbs, &self.signature)
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let serial = crate::hex::encode(&self.serial);
+        write!(f, "Certificate({}, serial {serial})", self.subject_text())
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for Certificate {}
+
+/// The parts of a certificate that are used as the bytes that they are.
+struct Slices<'a> {
+    tbs: &'a [u8],
+    serial: &'a [u8],
+    inner_algorithm: &'a [u8],
+    issuer: &'a [u8],
+    subject: &'a [u8],
+    key: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Slices<'a> {
+    /// `None` is not reached for bytes that `x509-cert` has read.
+    fn of(der: &'a [u8]) -> Option<Self> {
+        let certificate = Element::only(der, tag::SEQUENCE, "Certificate").ok()?;
+        let mut outer = certificate.inside();
+        let tbs = outer.take(tag::SEQUENCE, "tbsCertificate").ok()?;
+        let algorithm = outer.take(tag::SEQUENCE, "signatureAlgorithm").ok()?;
+        let signature = outer.take(tag::BIT_STRING, "signatureValue").ok()?;
+        let mut fields = tbs.inside();
+        fields.take_if(tag::CONSTRUCTED_0, "version").ok()?;
+        let serial = fields.take(tag::INTEGER, "serialNumber").ok()?;
+        let mut sequence = |field| fields.take(tag::SEQUENCE, field).ok();
+        let inner_algorithm = sequence("signature")?;
+        let issuer = sequence("issuer")?;
+        sequence("validity")?;
+        let subject = sequence("subject")?;
+        let key = sequence("subjectPublicKeyInfo")?;
+        Some(Self {
+            tbs: tbs.bytes,
+            serial: serial.content,
+            inner_algorithm: inner_algorithm.bytes,
+            issuer: issuer.bytes,
+            subject: subject.bytes,
+            key: key.bytes,
+            algorithm: algorithm.bytes,
+            signature: signature.content.strip_prefix(&[0])?,
+        })
+    }
+}
+
+/// A signature algorithm with its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Ecdsa(HashAlgorithm),
+    RsaPkcs1(HashAlgorithm),
+}
+
+impl Scheme {
+    /// The scheme of an `AlgorithmIdentifier`. That of RSA alone does not name the hash: a
+    /// `SignerInfo` names it beside, a certificate does not.
+    // Spec: TSP-75
+    pub(crate) fn of(algorithm: Algorithm<'_>, digest: Option<HashAlgorithm>) -> Option<Self> {
+        let ecdsa = [
+            (oid::ECDSA_WITH_SHA256, HashAlgorithm::Sha256),
+            (oid::ECDSA_WITH_SHA384, HashAlgorithm::Sha384),
+            (oid::ECDSA_WITH_SHA512, HashAlgorithm::Sha512),
+        ];
+        let rsa = [
+            (oid::SHA256_WITH_RSA, HashAlgorithm::Sha256),
+            (oid::SHA384_WITH_RSA, HashAlgorithm::Sha384),
+            (oid::SHA512_WITH_RSA, HashAlgorithm::Sha512),
+        ];
+        let named = |list: [(const_oid::ObjectIdentifier, HashAlgorithm); 3]| {
+            let mut list = list.into_iter();
+            list.find(|(oid, _)| oid.as_bytes() == algorithm.oid)
+                .map(|(_, hash)| hash)
+        };
+        let absent = algorithm.parameters == Parameters::Absent;
+        let null = algorithm.parameters == Parameters::Null;
+        if let Some(hash) = named(ecdsa) {
+            return absent.then_some(Self::Ecdsa(hash));
+        }
+        if let Some(hash) = named(rsa) {
+            return (absent || null).then_some(Self::RsaPkcs1(hash));
+        }
+        let bare = algorithm.oid == oid::RSA_ENCRYPTION.as_bytes() && (absent || null);
+        digest.filter(|_| bare).map(Self::RsaPkcs1)
+    }
+
+    /// The hash of what is signed.
+    pub(crate) fn hash(self) -> HashAlgorithm {
+        match self {
+            Self::Ecdsa(hash) | Self::RsaPkcs1(hash) => hash,
+        }
+    }
+}
+
+/// A public key, ready to verify.
+#[derive(Clone)]
+pub(crate) enum PublicKey {
+    P256(p256::ecdsa::VerifyingKey),
+    P384(p384::ecdsa::VerifyingKey),
+    Rsa(rsa::PublicKey),
+}
+
+/// The shortest RSA key that counts. The library refuses those of more than 8192 bits.
+const RSA_BYTES_MIN: usize = 256;
+
+impl PublicKey {
+    /// The key of a `SubjectPublicKeyInfo`; `None` when it is of another kind.
+    fn of(info: &[u8]) -> Option<Self> {
+        if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_der(info) {
+            return Some(Self::P256(key));
+        }
+        if let Ok(key) = p384::ecdsa::VerifyingKey::from_public_key_der(info) {
+            return Some(Self::P384(key));
+        }
+        let info = Element::only(info, tag::SEQUENCE, "subjectPublicKeyInfo").ok()?;
+        let mut fields = info.inside();
+        let algorithm = fields.take(tag::SEQUENCE, "algorithm").ok()?;
+        let algorithm = Algorithm::read(algorithm, "algorithm").ok()?;
+        let key = fields.take(tag::BIT_STRING, "subjectPublicKey").ok()?;
+        if algorithm.oid != oid::RSA_ENCRYPTION.as_bytes() {
+            return None;
+        }
+        let key = rsa::PublicKey::from_pkcs1_der(key.content.strip_prefix(&[0])?).ok()?;
+        (key.size() >= RSA_BYTES_MIN).then_some(Self::Rsa(key))
+    }
+
+    // Spec: TSP-65, TSP-75
+    pub(crate) fn verify(
+        &self,
+        scheme: Scheme,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), SignatureFault> {
+        let digest = scheme.hash().digest(message);
+        let verified = match (self, scheme) {
+            (Self::P256(key), Scheme::Ecdsa(_)) => p256::ecdsa::Signature::from_der(signature)
+                .and_then(|signature| key.verify_prehash(&digest, &signature))
+                .is_ok(),
+            (Self::P384(key), Scheme::Ecdsa(_)) => p384::ecdsa::Signature::from_der(signature)
+                .and_then(|signature| key.verify_prehash(&digest, &signature))
+                .is_ok(),
+            (Self::Rsa(key), Scheme::RsaPkcs1(hash)) => {
+                let verified = match hash {
+                    HashAlgorithm::Sha256 => {
+                        key.pkcs1v15_verify_prehash::<sha2::Sha256>(&digest, signature)
+                    }
+                    HashAlgorithm::Sha384 => {
+                        key.pkcs1v15_verify_prehash::<sha2::Sha384>(&digest, signature)
+                    }
+                    HashAlgorithm::Sha512 => {
+                        key.pkcs1v15_verify_prehash::<sha2::Sha512>(&digest, signature)
+                    }
+                    HashAlgorithm::Sha3_256 | HashAlgorithm::Sha3_384 | HashAlgorithm::Sha3_512 => {
+                        return Err(SignatureFault::UnknownAlgorithm);
+                    }
+                };
+                verified.is_ok()
+            }
+            (Self::P256(_) | Self::P384(_), Scheme::RsaPkcs1(_))
+            | (Self::Rsa(_), Scheme::Ecdsa(_)) => return Err(SignatureFault::OtherKey),
+        };
+        if verified {
+            Ok(())
+        } else {
+            Err(SignatureFault::Invalid)
+        }
+    }
+}
+
+/// Why a signature does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureFault {
+    /// Its algorithm is none that is verified here.
+    UnknownAlgorithm,
+    /// The key is none that is verified with here.
+    UnknownKey,
+    /// The key is not of the algorithm's kind.
+    OtherKey,
+    /// It is not this key's signature over these bytes.
+    Invalid,
+}
+
+impl fmt::Display for SignatureFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownAlgorithm => "the signature's algorithm is not one that is verified here",
+            Self::UnknownKey => "the key is not one that is verified with here",
+            Self::OtherKey => "the key is not of the signature's kind",
+            Self::Invalid => "the signature does not verify",
+        })
+    }
+}
+
+impl core::error::Error for SignatureFault {}
+
+/// Why a certificate may not do what it did. Its issuer is at fault, or who used it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProfileError {
+    /// An extension that is there twice, or is not what it must be.
+    Extension,
+    /// A critical extension, or a constraint, that is not applied here.
+    UnknownCritical {
+        /// Which.
+        oid: oid::Oid,
+    },
+    /// Its key is not for time-stamps.
+    NoTimeStamping,
+    /// Its key is for other things, too.
+    OtherPurposes,
+    /// That its key is for time-stamps is not critical.
+    PurposeNotCritical,
+    /// It is an authority's, which signs certificates and no time-stamps.
+    Authority,
+    /// It is no authority's, but signed a certificate.
+    NotAuthority,
+    /// Its key usage does not permit it.
+    KeyUsage,
+    /// More authorities stand below it than it permits.
+    PathLength {
+        /// How many it permits.
+        most: u8,
+    },
+    /// The private key was not in its period of use.
+    UsagePeriod,
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Extension => f.write_str("an extension is malformed or there twice"),
+            Self::UnknownCritical { oid } => {
+                write!(f, "the extension {oid} constrains, and is not applied here")
+            }
+            Self::NoTimeStamping => f.write_str("its key is not for time-stamps"),
+            Self::OtherPurposes => f.write_str("its key is not for time-stamps alone"),
+            Self::PurposeNotCritical => {
+                f.write_str("its extended key usage is not marked as critical")
+            }
+            Self::Authority => f.write_str("it is the certificate of an authority"),
+            Self::NotAuthority => f.write_str("it is not the certificate of an authority"),
+            Self::KeyUsage => f.write_str("its key usage does not permit what it did"),
+            Self::PathLength { most } => {
+                write!(f, "more than {most} authorities stand below it")
+            }
+            Self::UsagePeriod => f.write_str("its private key was not in its period of use"),
+        }
+    }
+}
+
+impl core::error::Error for ProfileError {}
+
+/// Why bytes are no certificate. Its maker is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateError {
+    /// More than [`CERTIFICATE_BYTES_MAX`].
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It is not DER, or not the fields that are due.
+    Malformed,
+    /// It names one signature algorithm inside of what is signed, and another one outside.
+    TwoAlgorithms,
+}
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes } => write!(
+                f,
+                "the certificate has {bytes} bytes, of at most {CERTIFICATE_BYTES_MAX}"
+            ),
+            Self::Malformed => f.write_str("the certificate is malformed"),
+            Self::TwoAlgorithms => {
+                f.write_str("the certificate names two different signature algorithms")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CertificateError {}

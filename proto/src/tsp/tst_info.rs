@@ -1,0 +1,530 @@
+//! `TSTInfo`: what a token says.
+//!
+//! ```text
+//! TSTInfo ::= SEQUENCE {
+//!   version         INTEGER { v1(1) },
+//!   policy          OBJECT IDENTIFIER,
+//!   messageImprint  MessageImprint,          as it was asked for
+//!   serialNumber    INTEGER,                 of 160 bits at most
+//!   genTime         GeneralizedTime,
+//!   accuracy        Accuracy OPTIONAL,
+//!   ordering        BOOLEAN DEFAULT FALSE,
+//!   nonce           INTEGER OPTIONAL,        as it was asked for
+//!   tsa         [0] EXPLICIT GeneralName OPTIONAL,
+//!   extensions  [1] IMPLICIT Extensions OPTIONAL
+//! }
+//! ```
+//!
+//! In scope: anybody's, read strictly and written to the same bytes. Out of scope: whether it is
+//! true, which needs its signature ([`crate::tsp::verify`]) and the log.
+//!
+//! Rules: `spec/timestamp.md`; RFC 3161, 2.4.2.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use const_oid::ObjectIdentifier;
+
+use crate::checkpoint::Origin;
+use crate::hash::Hash;
+use crate::tree::{LeafIndex, TreeHead, TreeSize};
+use crate::tsp::element::{
+    DerError, DerFault, Element, Elements, Flag, element, push, push_unsigned, tag,
+    unsigned_content,
+};
+use crate::tsp::gen_time::GenTime;
+use crate::tsp::imprint::{ImprintError, MessageImprint};
+use crate::tsp::oid::{self, Oid};
+use crate::tsp::request::{Nonce, RequestError, read_nonce};
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TstInfo {
+    /// The policy under which it was made.
+    pub policy: Oid,
+    /// What it is about.
+    pub imprint: MessageImprint,
+    /// Its number, which no other token of the same authority has.
+    pub serial: SerialNumber,
+    /// When.
+    pub gen_time: GenTime,
+    /// How exact the time is.
+    pub accuracy: Option<Accuracy>,
+    /// Whether the times alone order all tokens of the authority.
+    pub ordering: Flag,
+    /// The number that the client chose.
+    pub nonce: Option<Nonce>,
+    /// Who says so.
+    pub tsa: Option<TsaName>,
+    /// What else it says.
+    pub extensions: Extensions,
+}
+
+impl TstInfo {
+    /// Reads a `TSTInfo`.
+    ///
+    /// # Errors
+    /// [`TstInfoError`]: the first thing that is wrong.
+    // Spec: TSP-30
+    pub fn parse(bytes: &[u8]) -> Result<Self, TstInfoError> {
+        let mut fields = Element::only(bytes, tag::SEQUENCE, "TSTInfo")?.inside();
+        let version = fields.take(tag::INTEGER, "version")?.integer("version")?;
+        if version != [1] {
+            return Err(TstInfoError::Version);
+        }
+        let policy = Oid::read(fields.take(tag::OID, "policy")?, "policy")?;
+        let imprint = fields.take(tag::SEQUENCE, "messageImprint")?;
+        let imprint = MessageImprint::read(imprint).map_err(TstInfoError::Imprint)?;
+        let serial = fields.take(tag::INTEGER, "serialNumber")?;
+        let serial = SerialNumber::read(serial.integer("serialNumber")?)?;
+        let gen_time = fields.take(tag::GENERALIZED_TIME, "genTime")?.content;
+        let gen_time = GenTime::read(gen_time, "genTime")?;
+        let accuracy = fields.take_if(tag::SEQUENCE, "accuracy")?;
+        let accuracy = accuracy.map(Accuracy::read).transpose()?;
+        let ordering = Flag::take(&mut fields, "ordering")?;
+        let nonce = fields.take_if(tag::INTEGER, "nonce")?;
+        let nonce = nonce.map(read_nonce).transpose();
+        let nonce = nonce.map_err(TstInfoError::Nonce)?;
+        let tsa = fields.take_if(tag::CONSTRUCTED_0, "tsa")?;
+        let tsa = tsa.map(TsaName::read).transpose()?;
+        let extensions = match fields.take_if(tag::CONSTRUCTED_1, "extensions")? {
+            Some(list) => Extensions::read(list.inside())?,
+            None => Extensions::default(),
+        };
+        fields.finish("TSTInfo")?;
+        Ok(Self {
+            policy,
+            imprint,
+            serial,
+            gen_time,
+            accuracy,
+            ordering,
+            nonce,
+            tsa,
+            extensions,
+        })
+    }
+
+    /// Its DER: of a parsed one, the bytes that were parsed.
+    // Spec: TSP-30, TSP-31
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut inside = Vec::with_capacity(256);
+        push_unsigned(&mut inside, 1);
+        self.policy.push(&mut inside);
+        self.imprint.push(&mut inside);
+        push(&mut inside, tag::INTEGER, &[&self.serial.0]);
+        let gen_time = self.gen_time.content();
+        push(&mut inside, tag::GENERALIZED_TIME, &[gen_time.as_bytes()]);
+        if let Some(accuracy) = self.accuracy {
+            accuracy.push(&mut inside);
+        }
+        self.ordering.push(&mut inside);
+        if let Some(nonce) = &self.nonce {
+            nonce.push(&mut inside);
+        }
+        if let Some(tsa) = &self.tsa {
+            push(&mut inside, tag::CONSTRUCTED_0, &[&tsa.0]);
+        }
+        self.extensions.push(&mut inside);
+        element(tag::SEQUENCE, &[&inside])
+    }
+
+    /// The checkpoint that the token names as older than itself, if it names one.
+    ///
+    /// # Errors
+    /// [`DerError`] when the extension is there and is not as [`NotBefore`] has it.
+    // Spec: TSP-33
+    pub fn not_before(&self) -> Result<Option<NotBefore>, DerError> {
+        let extension = self.extensions.find(oid::NOT_BEFORE_CHECKPOINT);
+        extension
+            .map(|extension| NotBefore::parse(&extension.value))
+            .transpose()
+    }
+}
+
+/// The number of a token: positive, of at most 160 bits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SerialNumber(Vec<u8>);
+
+/// The most octets of a serial number's magnitude. Some authorities draw all 160 bits at random, so
+/// that an octet of sign stands before them.
+// Spec: TSP-34
+const SERIAL_OCTETS_MAX: usize = 20;
+
+impl SerialNumber {
+    // Spec: TSP-34
+    fn read(content: &[u8]) -> Result<Self, TstInfoError> {
+        let magnitude = content.strip_prefix(&[0]).unwrap_or(content);
+        let negative = content.first().is_none_or(|first| first & 0x80 != 0);
+        if negative || magnitude.is_empty() || magnitude.len() > SERIAL_OCTETS_MAX {
+            return Err(TstInfoError::Serial {
+                octets: content.len(),
+            });
+        }
+        Ok(Self(content.to_vec()))
+    }
+
+    /// The number of Jurat's token at this place of the log.
+    // Spec: TSP-35
+    pub fn of_unit(unit: UnitId, index: LeafIndex) -> Self {
+        let mut content = Vec::with_capacity(16);
+        content.extend_from_slice(&unit.0);
+        content.extend_from_slice(&index.get().to_be_bytes());
+        Self(content)
+    }
+
+    /// Unit and place, when the number has the form of Jurat's.
+    // Spec: TSP-35
+    pub fn as_unit(&self) -> Option<(UnitId, LeafIndex)> {
+        let (unit, index) = self.0.split_first_chunk()?;
+        let index: [u8; 8] = index.try_into().ok()?;
+        let index = LeafIndex::new(u64::from_be_bytes(index))?;
+        Some((UnitId::new(*unit)?, index))
+    }
+
+    /// The content of the INTEGER.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SerialNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::hex::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for SerialNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SerialNumber({self})")
+    }
+}
+
+/// Which key of which authority signs: the first half of its serial numbers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnitId([u8; 8]);
+
+impl UnitId {
+    /// Takes eight bytes. The first must be from 0x01 to 0x7f: then every serial number has 16
+    /// octets, no more for a sign and no fewer for zeros.
+    // Spec: TSP-35
+    pub fn new(bytes: [u8; 8]) -> Option<Self> {
+        let [first, ..] = bytes;
+        (0x01..=0x7f).contains(&first).then_some(Self(bytes))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for UnitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::hex::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for UnitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UnitId({self})")
+    }
+}
+
+/// How far the time may be from UTC, on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accuracy {
+    seconds: Option<u32>,
+    millis: Option<u16>,
+    micros: Option<u16>,
+}
+
+impl Accuracy {
+    /// An accuracy. A part of zero is left out; `None` when all are, or when milliseconds or
+    /// microseconds are 1000 or more.
+    // Spec: TSP-36
+    pub fn new(seconds: u32, millis: u16, micros: u16) -> Option<Self> {
+        let accuracy = Self {
+            seconds: (seconds != 0).then_some(seconds),
+            millis: (millis != 0).then_some(millis),
+            micros: (micros != 0).then_some(micros),
+        };
+        let some = seconds != 0 || millis != 0 || micros != 0;
+        (some && millis < 1000 && micros < 1000).then_some(accuracy)
+    }
+
+    /// All of it in microseconds.
+    pub fn as_micros(self) -> u64 {
+        let seconds = u64::from(self.seconds.unwrap_or_default());
+        let millis = u64::from(self.millis.unwrap_or_default());
+        seconds * 1_000_000 + millis * 1_000 + u64::from(self.micros.unwrap_or_default())
+    }
+
+    // Spec: TSP-36
+    fn read(element: Element<'_>) -> Result<Self, DerError> {
+        let mut fields = element.inside();
+        if fields.is_empty() {
+            return Err(DerFault::Empty.of("accuracy"));
+        }
+        let seconds = fields.take_if(tag::INTEGER, "seconds")?;
+        let seconds = seconds.map(|seconds| seconds.unsigned("seconds"));
+        let seconds = seconds.transpose()?.map(u32::try_from).transpose();
+        let part = |part: Option<Element<'_>>, field| -> Result<Option<u16>, DerError> {
+            let Some(part) = part else { return Ok(None) };
+            let value = u16::try_from(part.unsigned(field)?).unwrap_or(u16::MAX);
+            if (1..=999).contains(&value) {
+                Ok(Some(value))
+            } else {
+                Err(DerFault::Range.of(field))
+            }
+        };
+        let millis = part(fields.take_if(tag::PRIMITIVE_0, "millis")?, "millis")?;
+        let micros = part(fields.take_if(tag::PRIMITIVE_1, "micros")?, "micros")?;
+        fields.finish("accuracy")?;
+        Ok(Self {
+            seconds: seconds.map_err(|_| DerFault::Range.of("seconds"))?,
+            millis,
+            micros,
+        })
+    }
+
+    fn push(self, out: &mut Vec<u8>) {
+        let mut inside = Vec::new();
+        if let Some(seconds) = self.seconds {
+            push_unsigned(&mut inside, u64::from(seconds));
+        }
+        for (tag, part) in [
+            (tag::PRIMITIVE_0, self.millis),
+            (tag::PRIMITIVE_1, self.micros),
+        ] {
+            if let Some(part) = part {
+                push(&mut inside, tag, &[&unsigned_content(&part.to_be_bytes())]);
+            }
+        }
+        push(out, tag::SEQUENCE, &[&inside]);
+    }
+}
+
+/// A `GeneralName`: who an authority says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TsaName(Vec<u8>);
+
+impl TsaName {
+    /// The `directoryName` that is this `Name` in DER, such as the subject of a certificate.
+    // Spec: TSP-37
+    pub(crate) fn directory(name: &[u8]) -> Self {
+        Self(element(tag::CONSTRUCTED_4, &[name]))
+    }
+
+    /// The `Name` in DER, when it is a `directoryName`.
+    pub fn directory_name(&self) -> Option<&[u8]> {
+        let name = Element::only(&self.0, tag::CONSTRUCTED_4, "tsa").ok()?;
+        Some(name.content)
+    }
+
+    /// The `GeneralName` in DER.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    // Spec: TSP-37
+    fn read(explicit: Element<'_>) -> Result<Self, DerError> {
+        let mut inside = explicit.inside();
+        let name = inside.next_any("tsa")?;
+        inside.finish("tsa")?;
+        if name.tag == tag::CONSTRUCTED_4 {
+            name.inner(tag::SEQUENCE, "tsa")?;
+        }
+        Ok(Self(name.bytes.to_vec()))
+    }
+}
+
+/// The extensions of a token. No identifier is there twice.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Extensions(Vec<Extension>);
+
+/// One extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// Which.
+    pub oid: Oid,
+    /// Whether one who does not know it must refuse the token. Jurat makes none such.
+    pub critical: Flag,
+    /// The DER that it holds.
+    pub value: Vec<u8>,
+}
+
+impl Extensions {
+    /// Extensions in their order; none is the same as no list.
+    ///
+    /// # Errors
+    /// [`DerError`] when an identifier is there twice.
+    // Spec: TSP-38
+    pub fn new(extensions: Vec<Extension>) -> Result<Self, DerError> {
+        let mut oids: Vec<&Oid> = extensions.iter().map(|extension| &extension.oid).collect();
+        oids.sort_unstable();
+        let count = oids.len();
+        oids.dedup();
+        if oids.len() == count {
+            Ok(Self(extensions))
+        } else {
+            Err(DerFault::Twice.of("extensions"))
+        }
+    }
+
+    /// Them.
+    pub fn as_slice(&self) -> &[Extension] {
+        &self.0
+    }
+
+    fn find(&self, oid: ObjectIdentifier) -> Option<&Extension> {
+        self.0.iter().find(|extension| extension.oid == oid)
+    }
+
+    // Spec: TSP-38
+    fn read(list: Elements<'_>) -> Result<Self, DerError> {
+        let mut extensions = Vec::new();
+        for item in list.all(tag::SEQUENCE, "extensions")? {
+            let mut fields = item.inside();
+            extensions.push(Extension {
+                oid: Oid::read(fields.take(tag::OID, "extnID")?, "extnID")?,
+                critical: Flag::take(&mut fields, "critical")?,
+                value: fields
+                    .take(tag::OCTET_STRING, "extnValue")?
+                    .content
+                    .to_vec(),
+            });
+            fields.finish("Extension")?;
+        }
+        if extensions.is_empty() {
+            return Err(DerFault::Empty.of("extensions"));
+        }
+        Self::new(extensions)
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        let mut list = Vec::new();
+        for extension in &self.0 {
+            let mut inside = Vec::new();
+            extension.oid.push(&mut inside);
+            extension.critical.push(&mut inside);
+            push(&mut inside, tag::OCTET_STRING, &[&extension.value]);
+            push(&mut list, tag::SEQUENCE, &[&inside]);
+        }
+        if !list.is_empty() {
+            push(out, tag::CONSTRUCTED_1, &[&list]);
+        }
+    }
+}
+
+/// The newest cosigned checkpoint that the authority had when it made the token: the token is not
+/// older.
+///
+/// ```text
+/// NotBeforeCheckpoint ::= SEQUENCE {
+///   origin    UTF8String,
+///   treeSize  INTEGER (0..9223372036854775807),
+///   rootHash  OCTET STRING (SIZE(32))
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotBefore {
+    /// The log.
+    pub origin: Origin,
+    /// Its tree.
+    pub head: TreeHead,
+}
+
+impl NotBefore {
+    /// Reads the value of the extension.
+    ///
+    /// # Errors
+    /// [`DerError`]: the first field that is wrong.
+    // Spec: TSP-33
+    pub fn parse(value: &[u8]) -> Result<Self, DerError> {
+        const FIELD: &str = "NotBeforeCheckpoint";
+        let mut fields = Element::only(value, tag::SEQUENCE, FIELD)?.inside();
+        let origin = fields.take(tag::UTF8_STRING, "origin")?.content;
+        let origin = core::str::from_utf8(origin).ok();
+        let origin = origin.and_then(|origin| Origin::parse(origin).ok());
+        let size = fields
+            .take(tag::INTEGER, "treeSize")?
+            .unsigned("treeSize")?;
+        let root_hash = fields.take(tag::OCTET_STRING, "rootHash")?.content;
+        fields.finish(FIELD)?;
+        Ok(Self {
+            origin: origin.ok_or(DerFault::Text.of("origin"))?,
+            head: TreeHead {
+                size: TreeSize::new(size).ok_or(DerFault::Range.of("treeSize"))?,
+                root_hash: Hash::from_slice(root_hash).ok_or(DerFault::Range.of("rootHash"))?,
+            },
+        })
+    }
+
+    /// The value of the extension.
+    // Spec: TSP-33
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut inside = element(tag::UTF8_STRING, &[self.origin.as_str().as_bytes()]);
+        push_unsigned(&mut inside, self.head.size.get());
+        push(
+            &mut inside,
+            tag::OCTET_STRING,
+            &[self.head.root_hash.as_bytes()],
+        );
+        element(tag::SEQUENCE, &[&inside])
+    }
+
+    /// The extension, which is never critical.
+    // Spec: TSP-33
+    pub fn to_extension(&self) -> Extension {
+        Extension {
+            oid: oid::NOT_BEFORE_CHECKPOINT.into(),
+            critical: Flag::Absent,
+            value: self.to_bytes(),
+        }
+    }
+}
+
+/// Why bytes are no `TSTInfo`. Its maker is at fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TstInfoError {
+    /// It is not DER, or not the fields that are due.
+    Der(DerError),
+    /// The version is not 1.
+    Version,
+    /// The digest and its algorithm.
+    Imprint(ImprintError),
+    /// A serial number that is not positive or too long.
+    Serial {
+        /// The octets of its content.
+        octets: usize,
+    },
+    /// The nonce.
+    Nonce(RequestError),
+}
+
+impl From<DerError> for TstInfoError {
+    fn from(error: DerError) -> Self {
+        Self::Der(error)
+    }
+}
+
+impl fmt::Display for TstInfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Der(error) => error.fmt(f),
+            Self::Version => f.write_str("the version of the TSTInfo is not 1"),
+            Self::Imprint(error) => error.fmt(f),
+            Self::Serial { octets } => write!(
+                f,
+                "a serial number of {octets} octets is not positive or has over 160 bits"
+            ),
+            Self::Nonce(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for TstInfoError {}
+
+#[cfg(test)]
+mod tests;
