@@ -81,17 +81,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     telemetry::register_process(&mut registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
     let http_metrics = HttpMetrics::register(&mut registry);
     let metrics = Metrics::register(&mut registry);
+    let lists = Lists::of(&config, metrics.clone());
     let clock = guarded(config.clock, &mut registry);
-    let lists = Lists {
-        sources: config.lists,
-        every: config.lists_every,
-        target: Target {
-            logs: config.logs_path,
-            ml_dsa: config.ml_dsa,
-            logs_max: config.lists_logs_max,
-        },
-        metrics: metrics.clone(),
-    };
     let (path, wall) = (lists.target.logs.clone(), Arc::new(SystemClock));
     let guard = Guard::new(config.restore_guard, path, wall, metrics.clone());
     let guard = Arc::new(guard.map_err(ServeError::Client)?);
@@ -254,6 +245,19 @@ struct Lists {
 }
 
 impl Lists {
+    fn of(config: &Config, metrics: Metrics) -> Self {
+        Self {
+            sources: config.lists.clone(),
+            every: config.lists_every,
+            target: Target {
+                logs: config.logs_path.clone(),
+                ml_dsa: config.ml_dsa,
+                logs_max: config.lists_logs_max,
+            },
+            metrics,
+        }
+    }
+
     /// Pulls all lists: now, then as often as the operator wants, and when asked.
     async fn follow(self, mut asked: watch::Receiver<()>) {
         if self.sources.is_empty() {
