@@ -74,6 +74,10 @@ impl WitnessHome {
     pub fn forget(&self) {
         assert!(self.process.is_none());
         std::fs::copy(self.dir.join("empty"), self.database()).unwrap();
+        // An empty database beside a log that was written to is refused.
+        for log in ["witness.redb.wal-0", "witness.redb.wal-1"] {
+            std::fs::remove_file(self.dir.join(log)).unwrap();
+        }
     }
 
     /// What a witness is in a policy.

@@ -227,8 +227,15 @@ fn keys_are_replaced_by_an_overlap() {
     verified(&answer.body, &log.checkpoint(6), &all);
     assert!(process.terminate().success());
 
-    let alone = "\"new-ed25519.key\", \"new-ml-dsa.key\"";
-    fs::write(home.config(), config.replace(keys, alone)).unwrap();
+    // Lines by keys that nobody vouches for are no reason to believe what is stored.
+    let alone = config.replace(keys, "\"new-ed25519.key\", \"new-ml-dsa.key\"");
+    fs::write(home.config(), &alone).unwrap();
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(6, 9)).status, 500);
+    assert!(process.terminate().success());
+    let former: Vec<String> = home.keys.iter().map(|key| format!("\"{key}\"")).collect();
+    let former = format!("former_keys = [{}]\n{alone}", former.join(", "));
+    fs::write(home.config(), former).unwrap();
     let process = home.serve();
     assert_eq!(process.add(&log.request(0, 9)).text(), "6\n");
     let answer = process.add(&log.request(6, 9));
