@@ -163,10 +163,11 @@ pub(crate) fn shown_checkpoint(data: &[u8]) {
                     assert_eq!((note.origin(), note.head()), (&origin, evidence.head));
                     assert!(note.verify_signatures(&WORLD.keys[..1]).is_ok());
                 }
-                Ok(Finding::Ahead) => {
+                Ok(Finding::Same) => {
                     let shown = SignedCheckpoint::parse(data).expect("it was taken for one");
-                    assert!(latest.is_none_or(|latest| shown.head().size > latest.head.size));
+                    assert_eq!(latest.map(|latest| latest.head), Some(shown.head()));
                 }
+                Ok(Finding::New) => assert!(latest.is_none()),
                 Ok(Finding::Known) => {}
                 Err(unusable) => assert!(!unusable.to_string().is_empty()),
             }
