@@ -35,8 +35,17 @@ pub type Start = fn(&Path, &Path, &Workload) -> Peer;
 /// The peers: name, version, and how to start one.
 pub const PEERS: &[(&str, Start)] = &[
     ("litewitness v0.10.0", litewitness),
-    ("omniwitness of 2026-07-20", omniwitness),
+    ("omniwitness of 2026-07-20", |programs, folder, workload| {
+        omniwitness(programs, folder, workload, None)
+    }),
 ];
+
+/// Not as it comes: with one connection to its database, writers do not meet, and nobody is told to
+/// come again.
+pub const TUNED: (&str, Start) = (
+    "omniwitness of 2026-07-20 with --db_max_conns 1",
+    |programs, folder, workload| omniwitness(programs, folder, workload, Some("1")),
+);
 
 fn litewitness(programs: &Path, folder: &Path, workload: &Workload) -> Peer {
     let path = |name: &str| folder.join(name);
@@ -75,7 +84,12 @@ fn litewitness(programs: &Path, folder: &Path, workload: &Workload) -> Peer {
     Peer::listening(command, Some(agent), folder)
 }
 
-fn omniwitness(programs: &Path, folder: &Path, workload: &Workload) -> Peer {
+fn omniwitness(
+    programs: &Path,
+    folder: &Path,
+    workload: &Workload,
+    connections: Option<&str>,
+) -> Peer {
     let path = |name: &str| folder.join(name);
     let name = KeyName::parse("peer.bench.example").unwrap();
     // It makes a cosigner's key of a log's.
@@ -95,8 +109,11 @@ fn omniwitness(programs: &Path, folder: &Path, workload: &Workload) -> Peer {
         .arg(path("db"))
         .arg("--additional_logs")
         .arg(path("logs.yaml"))
-        // With more, writers that meet are answered 429: one is what it is fastest with.
-        .args(["--db_max_conns", "1", "--metrics_listen", "", "--listen"]);
+        .args(["--metrics_listen", ""]);
+    if let Some(connections) = connections {
+        command.args(["--db_max_conns", connections]);
+    }
+    command.arg("--listen");
     Peer::listening(command, None, folder)
 }
 
