@@ -141,7 +141,13 @@ impl RedbStore {
         row.map(|row| parse_wal_mark(&row)).transpose()
     }
 
-    /// Takes over heads that are durable in a write-ahead log, and says so, in one transaction.
+    /// Takes over heads that are durable in a write-ahead log, and says so in the last of the
+    /// transactions that it takes. They are in the order of the table, so that each page is visited
+    /// once, and of a bounded size: one transaction for all would have its pages in memory until the
+    /// end, and its wait for the disk would hold up those for the log.
+    ///
+    /// When it ends in between, some of the heads are here and the log has them all: taking them
+    /// over again changes nothing.
     ///
     /// # Errors
     /// As for [`CheckpointStore::compare_and_swap`]; and a head that would go back.
@@ -151,49 +157,58 @@ impl RedbStore {
         mark: WalMark,
     ) -> Result<(), WriteError> {
         let _writer = self.writer().map_err(WriteError::Failed)?;
-        let write = self.begin_write().map_err(WriteError::Failed)?;
-        put_heads(&write, heads).map_err(WriteError::Failed)?;
-        put_meta(&write, WAL, &wal_mark_bytes(&mark)).map_err(WriteError::Failed)?;
-        self.finish(write)
+        let sorted: BTreeMap<&Origin, &OriginHead> = heads.iter().collect();
+        let mut sorted = sorted.into_iter().peekable();
+        loop {
+            let write = self.begin_write().map_err(WriteError::Failed)?;
+            let part = sorted.by_ref().take(HEADS_A_COMMIT);
+            put_heads(&write, part).map_err(WriteError::Failed)?;
+            if sorted.peek().is_none() {
+                put_meta(&write, WAL, &wal_mark_bytes(&mark)).map_err(WriteError::Failed)?;
+                return self.finish(write);
+            }
+            self.finish(write)?;
+        }
     }
 }
+
+/// Some megabytes of pages when each head is on a page of its own.
+const HEADS_A_COMMIT: usize = 2048;
 
 /// What is said of an origin besides its note.
 pub(crate) type Tip = (TreeHead, UnixSeconds);
 
-fn put_heads(
+fn put_heads<'a>(
     write: &WriteTransaction,
-    heads: &HashMap<Origin, OriginHead>,
+    heads: impl Iterator<Item = (&'a Origin, &'a OriginHead)>,
 ) -> Result<(), StoreError> {
     const DOING: &str = "taking over heads from the log";
     let mut table = write.open_table(ORIGINS).map_err(engine(DOING))?;
     let mut tips = write.open_table(TIPS).map_err(engine(DOING))?;
-    // In the order of the table: each page is visited once.
-    let sorted: BTreeMap<&Origin, &OriginHead> = heads.iter().collect();
-    for (origin, new) in sorted {
+    for (origin, new) in heads {
         let key = origin.as_str();
-        let current = match table.get(key).map_err(engine(DOING))? {
+        let tip = tip_bytes(&new.head, new.time);
+        tips.insert(key, tip.as_slice()).map_err(engine(DOING))?;
+        let row = OriginRow {
+            head: new.clone(),
+            newest: None,
+        };
+        let bytes = row.to_bytes();
+        let before = table.insert(key, bytes.as_slice()).map_err(engine(DOING))?;
+        // Looked at once it is replaced, which spares a search. An error undoes all of it.
+        let current = match before {
             Some(row) => Some(OriginRow::parse_head(row.value())?),
             None => None,
         };
         let swap = HeadSwap {
             origin: origin.clone(),
             expected: current.map(|(head, _)| head),
-            new: new.clone(),
+            new: row.head,
         };
         if let Err(refusal) = check_swap(current, &swap, TreeSize::ZERO) {
             let (origin, refusal) = (swap.origin, Box::new(refusal));
             return Err(Corruption::WalGoesBack { origin, refusal }.into());
         }
-        let tip = tip_bytes(&swap.new.head, swap.new.time);
-        tips.insert(key, tip.as_slice()).map_err(engine(DOING))?;
-        let row = OriginRow {
-            head: swap.new,
-            newest: None,
-        };
-        table
-            .insert(key, row.to_bytes().as_slice())
-            .map_err(engine(DOING))?;
     }
     Ok(())
 }
