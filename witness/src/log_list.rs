@@ -336,7 +336,7 @@ pub enum LogListError {
 
 /// For how many logs keys are kept ready, at a kilobyte or two each. To make one ready takes some
 /// microseconds, which is little beside a signature.
-const VERIFIERS_MAX: usize = 8_192;
+const VERIFIERS_MAX: usize = 2_048;
 
 /// What tells one content of the file from another. Changers replace the file, so its inode alone
 /// changes when time and length do not.

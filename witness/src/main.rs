@@ -2,6 +2,13 @@
 
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// The system's allocator keeps what the threads of a runtime free to itself, each thread its own:
+/// with 100,000 logs a witness had a third of its memory in such holes.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
     jurat_witness::cli::run(std::env::args_os())
 }

@@ -77,14 +77,16 @@ impl WalOptions {
 }
 
 impl Default for WalOptions {
-    /// 8 MiB each, and 8 MiB of pages: what is busy is in memory here, not in the engine.
+    /// 12 MiB each, and 8 MiB of pages: what is busy is in memory here, not in the engine. With so
+    /// many logs that each head is on a page of its own, shorter files make the engine's disk the
+    /// limit, and longer ones take memory.
     fn default() -> Self {
         Self {
             redb: RedbOptions {
                 cache_bytes: 8 << 20,
                 ..RedbOptions::default()
             },
-            file_bytes: 8 << 20,
+            file_bytes: 12 << 20,
         }
     }
 }
