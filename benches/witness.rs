@@ -296,8 +296,8 @@ fn latency_row(report: &mut Report, who: &str, paced: &Paced, floor: &Floor, bar
         },
         barred.then_some(p99 <= two),
         &format!(
-            "{}; of which p99 {} ms until sent; at this pace one fsync of 4 KiB takes {}, so two of \
-             p99 {} ms, and GET /health, which needs no disk, p50 {}, p99 {} ms",
+            "{}; of which p99 {} ms until sent; at this pace one fsync of 4 KiB takes {}, so two \
+             of p99 {} ms, and GET /health, which needs no disk, p50 {}, p99 {} ms",
             paced.times.summary(),
             ms(paced.lateness.at(99.0)),
             floor.disk.summary(),

@@ -143,8 +143,8 @@ impl RedbStore {
 
     /// Takes over heads that are durable in a write-ahead log, and says so in the last of the
     /// transactions that it takes. They are in the order of the table, so that each page is visited
-    /// once, and of a bounded size: one transaction for all would have its pages in memory until the
-    /// end, and its wait for the disk would hold up those for the log.
+    /// once, and of a bounded size: one transaction for all would have its pages in memory until
+    /// the end, and its wait for the disk would hold up those for the log.
     ///
     /// When it ends in between, some of the heads are here and the log has them all: taking them
     /// over again changes nothing.
