@@ -21,24 +21,37 @@ const BLOCK: usize = 4096;
 
 /// A file of a log: a header, one frame with this payload, and zeros.
 fn log_with(payload: &[u8]) -> Vec<u8> {
+    /// Mark, hash, length, generation, number, and two more hashes.
+    const FRAME_HEAD: usize = 4 + 32 + 4 + 8 + 8 + 2 * 32;
     let generation = 1_u64.to_be_bytes();
-    let header = [&b"jurat-heads-wal/1\n"[..], &generation, &[7; 32]].concat();
-    let end = sha256(&header);
-    let mut file = [&header[..], end.as_bytes()].concat();
+    let frame_room = (FRAME_HEAD + payload.len()).next_multiple_of(BLOCK);
+    let file_bytes = BLOCK + frame_room + BLOCK;
+    let header = [
+        &b"jurat-heads-wal/2\n"[..],
+        &generation,
+        &u64::try_from(file_bytes)
+            .expect("inputs are short")
+            .to_be_bytes(),
+        &[7; 32],
+    ]
+    .concat();
+    let begin = sha256(&header);
+    let mut file = [&header[..], begin.as_bytes()].concat();
     file.resize(BLOCK, 0);
     let length = u32::try_from(payload.len()).expect("inputs are short");
     let hashed = [
         &length.to_be_bytes()[..],
         &generation,
         &0_u64.to_be_bytes(),
-        end.as_bytes(),
+        begin.as_bytes(),
+        begin.as_bytes(),
         payload,
     ]
     .concat();
-    file.extend_from_slice(b"JHF1");
+    file.extend_from_slice(b"JHF2");
     file.extend_from_slice(sha256(&hashed).as_bytes());
     file.extend_from_slice(&hashed);
-    file.resize(file.len().next_multiple_of(BLOCK) + BLOCK, 0);
+    file.resize(file_bytes, 0);
     file
 }
 
