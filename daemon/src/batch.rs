@@ -12,6 +12,11 @@
 //! and an idle worker takes a lone question at once, so that batching adds no latency. Where a
 //! batch costs much more than a question, a worker under load may wait for more ([`Linger`]).
 //!
+//! A lone question need not change threads: [`Batcher::submit`] works on it in the thread that
+//! asks, when nobody else waits and the last batch was one question as well. Waking the worker and
+//! being woken by it take as long as a fast disk does. What arrives meanwhile wakes the worker,
+//! which goes on when that is done.
+//!
 //! # Guarantees
 //! - Questions are taken in the order in which they entered the queue, and so appear in that order
 //!   within and across batches. A question enters when [`Batcher::try_submit`] returns.
@@ -21,6 +26,7 @@
 //! - A submitter that goes away does not withdraw its question.
 //! - At most `capacity` questions wait, besides at most `batch_max` that are being worked on.
 //! - Answers leave only after `work` returned for the whole batch.
+//! - `work` runs in one thread at a time, and never again after it failed.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -35,6 +41,7 @@ use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 use tokio::sync::{oneshot, watch};
 
 /// A handle to the worker. When the last handle is dropped, the worker finishes what waits and
@@ -66,8 +73,8 @@ pub struct Linger {
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// Starts the worker thread `name`. `work` answers each question of a batch, in order; it may
-    /// block, and it runs on no runtime thread.
+    /// Starts the worker thread `name`. `work` answers each question of a batch, in order. It may
+    /// block: a thread of the runtime in which it runs has given its other tasks away.
     ///
     /// # Errors
     /// The operating system refuses the thread.
@@ -96,7 +103,9 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
                 waiting: VecDeque::new(),
                 open: true,
                 worker_sleeps: false,
+                last_batch: 0,
             }),
+            work: Mutex::new(Box::new(work)),
             arrived: Condvar::new(),
             state: watch::Sender::new(State::Running),
         });
@@ -104,8 +113,6 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             shared: Arc::clone(&shared),
             batch_max: batch_max.get(),
             linger,
-            last_batch: 0,
-            work,
         };
         thread::Builder::new()
             .name(name.to_owned())
@@ -124,6 +131,13 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// [`BatchError::Full`] at once, and nothing was done; [`BatchError::Stopped`] when the worker
     /// has stopped, or stops before it answers (then the outcome is not known).
     pub async fn submit(&self, question: Q) -> Result<A, BatchError> {
+        // Only there can a thread that blocks give its other tasks away.
+        let runtime = Runtime::try_current().map(|runtime| runtime.runtime_flavor());
+        if runtime.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread)
+            && let Some(work) = self.handle.shared.lead()
+        {
+            return tokio::task::block_in_place(|| self.handle.shared.led(work, question));
+        }
         self.try_submit(question)?.await
     }
 
@@ -266,9 +280,14 @@ impl<Q, A> Drop for Handle<Q, A> {
     }
 }
 
+type Work<Q, A> = dyn FnMut(Vec<Q>) -> Result<Vec<A>, Fatal> + Send;
+
 struct Shared<Q, A> {
     queue: Mutex<Queue<Q, A>>,
     arrived: Condvar,
+    /// Whoever has it works: the worker, or a submitter whose question is the only one. Locked
+    /// before the queue, or tried.
+    work: Mutex<Box<Work<Q, A>>>,
     state: watch::Sender<State>,
 }
 
@@ -277,6 +296,8 @@ struct Queue<Q, A> {
     open: bool,
     /// The worker waits on the condition: whoever pushes first wakes it, and nobody else pays.
     worker_sleeps: bool,
+    /// How many questions the worker took last.
+    last_batch: usize,
 }
 
 #[derive(Debug)]
@@ -296,27 +317,96 @@ impl<Q, A> Shared<Q, A> {
         self.lock().open = false;
         self.arrived.notify_one();
     }
+
+    /// Panics in the work are caught below this lock, so that a poisoned one is none either.
+    fn work(&self) -> WorkGuard<'_, Q, A> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to work on a question alone: the worker sleeps, nothing waits, and there is no
+    /// load. Who has it comes before everything that is pushed from now on.
+    fn lead(&self) -> Option<WorkGuard<'_, Q, A>> {
+        let queue = self.lock();
+        let idle = queue.worker_sleeps && queue.waiting.is_empty() && queue.last_batch <= 1;
+        if !(queue.open && idle) {
+            return None;
+        }
+        self.work.try_lock().ok()
+    }
+
+    fn led(&self, mut work: WorkGuard<'_, Q, A>, question: Q) -> Result<A, BatchError> {
+        let answers = answer(&mut **work, vec![question]);
+        match answers {
+            Ok(answers) => answers.into_iter().next().ok_or(BatchError::Stopped),
+            Err(failure) => {
+                self.end(State::Failed(failure));
+                Err(BatchError::Stopped)
+            }
+        }
+    }
+
+    /// Close first, drop the waiting replies second (each then reads Stopped), tell last: who sees
+    /// the failure finds nothing accepted after it. What was told first stays.
+    fn end(&self, end: State) {
+        let mut queue = self.lock();
+        queue.open = false;
+        let left = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        drop(left);
+        self.state.send_if_modified(|state| {
+            let first = matches!(state, State::Running);
+            if first {
+                *state = end;
+            }
+            first
+        });
+        // The worker need not sleep on.
+        self.arrived.notify_one();
+    }
 }
 
-struct Worker<Q, A, W> {
+type WorkGuard<'a, Q, A> = MutexGuard<'a, Box<Work<Q, A>>>;
+
+fn answer<Q, A>(work: &mut Work<Q, A>, questions: Vec<Q>) -> Result<Vec<A>, Failure> {
+    let count = questions.len();
+    // After a panic the work is never called again, so that its broken state is never seen.
+    let answers = catch_unwind(AssertUnwindSafe(|| work(questions)))
+        .map_err(|payload| Failure::Panicked {
+            message: panic_message(&*payload),
+        })?
+        .map_err(Failure::Fatal)?;
+    if answers.len() == count {
+        Ok(answers)
+    } else {
+        Err(Failure::WrongAnswerCount {
+            questions: count,
+            answers: answers.len(),
+        })
+    }
+}
+
+struct Worker<Q, A> {
     shared: Arc<Shared<Q, A>>,
     batch_max: usize,
     linger: Option<Linger>,
-    last_batch: usize,
-    work: W,
 }
 
 type Batch<Q, A> = (Vec<Q>, Vec<oneshot::Sender<A>>);
 
-impl<Q, A, W: FnMut(Vec<Q>) -> Result<Vec<A>, Fatal>> Worker<Q, A, W> {
-    fn run(mut self) {
+impl<Q, A> Worker<Q, A> {
+    fn run(self) {
         let mut taken = VecDeque::new();
         let end = loop {
-            let Some((questions, replies)) = self.next_batch(&mut taken) else {
+            if !self.wait() {
                 break State::Ended;
+            }
+            let mut work = self.shared.work();
+            let Some((questions, replies)) = self.next_batch(&mut taken) else {
+                continue;
             };
-            match self.answer(questions) {
+            match answer(&mut **work, questions) {
                 Ok(answers) => {
+                    drop(work);
                     for (reply, answer) in replies.into_iter().zip(answers) {
                         // The submitter may have gone away; the work is done all the same.
                         let _ = reply.send(answer);
@@ -325,28 +415,19 @@ impl<Q, A, W: FnMut(Vec<Q>) -> Result<Vec<A>, Fatal>> Worker<Q, A, W> {
                 Err(failure) => break State::Failed(failure),
             }
         };
-        // Close first, drop the waiting replies second (each then reads Stopped), tell last: who
-        // sees the failure finds nothing accepted after it.
-        let mut queue = self.shared.lock();
-        queue.open = false;
-        let left = std::mem::take(&mut queue.waiting);
-        drop(queue);
-        drop(left);
-        drop(taken);
-        self.shared.state.send_replace(end);
+        self.shared.end(end);
     }
 
-    /// Blocks until something waits; `None` when the queue is closed and empty. `taken` is the
-    /// worker's own queue: when it is empty, the whole waiting queue is swapped in under one lock.
-    fn next_batch(&mut self, taken: &mut VecDeque<(Q, oneshot::Sender<A>)>) -> Option<Batch<Q, A>> {
+    /// Blocks until something waits; `false` when the queue is closed and empty, and nobody works
+    /// any more.
+    fn wait(&self) -> bool {
         self.linger();
         let mut queue = self.shared.lock();
-        loop {
-            if !queue.waiting.is_empty() {
-                break;
-            }
+        while queue.waiting.is_empty() {
             if !queue.open {
-                return None;
+                drop(queue);
+                drop(self.shared.work());
+                return false;
             }
             queue.worker_sleeps = true;
             queue = self
@@ -356,22 +437,35 @@ impl<Q, A, W: FnMut(Vec<Q>) -> Result<Vec<A>, Fatal>> Worker<Q, A, W> {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         queue.worker_sleeps = false;
+        true
+    }
+
+    /// What waits, up to the most; nothing after a failure in another thread. `taken` is the
+    /// worker's own queue: when it is empty, the whole waiting queue is swapped in under one lock.
+    fn next_batch(&self, taken: &mut VecDeque<(Q, oneshot::Sender<A>)>) -> Option<Batch<Q, A>> {
+        let mut queue = self.shared.lock();
         if queue.waiting.len() <= self.batch_max {
             std::mem::swap(&mut queue.waiting, taken);
         } else {
             taken.extend(queue.waiting.drain(..self.batch_max));
         }
+        queue.last_batch = taken.len();
         drop(queue);
-        self.last_batch = taken.len();
-        Some(taken.drain(..).unzip())
+        (!taken.is_empty()).then(|| taken.drain(..).unzip())
     }
 
     /// Waits while more arrives, if the last batch said that there is load.
     fn linger(&self) {
-        let Some(linger) = self.linger.filter(|linger| self.last_batch >= linger.after) else {
+        let Some(linger) = self.linger else {
             return;
         };
-        let mut waiting = self.shared.lock().waiting.len();
+        let mut waiting = {
+            let queue = self.shared.lock();
+            if queue.last_batch < linger.after {
+                return;
+            }
+            queue.waiting.len()
+        };
         for _ in 0..linger.steps_max {
             thread::sleep(linger.step);
             let queue = self.shared.lock();
@@ -380,25 +474,6 @@ impl<Q, A, W: FnMut(Vec<Q>) -> Result<Vec<A>, Fatal>> Worker<Q, A, W> {
                 break;
             }
             waiting = now;
-        }
-    }
-
-    fn answer(&mut self, questions: Vec<Q>) -> Result<Vec<A>, Failure> {
-        let count = questions.len();
-        // After a panic the work is never called again, so that its broken state is never seen.
-        let work = &mut self.work;
-        let answers = catch_unwind(AssertUnwindSafe(|| work(questions)))
-            .map_err(|payload| Failure::Panicked {
-                message: panic_message(&*payload),
-            })?
-            .map_err(Failure::Fatal)?;
-        if answers.len() == count {
-            Ok(answers)
-        } else {
-            Err(Failure::WrongAnswerCount {
-                questions: count,
-                answers: answers.len(),
-            })
         }
     }
 }

@@ -12,12 +12,13 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 fn some(count: usize) -> NonZeroUsize {
@@ -32,19 +33,23 @@ async fn patiently<F: IntoFuture>(future: F) -> F::Output {
 
 type Seen = Arc<Mutex<Vec<Vec<u64>>>>;
 
-/// A worker that answers with the square, records its batches, and begins a batch only when the
-/// gate opens once for it.
+fn thread_name() -> String {
+    thread::current().name().unwrap_or_default().to_owned()
+}
+
+/// A worker that answers with the square, records its batches, tells in which thread it begins one,
+/// and begins it only when the gate opens once for it.
 fn gated(
     capacity: usize,
     batch_max: usize,
-) -> (Batcher<u64, u64>, SyncSender<()>, Receiver<()>, Seen) {
+) -> (Batcher<u64, u64>, SyncSender<()>, Receiver<String>, Seen) {
     let (open, gate) = sync_channel(1000);
     let (tell, begun) = sync_channel(1000);
     let seen = Seen::default();
     let batcher = Batcher::spawn("gated", some(capacity), some(batch_max), {
         let seen = Arc::clone(&seen);
         move |batch: Vec<u64>| {
-            tell.send(()).unwrap();
+            tell.send(thread_name()).unwrap();
             gate.recv().map_err(|_| Fatal {
                 reason: "the test is over".to_owned(),
             })?;
@@ -199,9 +204,117 @@ async fn a_submitter_that_goes_away_does_not_withdraw() {
     assert_eq!(*seen.lock().unwrap(), [[1], [2]]);
 }
 
+/// What a thread of the runtime is called; the worker has another name.
+const RUNTIME_THREAD: &str = "asks";
+
+/// A worker that says in which thread it worked.
+fn telling_its_thread() -> Batcher<(), String> {
+    Batcher::spawn("worker", some(10), some(10), |batch: Vec<()>| {
+        Ok(vec![thread_name(); batch.len()])
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_lone_question_is_worked_on_where_it_is_asked() {
+    runtime().block_on(async {
+        let batcher = telling_its_thread();
+        let asking = tokio::spawn(async move {
+            // The worker may not sleep yet when the first comes.
+            loop {
+                let name = batcher.submit(()).await.unwrap();
+                if name == RUNTIME_THREAD {
+                    // Nothing else came since, so nor does the next change threads.
+                    return batcher.submit(()).await.unwrap();
+                }
+            }
+        });
+        assert_eq!(patiently(asking).await.unwrap(), RUNTIME_THREAD);
+    });
+}
+
+#[tokio::test]
+async fn a_runtime_of_one_thread_is_never_blocked() {
+    let batcher = telling_its_thread();
+    for _ in 0..20 {
+        assert_eq!(patiently(batcher.submit(())).await.unwrap(), "worker");
+    }
+}
+
+type Asked = JoinHandle<Result<u64, BatchError>>;
+
+/// A gated worker, asked once from a thread of the runtime, which then works.
+fn led(runtime: &Runtime) -> (Batcher<u64, u64>, SyncSender<()>, Receiver<String>, Asked) {
+    let (batcher, open, begun, _seen) = gated(10, 10);
+    // The worker may not sleep yet, or again.
+    loop {
+        let asking = batcher.clone();
+        let asked = runtime.spawn(async move { asking.submit(3).await });
+        if begun.recv().unwrap() == RUNTIME_THREAD {
+            return (batcher, open, begun, asked);
+        }
+        open.send(()).unwrap();
+        runtime.block_on(patiently(asked)).unwrap().unwrap();
+    }
+}
+
+#[test]
+fn what_arrives_while_a_submitter_works_comes_next() {
+    let runtime = runtime();
+    let (batcher, open, begun, asked) = led(&runtime);
+    let answers = [4, 5].map(|n| batcher.try_submit(n).unwrap());
+    assert_eq!(batcher.waiting(), 2);
+    assert!(begun.try_recv().is_err(), "two worked at once");
+    open.send(()).unwrap();
+    open.send(()).unwrap();
+    runtime.block_on(async {
+        assert_eq!(patiently(asked).await.unwrap(), Ok(9));
+        for (answer, square) in answers.into_iter().zip([16, 25]) {
+            assert_eq!(patiently(answer).await, Ok(square));
+        }
+    });
+}
+
+#[test]
+fn a_stop_waits_for_the_submitter_that_works() {
+    let runtime = runtime();
+    let (batcher, open, _begun, asked) = led(&runtime);
+    runtime.block_on(async {
+        let stopped = timeout(Duration::from_millis(50), batcher.stop()).await;
+        assert!(stopped.is_err(), "it stopped before the work had ended");
+        open.send(()).unwrap();
+        patiently(batcher.stop()).await;
+        assert_eq!(patiently(asked).await.unwrap(), Ok(9));
+        assert_eq!(batcher.submit(1).await, Err(BatchError::Stopped));
+    });
+}
+
+#[test]
+fn a_failure_where_it_is_asked_stops_all_and_is_told() {
+    let runtime = runtime();
+    let (batcher, open, begun, asked) = led(&runtime);
+    let waiting = batcher.try_submit(4).unwrap();
+    drop(open);
+    runtime.block_on(async {
+        let reason = "the test is over".to_owned();
+        let failure = Failure::Fatal(Fatal { reason });
+        assert_eq!(patiently(batcher.failed()).await, failure);
+        assert_eq!(patiently(asked).await.unwrap(), Err(BatchError::Stopped));
+        assert_eq!(patiently(waiting).await, Err(BatchError::Stopped));
+        assert_eq!(batcher.submit(1).await, Err(BatchError::Stopped));
+        patiently(batcher.stop()).await;
+        assert_eq!(patiently(batcher.failed()).await, failure);
+    });
+    assert!(
+        begun.try_recv().is_err(),
+        "it worked on after it had failed"
+    );
+}
+
 fn runtime() -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_name(RUNTIME_THREAD)
         .enable_time()
         .build()
         .unwrap()

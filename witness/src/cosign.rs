@@ -1253,8 +1253,8 @@ const CLOCK_FLOOR: UnixTime = UnixTime::from_seconds(1_784_678_400);
 /// verification; under load, when all cores sign, it is shared among more.
 const LINGER: Linger = Linger {
     after: 3,
-    step: Duration::from_micros(300),
-    steps_max: 5,
+    step: Duration::from_micros(600),
+    steps_max: 4,
 };
 
 /// How many of so many places sign-subtree may have.
