@@ -16,6 +16,22 @@ pub fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Appends the encoding of `front` and `rest` as one piece, without putting them together first.
+pub(crate) fn push_joined(front: [u8; 4], rest: &[u8], out: &mut Vec<u8>) {
+    // Two groups of three bytes; what follows begins a group of its own.
+    let (joint, rest) = rest.split_at_checked(2).unwrap_or((rest, &[]));
+    push(&[&front, joint].concat(), out);
+    push(rest, out);
+}
+
+fn push(bytes: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.resize(from + bytes.len().div_ceil(3) * 4, 0);
+    let room = out.get_mut(from..).unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, room).unwrap_or_default();
+    debug_assert_eq!(written, out.len() - from, "the room is what it takes");
+}
+
 /// Decodes the canonical encoding of some bytes.
 ///
 /// The result is three quarters as long as `text`: bound `text` before the call.
@@ -168,6 +184,17 @@ mod tests {
         #[test]
         fn every_byte_string_survives(bytes: Vec<u8>) {
             prop_assert_eq!(decode(&encode(&bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn two_pieces_are_encoded_as_one(
+            front: [u8; 4],
+            rest in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut out = b"before".to_vec();
+            push_joined(front, &rest, &mut out);
+            let expected = encode(&[&front[..], &rest].concat());
+            prop_assert_eq!(out, [b"before", expected.as_bytes()].concat());
         }
 
         #[test]

@@ -9,7 +9,6 @@
 //!
 //! Rules: `spec/witness.md`; C2SP tlog-witness, revision of 2026-07-22.
 
-use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -67,12 +66,13 @@ impl CosignatureLines {
     /// The answer's body.
     // Spec: WIT-21
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut body = String::new();
+        let lines = self.0.iter().map(|line| line.encoded_len() + 1);
+        let mut body = Vec::with_capacity(lines.sum());
         for line in &self.0 {
-            body.push_str(&line.to_string());
-            body.push('\n');
+            line.push_to(&mut body);
+            body.push(b'\n');
         }
-        body.into_bytes()
+        body
     }
 
     /// The lines.

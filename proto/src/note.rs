@@ -237,21 +237,16 @@ impl SignatureLine {
         &self.signature
     }
 
-    fn push_to(&self, bytes: &mut Vec<u8>) {
+    /// Appends the line, without a newline.
+    pub(crate) fn push_to(&self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(LINE_PREFIX.as_bytes());
         bytes.extend_from_slice(self.name.as_str().as_bytes());
         bytes.push(b' ');
-        bytes.extend_from_slice(self.blob().as_bytes());
+        base64::push_joined(*self.key_id.as_bytes(), &self.signature, bytes);
     }
 
-    fn blob(&self) -> String {
-        let mut blob = Vec::with_capacity(KeyId::LEN + self.signature.len());
-        blob.extend_from_slice(self.key_id.as_bytes());
-        blob.extend_from_slice(&self.signature);
-        base64::encode(&blob)
-    }
-
-    fn encoded_len(&self) -> usize {
+    /// How long the line is, without a newline.
+    pub(crate) fn encoded_len(&self) -> usize {
         let blob = (KeyId::LEN + self.signature.len())
             .div_ceil(3)
             .saturating_mul(4);
@@ -262,7 +257,10 @@ impl SignatureLine {
 /// The line without its newline: what [`SignatureLine::parse`] takes.
 impl fmt::Display for SignatureLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{LINE_PREFIX}{} {}", self.name, self.blob())
+        let mut blob = Vec::new();
+        base64::push_joined(*self.key_id.as_bytes(), &self.signature, &mut blob);
+        let blob = core::str::from_utf8(&blob).map_err(|_| fmt::Error)?;
+        write!(f, "{LINE_PREFIX}{} {blob}", self.name)
     }
 }
 
