@@ -11,12 +11,11 @@
 )]
 
 mod network;
+#[path = "../store/tests/small_disk/mod.rs"]
+mod small_disk;
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +34,7 @@ use prometheus_client::registry::Registry;
 use crate::network::log::{body, sign};
 use crate::network::process::JURAT;
 use crate::network::{Answer, Home, PATIENCE, Process, Service, TestLog, eventually, http};
+use crate::small_disk::SmallDisk;
 
 /// A log whose checkpoints are large, so that a disk is soon full.
 fn large(log: &TestLog, size: u64) -> SignedCheckpoint {
@@ -128,63 +128,6 @@ fn a_file_that_cannot_grow_stops_the_service_and_loses_nothing() {
         recovers(&home, &mut log, &acknowledged);
     }
     assert!(all > 0);
-}
-
-/// A small file system in memory, seen through the process that holds it; gone with that process.
-struct SmallDisk {
-    holder: Child,
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// `None` where mounting is not permitted.
-    fn mount(at: &Path, mib: u64) -> Option<Self> {
-        for how in ["-m", "-rm"] {
-            let script = format!(
-                "mount -t tmpfs -o size={mib}m none {} && echo ready && exec cat",
-                at.display()
-            );
-            let mut holder = Command::new("unshare")
-                .args([how, "sh", "-c", &script])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()?;
-            let mut line = String::new();
-            let stdout = holder.stdout.as_mut().unwrap();
-            drop(BufReader::new(stdout).read_line(&mut line));
-            let inside = at.strip_prefix("/").unwrap();
-            let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
-            let disk = Self {
-                path: root.join(inside),
-                holder,
-            };
-            if line == "ready\n" && disk.path.is_dir() {
-                return Some(disk);
-            }
-        }
-        None
-    }
-
-    /// Fills the disk but for so many bytes.
-    fn fill(&self, but: u64) -> PathBuf {
-        let path = self.path.join("ballast");
-        let mut ballast = File::create(&path).unwrap();
-        let mut written = 0;
-        while ballast.write_all(&[0xaa; 4096]).is_ok() {
-            written += 4096;
-        }
-        ballast.set_len(written - but).unwrap();
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(self.holder.kill());
-        drop(self.holder.wait());
-    }
 }
 
 /// A file system that is full (`ENOSPC`). Where mounting one is not permitted, the test above

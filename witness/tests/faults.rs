@@ -13,16 +13,19 @@
 )]
 
 mod rig;
+#[path = "../../store/tests/small_disk/mod.rs"]
+mod small_disk;
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
 
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature;
 use rig::{Home, Process, TestLog, until, verified};
+use small_disk::SmallDisk;
 
 const WITNESS: &str = env!("CARGO_BIN_EXE_jurat-witness");
 const STATE: [&str; 3] = ["witness.redb", "witness.redb.wal-0", "witness.redb.wal-1"];
@@ -127,62 +130,6 @@ fn stored_size(process: &Process, log: &TestLog) -> Option<u64> {
 fn end_of(mut process: Process) -> Option<i32> {
     until(|| process.child.try_wait().unwrap().is_some());
     process.child.wait().unwrap().code()
-}
-
-/// A file system in memory, seen through the process that holds it; gone with that process.
-struct SmallDisk {
-    holder: Child,
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    /// `None` where mounting is not permitted.
-    fn mount(at: &Path, mib: u64) -> Option<Self> {
-        for how in ["-m", "-rm"] {
-            let script = format!(
-                "mount -t tmpfs -o size={mib}m none {} && echo ready && exec cat",
-                at.display()
-            );
-            let mut holder = Command::new("unshare")
-                .args([how, "sh", "-c", &script])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()?;
-            let mut line = String::new();
-            let stdout = holder.stdout.as_mut().unwrap();
-            drop(BufReader::new(stdout).read_line(&mut line));
-            let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
-            let disk = Self {
-                path: root.join(at.strip_prefix("/").unwrap()),
-                holder,
-            };
-            if line == "ready\n" && disk.path.is_dir() {
-                return Some(disk);
-            }
-        }
-        None
-    }
-
-    /// Fills the disk but for so many bytes.
-    fn fill(&self, but: u64) -> PathBuf {
-        let path = self.path.join("ballast");
-        let mut ballast = File::create(&path).unwrap();
-        let mut written = 0;
-        while ballast.write_all(&[0xaa; 4096]).is_ok() {
-            written += 4096;
-        }
-        ballast.set_len(written - but).unwrap();
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(self.holder.kill());
-        drop(self.holder.wait());
-    }
 }
 
 /// The log in front of the store has its room beforehand, so that a full disk stops the store
