@@ -445,6 +445,37 @@ fn a_damaged_database_is_an_error_and_is_left_alone() {
     }
 }
 
+/// A block of the database is lost, and the engine panics over it.
+// Spec: STO-26
+#[test]
+fn a_database_on_which_the_engine_panics_is_said_to_be_damaged() {
+    const BLOCK: usize = 4096;
+    let home = Home::new();
+    let good = std::fs::read(home.database()).unwrap();
+    let mut found = 0;
+    for at in (0..good.len()).step_by(BLOCK) {
+        let mut torn = good.clone();
+        torn[at..at + BLOCK].fill(0);
+        std::fs::write(home.database(), &torn).unwrap();
+        let output = home.command(&["fsck"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        if said.contains("jurat.redb is damaged: the storage engine cannot go on") {
+            assert_eq!(output.status.code(), Some(65), "{said}");
+            if found == 0 {
+                std::fs::write(home.database(), &torn).unwrap();
+                let (code, text) = home.refuses_to_serve();
+                assert_eq!(code, 65, "{text}");
+                assert!(text.contains("jurat.redb is damaged"), "{text}");
+            }
+            found += 1;
+        } else {
+            let code = output.status.code();
+            assert!(matches!(code, Some(0 | 1)), "{at}: {code:?} {said}");
+        }
+    }
+    assert!(found > 0);
+}
+
 // Spec: SVC-19
 #[test]
 fn a_second_service_on_the_same_database_refuses() {

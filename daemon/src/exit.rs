@@ -2,6 +2,10 @@
 //!
 //! A supervisor decides by the code: 64 is never worth a restart, 69 and 75 are.
 
+use std::io::{self, Write as _};
+use std::panic::{self, PanicHookInfo};
+use std::process;
+
 /// All went well.
 pub const OK: u8 = 0;
 /// The thing that was asked for was checked and does not hold (`verify`, `audit`, `fsck`).
@@ -22,3 +26,20 @@ pub const IO: u8 = 74;
 pub const RETRY: u8 = 75;
 /// The file or the key exists but this user may not use it, or others may.
 pub const PERMISSION: u8 = 77;
+
+/// Ends the process at once, with a message and a code, on each panic that `known` has an answer
+/// for, whether the build aborts on a panic or unwinds. Other panics go the way that they went
+/// before. For whoever owns the process, before the work begins.
+pub fn on_panic(
+    program: &'static str,
+    known: impl Fn(&PanicHookInfo<'_>) -> Option<(u8, String)> + Send + Sync + 'static,
+) {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| match known(info) {
+        Some((code, message)) => {
+            let _ = writeln!(io::stderr(), "{program}: {message}");
+            process::exit(i32::from(code));
+        }
+        None => before(info),
+    }));
+}

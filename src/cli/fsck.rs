@@ -32,6 +32,7 @@ pub(super) fn run(args: &FsckArgs) -> anyhow::Result<ExitCode> {
         cache_bytes: config.cache_bytes,
         ..RedbOptions::default()
     };
+    output::before_opening(&config.database);
     let store = RedbStore::open(&config.database, options)
         .with_context(|| format!("cannot open {}", config.database.display()))?;
     let head = store.head()?;

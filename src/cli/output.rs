@@ -3,10 +3,13 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jurat_daemon::exit;
+use jurat_store::engine_panic;
 
 /// What was asked could not be done, or what was checked did not hold.
 pub(super) const EXIT_FAILURE: u8 = 1;
@@ -40,6 +43,16 @@ pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
     } else {
         ExitCode::from(EXIT_FAILURE)
     }
+}
+
+/// From here on a panic of the storage engine ends the process with exit code 65 (`EX_DATAERR`)
+/// and says that the database is damaged.
+// Spec: STO-26
+pub(super) fn before_opening(database: &Path) {
+    let path = database.to_owned();
+    exit::on_panic("jurat", move |info| {
+        engine_panic(info, &path).map(|message| (exit::DATA, message))
+    });
 }
 
 /// A mistake in how the program was called or configured: exit code 64.

@@ -20,6 +20,7 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     telemetry::init_logs(LogFormat::Human, "info")?;
     let files = OpenFiles::raise().context("cannot raise the limit of open files")?;
     tracing::debug!(files.soft = files.soft, "limit of open files");
+    output::before_opening(&config.database);
     let origin = config.origin.clone();
     runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;

@@ -4,7 +4,8 @@
 //! calls that give them: they are answers, not failures.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::Hash;
@@ -55,6 +56,17 @@ impl StoreError {
         }
     }
 
+    /// Whether the bytes on the disk are at fault, so that a new start finds the same.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Engine { source, .. } => {
+                matches!(source.downcast_ref(), Some(redb::Error::Corrupted(_)))
+            }
+            Self::Corrupt(_) => true,
+            Self::Stopped => false,
+        }
+    }
+
     /// The same for somebody else.
     pub(crate) fn retold(&self) -> Self {
         match self {
@@ -66,6 +78,27 @@ impl StoreError {
             Self::Stopped => Self::Stopped,
         }
     }
+}
+
+/// Why a panic of the storage engine ended the process, for the operator; nothing for a panic
+/// elsewhere. The engine holds some of what it reads to be impossible and panics, at the start or
+/// when a row is read: that is how it says that the file is damaged. To be asked by a panic hook,
+/// which also runs in a build that aborts.
+// Spec: STO-26
+pub fn engine_panic(info: &PanicHookInfo<'_>, path: &Path) -> Option<String> {
+    let at = info.location()?;
+    let is_engine = |part: &str| part == "redb" || part.starts_with("redb-");
+    if !at.file().split(['/', '\\']).any(is_engine) {
+        return None;
+    }
+    let payload = info.payload();
+    let said = payload.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    Some(format!(
+        "{} is damaged: the storage engine cannot go on with what is in it ({} at {at})",
+        path.display(),
+        said.unwrap_or("it does not say why"),
+    ))
 }
 
 /// The exact contradiction that was found in stored bytes.

@@ -32,7 +32,7 @@ mod simulated_disk;
 mod wal;
 
 pub use checkpoint_store::{CheckpointStore, HeadSwap, OriginHead, SwapRefusal};
-pub use error::{Corruption, StoreError, WriteError};
+pub use error::{Corruption, StoreError, WriteError, engine_panic};
 pub use faulty::{Fault, Faulty};
 pub use log_store::{
     Batch, CommitError, Committed, EntryTooLong, HeadRefusal, HistoryItem, LogStore, NewEntry,

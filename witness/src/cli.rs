@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use jurat_daemon::config::ConfigError;
 use jurat_daemon::exit;
 use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
+use jurat_store::engine_panic;
 use jurat_store::registry::RegistryError;
 
 use crate::about::{UrlFault, check_url};
@@ -129,6 +130,7 @@ fn execute(command: Command) -> Result<(), Failed> {
         }
         Command::Serve { config } => {
             let config = Config::load(&config)?;
+            before_opening(&config.database);
             serve::run(config).map_err(|error| Failed {
                 code: error.exit_code(),
                 message: error.to_string(),
@@ -151,6 +153,15 @@ fn execute(command: Command) -> Result<(), Failed> {
         }
         Command::Logs { config, command } => logs_command::run(&config, command),
     }
+}
+
+/// From here on a panic of the storage engine ends the process as other damage does.
+// Spec: STO-26
+pub(crate) fn before_opening(database: &Path) {
+    let path = database.to_owned();
+    exit::on_panic("jurat-witness", move |info| {
+        engine_panic(info, &path).map(|message| (exit::DATA, message))
+    });
 }
 
 fn public_url(text: &str) -> Result<String, UrlFault> {

@@ -21,7 +21,7 @@ use jurat_store::registry::{
 };
 use jurat_store::{OpenError, RedbOptions, WalStore};
 
-use crate::cli::Failed;
+use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
 use crate::journal::{Entry, Journal, Recorder, state_name};
 use crate::lists::{Mode, Source, Target};
@@ -515,6 +515,7 @@ type Latest = Option<(jurat_proto::tree::TreeHead, String)>;
 
 /// What was cosigned last: the witness that serves says it; when none does, its database.
 fn latest(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<Latest, String> {
+    before_opening(&admin.database);
     match WalStore::peek(&admin.database, RedbOptions::default(), origin) {
         Ok(latest) => {
             let time = |time: UnixSeconds| time.to_string();

@@ -167,13 +167,9 @@ fn failure_of(store: &WalStore) -> oneshot::Receiver<ServeError> {
 fn broken(error: &StoreError) -> ServeError {
     tracing::error!(%error, "ending at once: the store answers nothing more");
     ServeError::Store {
-        damaged: is_damage(error),
+        damaged: error.is_damage(),
         reason: error.to_string(),
     }
-}
-
-fn is_damage(error: &StoreError) -> bool {
-    matches!(error, StoreError::Corrupt(_))
 }
 
 fn listen(address: SocketAddr, tls: bool) -> Result<TcpListener, ServeError> {
@@ -461,7 +457,7 @@ impl ServeError {
             Self::Open(OpenError::Store { source, .. })
             | Self::Start(StartError::State(source))
             | Self::Close(WriteError::Failed(source) | WriteError::Unknown(source))
-                if is_damage(source) =>
+                if source.is_damage() =>
             {
                 exit::DATA
             }

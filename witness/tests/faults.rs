@@ -1,7 +1,7 @@
 //! A real process whose disk is full, whose files cannot grow, or whose state was damaged, mixed
 //! up or put back: it never signs below what it answered, and it ends with the code that says why.
 //!
-//! Spec: WIT-44, WIT-57, WIT-105, STO-22, STO-23, STO-25.
+//! Spec: WIT-44, WIT-57, WIT-105, STO-22, STO-23, STO-25, STO-26.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,9 +17,9 @@ mod rig;
 mod small_disk;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, SignedCheckpoint};
@@ -30,14 +30,14 @@ use small_disk::SmallDisk;
 const WITNESS: &str = env!("CARGO_BIN_EXE_jurat-witness");
 const STATE: [&str; 3] = ["witness.redb", "witness.redb.wal-0", "witness.redb.wal-1"];
 
-/// A process that listens, or how it ended.
-fn try_serve(config: &Path) -> Result<Process, ExitStatus> {
+/// A process that listens, or how it ended and what it said.
+fn try_serve(config: &Path) -> Result<Process, (ExitStatus, String)> {
     let mut child = Command::new(WITNESS)
         .args(["serve", "--config"])
         .arg(config)
         .env("RUST_LOG", "error")
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let mut line = String::new();
@@ -48,8 +48,14 @@ fn try_serve(config: &Path) -> Result<Process, ExitStatus> {
             address: address.parse().unwrap(),
             child,
         }),
-        None => Err(child.wait().unwrap()),
+        None => Err(end_and_words(child)),
     }
+}
+
+/// How a process ended, and what it said to standard error.
+fn end_and_words(child: Child) -> (ExitStatus, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
 /// A log whose checkpoints are large: some tens of them fill a file.
@@ -159,7 +165,7 @@ fn a_full_disk_ends_the_witness_and_loses_nothing() {
             // No room for the log: it is not begun, and nothing is lost by trying.
             let ballast = disk.fill(but);
             let refused = try_serve(Path::new(&home.config()));
-            let code = refused.map_or_else(|status| status.code(), |_| Some(0));
+            let code = refused.map_or_else(|(status, _)| status.code(), |_| Some(0));
             assert_eq!(code, Some(i32::from(exit::IO)));
             fs::remove_file(ballast).unwrap();
         }
@@ -175,7 +181,7 @@ fn a_full_disk_ends_the_witness_and_loses_nothing() {
                 let size = stored_size(&again, &logs[0].0).unwrap();
                 assert!((answered..=answered + 1).contains(&size), "{size}");
             }
-            Err(status) => assert_eq!(status.code(), Some(i32::from(exit::IO))),
+            Err((status, said)) => assert_eq!(status.code(), Some(i32::from(exit::IO)), "{said}"),
         }
         fs::remove_file(ballast).unwrap();
         let process = home.serve();
@@ -256,21 +262,32 @@ impl Scene {
         Self { home, logs, files }
     }
 
+    /// Reads the head of each log. If that ended the process: how, and what it said.
+    fn read_all(&self, process: &mut Process) -> Option<(ExitStatus, String)> {
+        let mut paths = self.logs.iter().map(TestLog::checkpoint_path);
+        if paths.all(|path| process.client().call("GET", &path, b"").is_some()) {
+            return None;
+        }
+        let mut said = String::new();
+        let mut stderr = process.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        Some((process.child.wait().unwrap(), said))
+    }
+
     /// Serves files in place of the state. How many logs were refused; all of them when the start
     /// was. `may_lack` is a log whose last answer is in the last frame, which was damaged.
     fn served(&self, files: &[Vec<u8>], may_lack: Option<usize>) -> usize {
         for (file, bytes) in STATE.iter().zip(files) {
             fs::write(self.home.path(file), bytes).unwrap();
         }
-        let process = match try_serve(Path::new(&self.home.config())) {
+        let served = try_serve(Path::new(&self.home.config())).and_then(|mut process| {
+            let ended = self.read_all(&mut process);
+            ended.map_or(Ok(process), Err)
+        });
+        let process = match served {
             Ok(process) => process,
-            Err(status) => {
-                let codes = [exit::DATA, exit::IO].map(i32::from);
-                // 101: the engine gave up on what no version of it wrote.
-                let known = status
-                    .code()
-                    .is_some_and(|code| code == 101 || codes.contains(&code));
-                assert!(known, "{status}");
+            Err((status, said)) => {
+                assert_eq!(status.code(), Some(i32::from(exit::DATA)), "{said}");
                 return SIZES.len();
             }
         };
@@ -325,6 +342,50 @@ fn a_damaged_row_refuses_its_log_and_nothing_is_signed_below_what_was_answered()
     }
     assert!(one >= 3, "{one} refused alone, {all} times all");
 }
+
+/// Blocks of the store's file that are lost, or have another's contents, so that the engine reads
+/// what no version of it wrote. It finds some of that when it opens the file, some when it reads a
+/// row; and it says so by an error, or by a panic.
+// Spec: STO-26
+#[test]
+fn whatever_the_engine_makes_of_a_lost_block_it_is_damage() {
+    let scene = Scene::new(true);
+    let good = &scene.files[0];
+    let (first, config) = (&good[BLOCK..2 * BLOCK], scene.home.config());
+    let (mut panicked, mut refused) = (0, 0);
+    for at in (0..good.len()).step_by(BLOCK) {
+        let used = good[at..at + BLOCK].iter().any(|byte| *byte != 0);
+        for contents in [&[0; BLOCK][..], &[0xff; BLOCK], first] {
+            if !used || contents == &good[at..at + BLOCK] {
+                continue;
+            }
+            let mut file = good.clone();
+            file[at..at + BLOCK].copy_from_slice(contents);
+            for (name, bytes) in STATE.iter().zip([&file, &scene.files[1], &scene.files[2]]) {
+                fs::write(scene.home.path(name), bytes).unwrap();
+            }
+            let (status, said) = match try_serve(Path::new(&config)) {
+                Err(ended) => ended,
+                Ok(mut process) => match scene.read_all(&mut process) {
+                    None => continue,
+                    Some(ended) => ended,
+                },
+            };
+            assert_eq!(status.code(), Some(i32::from(exit::DATA)), "{at}: {said}");
+            assert!(said.contains("witness.redb"), "{at}: {said}");
+            refused += 1;
+            let by_panic = "witness.redb is damaged: the storage engine cannot go on";
+            panicked += u32::from(said.contains(by_panic));
+        }
+    }
+    assert!(
+        panicked > 0,
+        "{refused} were refused, none of them by a panic"
+    );
+}
+
+/// Of the engine.
+const BLOCK: usize = 4096;
 
 /// What hands and disks do to whole files and to any place in them.
 // Spec: STO-22, STO-23, STO-25
