@@ -183,6 +183,11 @@ impl Journal {
         &self.path
     }
 
+    /// The list that it is about.
+    pub(crate) fn list(&self) -> &Path {
+        &self.list
+    }
+
     /// Records changes as made by `actor`.
     pub fn by<'a>(&'a self, actor: impl Into<String>, clock: &'a dyn Clock) -> Recorder<'a> {
         Recorder {

@@ -22,7 +22,7 @@ use jurat_proto::key::VerifierKey;
 use jurat_store::registry::{Hold, Log, LogState, Registry, RegistryError};
 
 use crate::journal::Journal;
-use crate::losses::{Loss, Said, told};
+use crate::losses::{KEEP_BYTES, Loss, Said, told};
 
 /// The list of logs that this process serves.
 #[derive(Debug)]
@@ -97,6 +97,16 @@ impl LogList {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = FileMark::of(&self.path).ok();
         self.replace()
+    }
+
+    /// Keeps what the journal said for the next start, when enough was read since the last time.
+    /// For who serves the list, and nobody else: it writes a file.
+    ///
+    /// # Errors
+    /// It cannot be written; the next start takes longer.
+    pub fn keep_journal(&self) -> io::Result<()> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.keep(&Journal::beside(&self.path), KEEP_BYTES)
     }
 
     fn replace(&self) -> Result<(), LogListError> {

@@ -18,10 +18,15 @@
 //! change again, or accepts the list as it is. A line whose `before` has lost something that the
 //! line before it had does not make up for it.
 //!
+//! A journal grows for ever, and parsing 200,000 lines takes a second. So what was read is kept in
+//! a file beside it ([`kept`]), and a start reads what came after.
+//!
 //! In scope: reading the journal as it grows and comparing. Out of scope: whether the journal is
 //! whole ([`Journal::check`]).
 //!
-//! Rows: `spec/witness.md` WIT-74.
+//! Rows: `spec/witness.md` WIT-74, WIT-76.
+
+mod kept;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -32,14 +37,33 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::{Hash, sha256};
 use jurat_store::registry::{LogState, Registry};
 
+use self::kept::Last;
 use crate::journal::{ACCEPTED, Entry, Journal, LINE_BYTES_MAX, Line, state_name};
 
 /// What the journal says of each log, as far as it was read: about 150 bytes a log.
-#[derive(Debug, Default)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     logs: BTreeMap<Origin, Facts>,
     /// How much of the journal was read.
     bytes: u64,
+    /// Where that ends.
+    last: Last,
+    /// How much of it is in what is kept.
+    kept: u64,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            logs: BTreeMap::new(),
+            bytes: 0,
+            last: Last {
+                bytes: 0,
+                digest: sha256(b""),
+            },
+            kept: 0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +84,19 @@ impl Facts {
             only_added: false,
         }
     }
+
+    fn flags(&self) -> [bool; 3] {
+        [self.disabled, self.held, self.only_added]
+    }
+
+    fn from_flags(keys: Hash, [disabled, held, only_added]: [bool; 3]) -> Self {
+        Self {
+            keys,
+            disabled,
+            held,
+            only_added,
+        }
+    }
 }
 
 /// The keys in any order.
@@ -70,10 +107,11 @@ fn keys_hash<'a>(keys: impl Iterator<Item = &'a str>) -> Hash {
 }
 
 impl Said {
-    /// Reads what was written since the last time.
+    /// Reads what was written since the last time, the first time since it was kept.
     ///
     /// # Errors
     /// The journal is there and cannot be read.
+    // Spec: WIT-76
     pub(crate) fn read_on(&mut self, journal: &Journal) -> io::Result<()> {
         let mut file = match File::open(journal.path()) {
             // What it said stays said.
@@ -84,21 +122,49 @@ impl Said {
             // Another file: it is not shortened.
             *self = Self::default();
         }
+        if self.bytes == 0
+            && let Some(kept) = kept::read(journal, &mut file)
+        {
+            *self = kept;
+        }
         file.seek(SeekFrom::Start(self.bytes))?;
         let mut reader = BufReader::new(file);
         let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        let (mut line, mut last) = (Vec::new(), Vec::new());
         loop {
-            let mut line = Vec::new();
+            line.clear();
             (&mut reader).take(limit).read_until(b'\n', &mut line)?;
             // The last one may be cut short, or on its way.
             if line.last() != Some(&b'\n') && u64::try_from(line.len()) != Ok(limit) {
-                return Ok(());
+                break;
             }
             self.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
             if let Ok(line) = serde_json::from_slice::<Line>(&line) {
                 self.hear(&line);
             }
+            std::mem::swap(&mut line, &mut last);
         }
+        if !last.is_empty() {
+            self.last = Last {
+                bytes: last.len(),
+                digest: sha256(&last),
+            };
+        }
+        Ok(())
+    }
+
+    /// Keeps what was read for the next start, once it is `least` more bytes than what is kept.
+    ///
+    /// # Errors
+    /// It cannot be written. That costs the next start some time; it is tried again after as many
+    /// bytes more.
+    // Spec: WIT-76
+    pub(crate) fn keep(&mut self, journal: &Journal, least: u64) -> io::Result<()> {
+        if self.bytes.saturating_sub(self.kept) < least {
+            return Ok(());
+        }
+        self.kept = self.bytes;
+        kept::write(self, journal)
     }
 
     fn hear(&mut self, line: &Line) {
@@ -201,6 +267,9 @@ pub(crate) fn told(losses: &[Loss]) -> String {
 }
 
 const TOLD_MAX: usize = 5;
+
+/// What is read of a journal before it is kept anew: a thousand lines or two, some milliseconds.
+pub(crate) const KEEP_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -359,5 +428,87 @@ mod tests {
         said.read_on(&bench.journal).unwrap();
         assert!(said.logs[&a()].disabled, "what it said stays said");
         assert_eq!(bench.lost(), [], "a list without a journal is as it is");
+    }
+
+    // Spec: WIT-76
+    #[test]
+    fn a_start_goes_on_from_what_is_kept_and_comes_to_what_the_whole_says() {
+        let bench = Bench::new();
+        let other = Origin::parse("b c").unwrap();
+        bench.edit(|list| list.add_keys(&other, &[key()]));
+        bench.edit(hold);
+        let mut said = Said::default();
+        said.read_on(&bench.journal).unwrap();
+        said.keep(&bench.journal, said.bytes + 1).unwrap();
+        assert!(!kept::path(&bench.journal).exists(), "too little to keep");
+        said.keep(&bench.journal, 1).unwrap();
+        bench.edit(off);
+        let mut whole = Said::default();
+        said.read_on(&bench.journal).unwrap();
+        let again = || {
+            let mut again = Said::default();
+            again.read_on(&bench.journal).unwrap();
+            again
+        };
+        assert_eq!(again(), said);
+        assert!(said.logs[&a()].held && said.logs[&a()].disabled && said.logs[&other].only_added);
+        // It is not read from the beginning: what nobody reads can be anything.
+        let text = fs::read(bench.journal.path()).unwrap();
+        let mut unread = text.clone();
+        unread[..100].fill(b'x');
+        fs::write(bench.journal.path(), &unread).unwrap();
+        assert_eq!(again(), said);
+        fs::remove_file(kept::path(&bench.journal)).unwrap();
+        whole.read_on(&bench.journal).unwrap();
+        assert_ne!(
+            whole, said,
+            "the first line is about a log that none is about now"
+        );
+    }
+
+    // Spec: WIT-76
+    #[test]
+    fn what_is_kept_counts_only_whole_and_beside_the_journal_that_it_is_of() {
+        let bench = Bench::new();
+        let early = fs::read(bench.journal.path()).unwrap();
+        bench.edit(hold);
+        let mut said = Said::default();
+        said.read_on(&bench.journal).unwrap();
+        said.keep(&bench.journal, 1).unwrap();
+        let path = kept::path(&bench.journal);
+        let good = fs::read(&path).unwrap();
+        let text = fs::read(bench.journal.path()).unwrap();
+        // A first line that a whole reading does not understand, so that it shows which was done.
+        let mut marked = text.clone();
+        marked[..early.len() - 1].fill(b'x');
+        fs::write(bench.journal.path(), &marked).unwrap();
+        let known = || {
+            let mut said = Said::default();
+            said.read_on(&bench.journal).unwrap();
+            said.logs
+                .get(&a())
+                .is_some_and(|facts| !facts.only_added && facts.held)
+                && said.kept > 0
+        };
+        assert!(known());
+        for at in 0..good.len() {
+            let mut damaged = good.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            assert!(!known(), "byte {at}");
+            fs::write(&path, &good[..at]).unwrap();
+            assert!(!known(), "{at} bytes");
+        }
+        fs::write(&path, [&good[..], b"\n"].concat()).unwrap();
+        assert!(!known());
+        fs::write(&path, &good).unwrap();
+        // Another journal: a shorter one, and one that goes on in another way.
+        fs::write(bench.journal.path(), &early).unwrap();
+        assert!(!known());
+        bench.edit(off);
+        assert!(!known());
+        let longer = [&early[..], &b" ".repeat(text.len())].concat();
+        fs::write(bench.journal.path(), longer).unwrap();
+        assert!(!known());
     }
 }

@@ -209,11 +209,16 @@ async fn follow(
         }
         let follower = Arc::clone(&witness);
         let looked = tokio::task::spawn_blocking(move || {
-            if asked {
-                follower.logs().reload().map(|()| true)
+            let logs = follower.logs();
+            let looked = if asked {
+                logs.reload().map(|()| true)
             } else {
-                follower.logs().reload_if_changed()
+                logs.reload_if_changed()
+            };
+            if let Err(error) = logs.keep_journal() {
+                tracing::warn!(%error, "the next start has to read more of the journal");
             }
+            looked
         });
         if let Ok(result) = looked.await {
             looked_at(&result, &witness, &metrics);
