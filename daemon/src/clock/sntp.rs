@@ -158,7 +158,11 @@ impl Reply {
         // Spec: CLK-24
         if stratum == 0 {
             let code = u32_at(packet, REFERENCE_AT).to_be_bytes();
-            return Err(ReplyError::Kiss(Kiss(code)));
+            return Err(if NO_TIME_YET.contains(&code) {
+                ReplyError::Unsynchronised { stratum }
+            } else {
+                ReplyError::Kiss(Kiss(code))
+            });
         }
         if stratum > STRATUM_MAX || leap == LEAP_UNSYNCHRONISED {
             return Err(ReplyError::Unsynchronised { stratum });
@@ -520,6 +524,10 @@ const VERSION: u8 = 4;
 const MODE_CLIENT: u8 = 3;
 const MODE_SERVER: u8 = 4;
 const STRATUM_MAX: u8 = 15;
+
+/// With stratum 0, how servers say that they have no time yet: chronyd without a code, ntpd with
+/// one that says why. None of them asks to be left alone, and they may know the time in a moment.
+const NO_TIME_YET: [[u8; 4]; 3] = [[0; 4], *b"INIT", *b"STEP"];
 const LEAP_UNSYNCHRONISED: u8 = 3;
 const NTP_PORT: u16 = 123;
 
@@ -665,6 +673,9 @@ mod tests {
             (with(|p| p[31] ^= 1), "the answer is not to our question"),
             (kiss(b"RATE"), "the server says RATE (kiss-o'-death)"),
             (kiss(b"X\n\0\xff"), "the server says X... (kiss-o'-death)"),
+            (kiss(&[0; 4]), "the server is not synchronised (stratum 0)"),
+            (kiss(b"INIT"), "the server is not synchronised (stratum 0)"),
+            (kiss(b"STEP"), "the server is not synchronised (stratum 0)"),
             (
                 with(|p| p[0] |= 0b1100_0000),
                 "the server is not synchronised (stratum 2)",
