@@ -1,5 +1,5 @@
 //! The clock guard in the witness: with a clock in the test's hand, and as a process whose time
-//! servers, on loopback, say another time.
+//! servers, on loopback, say another time; one of them is Debian's chronyd.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +14,11 @@ mod rig;
 mod time_server;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -247,35 +250,50 @@ async fn after_a_restart_with_a_clock_behind_only_the_logs_that_it_contradicts_a
 /// A process with one log and three time servers.
 struct Timed {
     servers: [TimeServer; 3],
-    home: Home,
-    log: TestLog,
-    process: Process,
+    asking: Asking,
 }
 
 impl Timed {
     fn new(say: Say, valid_s: u64) -> Self {
         let servers = [say; 3].map(TimeServer::start);
-        let home = Home::new();
-        let mut log = TestLog::new("example.com/log");
-        log.grow(64);
-        home.add_log(&log);
         let addresses = servers.each_ref().map(|server| server.address.to_string());
-        let config = fs::read_to_string(home.config()).unwrap();
-        let clock = format!("[clock]\nntp = {addresses:?}\nevery_s = 1\nvalid_s = {valid_s}\n");
-        fs::write(home.config(), config + &clock).unwrap();
-        let process = home.serve();
-        Self {
-            servers,
-            home,
-            log,
-            process,
-        }
+        let asking = Asking::start(&addresses, &format!("valid_s = {valid_s}\n"));
+        Self { servers, asking }
     }
 
     fn say(&self, says: [Say; 3]) {
         for (server, say) in self.servers.iter().zip(says) {
             server.say(say);
         }
+    }
+}
+
+impl std::ops::Deref for Timed {
+    type Target = Asking;
+
+    fn deref(&self) -> &Asking {
+        &self.asking
+    }
+}
+
+/// A process with one log that asks these time servers each second.
+struct Asking {
+    home: Home,
+    log: TestLog,
+    process: Process,
+}
+
+impl Asking {
+    fn start(servers: &[String], more: &str) -> Self {
+        let home = Home::new();
+        let mut log = TestLog::new("example.com/log");
+        log.grow(64);
+        home.add_log(&log);
+        let config = fs::read_to_string(home.config()).unwrap();
+        let clock = format!("[clock]\nntp = {servers:?}\nevery_s = 1\n{more}");
+        fs::write(home.config(), config + &clock).unwrap();
+        let process = home.serve();
+        Self { home, log, process }
     }
 
     fn grow(&self, old: u64, new: u64) -> Answer {
@@ -374,6 +392,116 @@ fn a_process_whose_sources_fall_silent_stops_signing_when_their_answers_are_too_
     timed.refuses(4, "too few time sources have answered for ");
     timed.say([Say::Right; 3]);
     timed.signs(4, 8);
+}
+
+/// Debian's NTP daemon on loopback. It does not touch the clock of this machine, but keeps one of
+/// its own beside it (`-x`), and is told by `chronyc`.
+struct Chrony {
+    /// Nobody else may enter it, or there is no command socket.
+    dir: tempfile::TempDir,
+    port: u16,
+    daemon: Child,
+}
+
+impl Chrony {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
+        // It takes 0 for "do not serve", so that a port has to be found before.
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let at = dir.path().display();
+        let config = format!(
+            "port {port}\nbindaddress 127.0.0.1\nallow 127.0.0.1\ncmdport 0\nmanual\n\
+             bindcmdaddress {at}/socket\npidfile {at}/pid\n"
+        );
+        fs::write(dir.path().join("chrony.conf"), config).unwrap();
+        let daemon = Self::start(dir.path());
+        Self { dir, port, daemon }
+    }
+
+    fn start(dir: &Path) -> Child {
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        let user = String::from_utf8(user).unwrap();
+        Command::new(Self::program("sbin/chronyd"))
+            .args(["-d", "-x", "-U", "-u", user.trim_end(), "-f"])
+            .arg(dir.join("chrony.conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Where Debian puts it, or where `tests/run tools` unpacks it.
+    fn program(name: &str) -> PathBuf {
+        let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/run/chrony/usr");
+        let places = [Path::new("/usr"), &unpacked].map(|place| place.join(name));
+        let found = places.iter().find(|place| place.exists());
+        found
+            .unwrap_or_else(|| panic!("there is no {name}: `tests/run tools` fetches it"))
+            .clone()
+    }
+
+    fn try_tell(&self, words: &[&str]) -> Output {
+        Command::new(Self::program("bin/chronyc"))
+            .arg("-h")
+            .arg(self.dir.path().join("socket"))
+            .args(words)
+            .env("TZ", "UTC")
+            .output()
+            .unwrap()
+    }
+
+    fn tell(&self, words: &[&str]) {
+        until(|| self.try_tell(words).status.success());
+    }
+
+    /// Sets its clock, to the second.
+    fn set(&self, time: u64) {
+        let date = Command::new("date")
+            .args(["-u", "-d", &format!("@{time}"), "+%Y-%m-%d %H:%M:%S"])
+            .output()
+            .unwrap();
+        self.tell(&[
+            "settime",
+            String::from_utf8(date.stdout).unwrap().trim_end(),
+        ]);
+    }
+
+    fn stop(&mut self) {
+        self.daemon.kill().unwrap();
+        self.daemon.wait().unwrap();
+    }
+}
+
+impl Drop for Chrony {
+    fn drop(&mut self) {
+        drop(self.daemon.kill());
+        drop(self.daemon.wait());
+    }
+}
+
+// Spec: CLK-22, WIT-111, WIT-113
+#[test]
+fn a_real_ntp_daemon_is_believed_when_it_is_synchronised_and_not_without_it() {
+    let mut chrony = Chrony::new();
+    let server = format!("127.0.0.1:{}", chrony.port);
+    let asking = Asking::start(&[server], "valid_s = 2\ntolerance_ms = 5000\n");
+    // It answers, and says of itself that it knows no time.
+    let metrics = || asking.process.get("/metrics").text().to_owned();
+    let unsynchronised = "answer=\"Unsynchronised\"} 0\n";
+    until(|| !metrics().contains(unsynchronised));
+    asking.refuses(0, "0 time sources have answered since the start; 1 must");
+    chrony.tell(&["local", "stratum", "5"]);
+    asking.signs(0, 4);
+    chrony.set(SystemClock.now().seconds() + 3600);
+    asking.refuses(4, " s behind what the time sources agree on");
+    chrony.stop();
+    asking.refuses(4, "too few time sources have answered for ");
+    chrony.daemon = Chrony::start(chrony.dir.path());
+    chrony.tell(&["local", "stratum", "5"]);
+    asking.signs(4, 8);
 }
 
 // Spec: WIT-110
