@@ -10,7 +10,7 @@
 //! nothing; a log that it does not name any more stays. The format and the comparison are
 //! [`jurat_proto::log_list`]'s.
 //!
-//! Rows: `spec/log-list.md` LST-11 to LST-13, LST-15, LST-16.
+//! Rows: `spec/log-list.md` LST-11 to LST-13, LST-15 to LST-17.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -76,15 +76,15 @@ impl Source {
         name.chars().map(shown).take(NAME_CHARS_MAX).collect()
     }
 
-    /// Fetches the list.
+    /// Fetches the list, which has `within` for all of it ([`FETCH_TIMEOUT`]).
     ///
     /// # Errors
     /// [`PullError`]. Nothing changed.
-    pub async fn read(&self, client: &Client) -> Result<Vec<u8>, PullError> {
+    pub async fn read(&self, client: &Client, within: Duration) -> Result<Vec<u8>, PullError> {
         match self {
             Self::Url(url) => {
                 let request = ClientRequest::get(url)
-                    .timeout(FETCH_TIMEOUT)
+                    .timeout(within)
                     .response_bytes_max(LIST_BYTES_MAX);
                 let response = client.send(request).await.map_err(|error| match error {
                     // It would say all of the URL.
@@ -351,13 +351,20 @@ pub enum PullError {
 /// The longest name of a list.
 const NAME_CHARS_MAX: usize = 256;
 
-/// For the whole of a list, which may have tens of megabytes.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
+/// For the whole of a list, which may have tens of megabytes: who sends a byte now and then is
+/// given up, too.
+// Spec: LST-17
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+    use std::thread;
 
+    use jurat_daemon::client::ClientOptions;
     use jurat_daemon::clock::{ManualClock, UnixTime};
     use jurat_keys::{Algorithm, SigningKey};
     use jurat_proto::checkpoint::Origin;
@@ -527,6 +534,52 @@ mod tests {
         assert_eq!((room(0), room(registry.bytes_max())), (0, 0));
         assert!((1..20).contains(&room(registry.bytes_max() + 2_048)));
         assert_eq!(room(LISTED_BYTES_MAX), 20);
+    }
+
+    /// A server that never stops to send, a byte at a time; tells how many it got rid of before the
+    /// other side had enough.
+    fn trickling() -> (String, mpsc::Receiver<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/list", listener.local_addr().unwrap());
+        let (tell, told) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let asked = BufReader::new(stream.try_clone().unwrap()).lines();
+            assert!(asked.map_while(Result::ok).any(|line| line.is_empty()));
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nlogs/v0\n";
+            stream.write_all(head).unwrap();
+            stream.set_nodelay(true).unwrap();
+            let mut sent = 0;
+            while stream.write_all(b"#").is_ok() {
+                sent += 1;
+                // Wait: that is what this server does.
+                thread::sleep(Duration::from_millis(20));
+            }
+            tell.send(sent).unwrap();
+        });
+        (url, told)
+    }
+
+    // Spec: LST-17
+    #[tokio::test]
+    async fn a_list_that_trickles_is_given_up_when_its_time_is_over() {
+        let (url, told) = trickling();
+        let client = Client::new(ClientOptions::default()).unwrap();
+        let within = Duration::from_millis(500);
+        let read = Source::Url(url).read(&client, within).await;
+        let Err(PullError::Fetch(ClientError::Timeout { after })) = read else {
+            panic!("{read:?}");
+        };
+        assert_eq!(after, within);
+        // It is not left open either.
+        let told = move || told.recv_timeout(Duration::from_secs(60)).unwrap();
+        let sent = tokio::task::spawn_blocking(told).await.unwrap();
+        assert!(sent > 1, "it did not trickle, but fell silent");
+        assert_eq!(
+            FETCH_TIMEOUT,
+            Duration::from_secs(120),
+            "as spec/log-list.md says"
+        );
     }
 
     fn origin(name: &str) -> Origin {

@@ -24,7 +24,7 @@ use jurat_store::{OpenError, RedbOptions, WalStore};
 use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
 use crate::journal::{Entry, Journal, Recorder, state_name};
-use crate::lists::{Mode, Source, Target};
+use crate::lists::{FETCH_TIMEOUT, Mode, Source, Target};
 use crate::losses::{Loss, Lost, Said};
 use crate::restore::evidence_id;
 
@@ -582,7 +582,10 @@ fn pull(admin: &Admin, dry_run: bool, sources: &[String]) -> Result<(), Failed> 
         let name = source.name();
         let pulled = block_on(async {
             let client = Client::new(ClientOptions::default()).map_err(|e| e.to_string())?;
-            let bytes = source.read(&client).await.map_err(|e| e.to_string())?;
+            let bytes = source
+                .read(&client, FETCH_TIMEOUT)
+                .await
+                .map_err(|e| e.to_string())?;
             target
                 .apply(source, &bytes, &SystemClock, mode)
                 .map_err(|e| e.to_string())

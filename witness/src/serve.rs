@@ -36,7 +36,7 @@ use crate::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosign::{Parts, StartError, Witness};
 use crate::http::Api;
-use crate::lists::{Mode, PullError, Source, Target};
+use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
 use crate::restore::{self, Guard};
@@ -288,7 +288,7 @@ impl Lists {
 
     async fn pull(&self, source: &Source, client: &Client) {
         let name = source.name();
-        let bytes = match source.read(client).await {
+        let bytes = match source.read(client, FETCH_TIMEOUT).await {
             Ok(bytes) => bytes,
             Err(error) => return self.failed(&name, &error),
         };
