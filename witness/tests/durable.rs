@@ -1,7 +1,8 @@
 //! What the system was asked to do, seen with strace: no answer leaves before the state is on the
-//! disk, and none after the disk failed.
+//! disk, and none after the disk failed; and who changed the list of logs is told when that may
+//! not be durable.
 //!
-//! Spec: WIT-44, WIT-105.
+//! Spec: WIT-44, WIT-69, WIT-105, STO-15, STO-19.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,7 @@ mod rig;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -337,4 +338,61 @@ fn a_failed_fsync_is_never_answered_with_200_and_ends_the_process() {
 fn a_failed_write_is_never_answered_with_200_and_ends_the_process() {
     fails("pwrite64", "ENOSPC");
     fails("pwrite64", "EIO");
+}
+
+/// A directory whose entries may not be durable: who makes the first line of the journal there has
+/// changed nothing; who replaced the list has, and is told what is not known.
+// Spec: STO-15, STO-19, WIT-69
+#[test]
+fn a_directory_that_cannot_be_made_durable_is_told_and_hides_no_change() {
+    let home = Home::new();
+    let logs: Vec<TestLog> = (0..2)
+        .map(|n| {
+            let mut log = TestLog::new(&format!("example.com/{n}"));
+            log.grow(2);
+            log
+        })
+        .collect();
+    let listed = || String::from_utf8(home.logs(&["list"]).stdout).unwrap();
+    let add = |log: &TestLog| -> (Output, usize) {
+        let directory = std::fs::canonicalize(home.path("")).unwrap();
+        let trace = home.path("trace");
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-o"])
+            .arg(&trace)
+            .arg("-P")
+            .arg(directory);
+        strace.args(["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"]);
+        strace.arg(env!("CARGO_BIN_EXE_jurat-witness"));
+        let (vkey, config) = (log.vkey().to_string(), home.config());
+        strace.args(["logs", "add", &vkey, "--config", &config]);
+        let output = strace.output().unwrap();
+        let trace = std::fs::read_to_string(trace).unwrap();
+        (output, trace.matches("(INJECTED)").count())
+    };
+    let said = |output: &Output| String::from_utf8(output.stderr.clone()).unwrap();
+
+    // The journal is new, and so is its name.
+    let (output, failed) = add(&logs[0]);
+    assert_eq!((output.status.code(), failed), (Some(74), 1));
+    let text = said(&output);
+    assert!(text.contains("nothing was changed"), "{text}");
+    assert!(!listed().contains("example.com/0"), "{}", listed());
+    home.add_log(&logs[0]);
+
+    let process = home.serve();
+    let (output, failed) = add(&logs[1]);
+    assert_eq!((output.status.code(), failed), (Some(74), 1));
+    let text = said(&output);
+    let wanted = "was changed, and it is not known whether the change is durable";
+    assert!(text.contains(wanted), "{text}");
+    // It is in force, for those who look and for the process that serves.
+    assert!(listed().contains("example.com/1"), "{}", listed());
+    until(|| process.add(&logs[1].request(0, 1)).status == 200);
+    // Trying again is no error, and the journal is whole.
+    home.add_log(&logs[1]);
+    assert!(home.logs(&["journal", "--check"]).status.success());
+    assert!(process.terminate().success());
+    assert_eq!(home.serve().add(&logs[1].request(1, 2)).status, 200);
 }

@@ -225,6 +225,51 @@ fn files_that_cannot_grow_end_the_witness_and_lose_nothing() {
     }
 }
 
+/// The store's own file cannot take over what is in its log, in a thread of its own, when nobody
+/// asks for anything: the process does not wait for a request that would be told.
+// Spec: WIT-44, STO-21
+#[test]
+fn a_store_that_cannot_take_its_log_over_ends_an_idle_witness() {
+    let home = Home::new();
+    let logs: Vec<LargeLog> = (0..8)
+        .map(|n| LargeLog::new(&format!("example.com/{n}"), 2))
+        .collect();
+    for log in &logs {
+        home.add_log(&log.0);
+    }
+    let config = fs::read_to_string(home.config()).unwrap();
+    let short = config + "[commit]\nlog_bytes = 262144\n";
+    fs::write(home.config(), short).unwrap();
+    // The files of the log fit in, some of the heads that are in one of them do not.
+    let mut command = Command::new("bash");
+    let script = "trap '' XFSZ; ulimit -f 260; exec \"$0\" \"$@\"";
+    command.args(["-c", script, WITNESS]);
+    let process = Process::spawn(command, Path::new(&home.config()));
+    let other = home.path("witness.redb.wal-1");
+    let changed_places = || fs::read(&other).unwrap()[..64] != [0; 64];
+    let mut answered = Vec::new();
+    for log in &logs {
+        if changed_places() {
+            break;
+        }
+        match process
+            .client()
+            .call("POST", "/add-checkpoint", &log.request(0, 1))
+        {
+            Some(answer) if answer.status == 200 => answered.push(log),
+            // The request that made them do so may meet the end of the process.
+            other => assert!(changed_places(), "{other:?}"),
+        }
+    }
+    assert!(changed_places() && answered.len() > 2, "{}", answered.len());
+    assert_eq!(end_of(process), Some(i32::from(exit::IO)));
+    let process = home.serve();
+    for log in answered {
+        assert_eq!(stored_size(&process, &log.0), Some(1));
+        log.goes_on(&process, 1, &home);
+    }
+}
+
 /// A state of which all is known.
 struct Scene {
     home: Home,

@@ -23,14 +23,14 @@ use std::thread;
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::cosignature::cosign;
-use jurat_proto::key::{KeyName, Signer as _, UnixSeconds};
+use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::proof::{ConsistencyProof, Subtree};
 use jurat_proto::sign_subtree::SignSubtree;
 use jurat_store::registry::{Hold, HoldCause};
 use jurat_witness::heads::Latest;
 use jurat_witness::restore::{Finding, Keys, Unusable, evidence_id, judge};
 
-use rig::{Home, Process, TestLog, until, verified};
+use rig::{Home, NAME, Process, TestLog, until, verified};
 
 /// Files over HTTP, as a CDN would serve them.
 struct Published {
@@ -651,6 +651,96 @@ fn adopted_evidence_is_cosigned_anew_whatever_times_it_has() {
         assert_eq!(stored_size(&process, &log), 12);
         assert_eq!(process.get("/health").status, 200);
     }
+}
+
+/// New keys in the place of those that `init` made.
+fn replace_keys(home: &Home) -> [VerifierKey; 2] {
+    let generate = |algorithm, file: &str| {
+        let key = SigningKey::generate(KeyName::parse(NAME).unwrap(), algorithm).unwrap();
+        key.save_new(home.path(file)).unwrap();
+        key.verifier_key().clone()
+    };
+    let new = [
+        generate(Algorithm::CosignatureV1, "new-ed25519.key"),
+        generate(Algorithm::MlDsa44, "new-ml-dsa.key"),
+    ];
+    let config = fs::read_to_string(home.config()).unwrap();
+    let keys = "\"ed25519.key\", \"ml-dsa-44.key\"";
+    assert!(config.contains(keys), "{config}");
+    let replaced = config.replace(keys, "\"new-ed25519.key\", \"new-ml-dsa.key\"");
+    fs::write(home.config(), replaced).unwrap();
+    new
+}
+
+/// All keys of the witness are replaced while its state is older than what it signed with the
+/// former ones: the operator's word that these were ours is what makes that known, and what lets
+/// the evidence be adopted. Without it neither the state nor the evidence is ours.
+// Spec: WIT-57, WIT-80, WIT-86
+#[test]
+fn what_a_former_key_cosigned_is_adopted_and_nothing_is_signed_without_its_name() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let (home, published) = (Home::new(), Published::new());
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    assert!(process.terminate().success());
+    let old = copy_state(&home);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 9)).status, 200);
+    let newest = process.get(&log.checkpoint_path()).body;
+    published.publish(log.checkpoint_path(), newest);
+    assert!(process.terminate().success());
+    put_back(&home, &old);
+
+    let new = replace_keys(&home);
+    let replaced = fs::read_to_string(home.config()).unwrap();
+    let process = home.serve();
+    for body in [log.request(5, 9), log.request(9, 12), log.request(0, 12)] {
+        assert_eq!(process.add(&body).status, 500);
+    }
+    assert_eq!(process.get(&log.checkpoint_path()).status, 500);
+    assert!(process.terminate().success());
+
+    configure(
+        &home,
+        &format!("own = [\"http://{}\"]\n", published.address),
+    );
+    let guarded = fs::read_to_string(home.config()).unwrap();
+    let former: Vec<String> = home.keys.iter().map(ToString::to_string).collect();
+    fs::write(
+        home.config(),
+        format!("former_keys = {former:?}\n{guarded}"),
+    )
+    .unwrap();
+    let process = home.serve();
+    let answer = process.add(&log.request(5, 9));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(
+        answer.text().contains("cosigned size 9"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(stored_size(&process, &log), 5);
+    assert!(resolve(&home, &log, "--adopt").status.success());
+    until(|| stored_size(&process, &log) == 9);
+    // It is cosigned anew, by the keys of today alone, and goes on from there.
+    let stored = SignedCheckpoint::parse(&process.get(&log.checkpoint_path()).body).unwrap();
+    assert_eq!(stored.verify_signatures(&new).unwrap().len(), new.len());
+    stored.verify_signatures(&home.keys).unwrap_err();
+    let mut answer = process.add(&log.request(9, 12));
+    until(|| {
+        if answer.status != 200 {
+            answer = process.add(&log.request(9, 12));
+        }
+        answer.status == 200
+    });
+    verified(&answer.body, &log.checkpoint(12), &new);
+    assert!(process.terminate().success());
+    // The former keys have nothing left to vouch for.
+    fs::write(home.config(), &replaced).unwrap();
+    let process = home.serve();
+    assert_eq!(stored_size(&process, &log), 12);
 }
 
 #[test]
