@@ -592,3 +592,48 @@ fn what_an_old_copy_of_the_list_has_lost_is_not_taken_over_nor_served() {
     assert_eq!(process.add(&log.request(0, 3)).status, 404);
     assert_eq!(process.add(&other.request(3, 3)).status, 200);
 }
+
+/// A journal of more than a MiB. What was read of it is kept by the process that serves, by nobody
+/// else, and the next start goes by it.
+// Spec: WIT-76
+#[test]
+fn what_was_read_of_a_long_journal_is_kept_for_the_next_start() {
+    let home = Home::new();
+    let log = TestLog::new("example.com/log");
+    home.add_log(&log);
+    assert!(home.logs(&["disable", "example.com/log"]).status.success());
+    let [journal, kept, list] = ["journal.ndjson", "journal.said", "list"].map(|f| home.path(f));
+    let first = fs::read(&journal).unwrap().len();
+    let entry = |n| format!("vkey {}\norigin o/{n}\nqpd 24\ncontact ops\n\n", log.vkey());
+    let text: String = (0..3_000).map(entry).collect();
+    fs::write(&list, format!("logs/v0\n{text}")).unwrap();
+    let pulled = home.logs(&["pull", list.to_str().unwrap()]);
+    assert!(pulled.status.success(), "{pulled:?}");
+    assert!(fs::metadata(&journal).unwrap().len() > 1 << 20);
+    let checked = run(&["check-config", "--config", &home.config()]);
+    assert!(checked.status.success());
+    assert!(!kept.exists());
+    let process = home.serve();
+    rig::until(|| kept.exists());
+    assert!(process.terminate().success());
+
+    // The beginning no longer says that the log was disabled; it is known all the same.
+    let mut text = fs::read(&journal).unwrap();
+    text[..first - 1].fill(b' ');
+    fs::write(&journal, text).unwrap();
+    let logs = fs::read_to_string(home.path("logs.toml")).unwrap();
+    fs::write(
+        home.path("logs.toml"),
+        logs.replace("\"disabled\"", "\"active\""),
+    )
+    .unwrap();
+    let refused = run(&["serve", "--config", &home.config()]);
+    assert_eq!(code(&refused), 64, "{refused:?}");
+    let told = stderr(&refused);
+    assert!(
+        told.contains("example.com/log is not disabled any more"),
+        "{told}"
+    );
+    fs::remove_file(&kept).unwrap();
+    home.serve();
+}
