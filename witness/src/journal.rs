@@ -295,7 +295,6 @@ impl Recorder<'_> {
 
     fn write(&self, sayings: impl Iterator<Item = Saying>) -> io::Result<()> {
         let path = &self.journal.path;
-        let new = !path.try_exists()?;
         let mut file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -349,11 +348,10 @@ impl Recorder<'_> {
         }
         file.write_all(&text)?;
         file.sync_all()?;
-        if new {
-            let parent = path.parent().filter(|parent| *parent != Path::new(""));
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-        }
-        Ok(())
+        // Each time: who made the file may have been cut off, or have failed, before its name was
+        // durable, and nobody knows that any more.
+        let parent = path.parent().filter(|parent| *parent != Path::new(""));
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 
