@@ -3,8 +3,12 @@
 //! A supervisor decides by the code: 64 is never worth a restart, 69 and 75 are.
 
 use std::io::{self, Write as _};
+use std::mem;
 use std::panic::{self, PanicHookInfo};
 use std::process;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
 
 /// All went well.
 pub const OK: u8 = 0;
@@ -26,6 +30,27 @@ pub const IO: u8 = 74;
 pub const RETRY: u8 = 75;
 /// The file or the key exists but this user may not use it, or others may.
 pub const PERMISSION: u8 = 77;
+
+/// Runs what the process is for. After a failure the runtime is left as it is, to the end of the
+/// process, which has to follow at once.
+///
+/// A runtime that is shut down takes the timers from under threads that are in the middle of a
+/// request, because they wait for a disk: they panic, and the process ends with another code than
+/// the one that says what happened.
+///
+/// # Errors
+/// What `main` returns.
+pub fn block_on<T, E>(runtime: Runtime, main: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let result = runtime.block_on(main);
+    match &result {
+        Ok(_) => runtime.shutdown_timeout(LAST_TASKS),
+        Err(_) => mem::forget(runtime),
+    }
+    result
+}
+
+/// What the tasks get that are left after all has been stopped, such as a look-up of a name.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// Ends the process at once, with a message and a code, on each panic that `known` has an answer
 /// for, whether the build aborts on a panic or unwinds. Other panics go the way that they went

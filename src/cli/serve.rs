@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use jurat_daemon::exit;
 use jurat_daemon::limits::OpenFiles;
 use jurat_daemon::shutdown::Shutdown;
 use jurat_daemon::telemetry::{self, LogFormat};
@@ -22,7 +23,7 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
     tracing::debug!(files.soft = files.soft, "limit of open files");
     output::before_opening(&config.database);
     let origin = config.origin.clone();
-    runtime()?.block_on(async {
+    exit::block_on(runtime()?, async {
         let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
         let scheme = if config.tls.is_some() {
             "https"

@@ -66,10 +66,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .max_blocking_threads(cores.saturating_mul(2).max(4))
         .build()
         .map_err(ServeError::Runtime)?;
-    let result = runtime.block_on(serve(config, Arc::clone(&store)));
-    // After a failure nothing that still runs may change anything, and nothing is waited for.
-    runtime.shutdown_background();
-    result?;
+    exit::block_on(runtime, serve(config, Arc::clone(&store)))?;
     // Spec: STO-24
     store.close().map_err(ServeError::Close)
 }
