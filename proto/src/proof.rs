@@ -85,6 +85,39 @@ pub fn verify_consistency(
     check_roots(&from.root_hash, &to.root_hash, old, tree, proof.hashes())
 }
 
+/// What the tree of `to` was at size `from`, as a consistency proof shows it: the root hash that
+/// the proof opens the root of `to` to, whatever root hash anybody signed for that size.
+///
+/// This is what is left of a proof that does not verify, and it is worth keeping: when the log
+/// signed another root at that size, the two signatures are evidence against it.
+///
+/// Nothing comes from a proof that carries no old root: from size 0, from a power of two (RFC 6962
+/// leaves it out there), and from the size of `to` itself.
+///
+/// # Errors
+///
+/// When the sizes or the length of the proof are wrong, or its hashes do not lead to the root of
+/// `to`: then it says nothing about that tree.
+pub fn opened_root(
+    from: TreeSize,
+    to: &TreeHead,
+    proof: &ConsistencyProof,
+) -> Result<Option<Hash>, ProofError> {
+    // Spec: MRK-16
+    check_empty_root(to)?;
+    let Some((old, tree)) = spans_of_sizes(from, to.size)? else {
+        check_length(0, proof.hashes().len())?;
+        return Ok(None);
+    };
+    if from == to.size || from.get().is_power_of_two() {
+        return Ok(None);
+    }
+    // The hash of the target is not looked at: such a proof begins with a node of its own.
+    let computed = evaluate(old, tree, &to.root_hash, proof.hashes())?;
+    check_root(&to.root_hash, &computed.tree)?;
+    Ok(Some(computed.target))
+}
+
 /// Verifies that the leaf hash stands at `index`, counted from the first leaf of the whole tree,
 /// within a subtree.
 ///

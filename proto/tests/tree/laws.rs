@@ -2,9 +2,9 @@
 
 use jurat_proto::hash::Hash;
 use jurat_proto::proof::{
-    ConsistencyProof, InclusionProof, ProofError, Subtree, prove_consistency, prove_inclusion,
-    prove_subtree_consistency, prove_subtree_inclusion, verify_consistency, verify_inclusion,
-    verify_subtree_consistency, verify_subtree_inclusion,
+    ConsistencyProof, InclusionProof, ProofError, Subtree, opened_root, prove_consistency,
+    prove_inclusion, prove_subtree_consistency, prove_subtree_inclusion, verify_consistency,
+    verify_inclusion, verify_subtree_consistency, verify_subtree_inclusion,
 };
 use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead, TreeSize};
 use proptest::prelude::*;
@@ -76,6 +76,37 @@ fn every_consistency_proof_is_the_proof_of_the_rfc_and_verifies() {
             assert_eq!(verify_consistency(&head(&leaves[..m]), &to, &proof), Ok(()));
         }
     }
+}
+
+// Spec: MRK-16
+#[test]
+fn a_proof_shows_the_old_root_of_the_new_tree_whatever_was_signed() {
+    let leaves = leaves(40);
+    let (nodes, _) = tree(&leaves);
+    for n in 1..=leaves.len() {
+        let to = head(&leaves[..n]);
+        for m in 0..=n {
+            let proof = match m {
+                0 => ConsistencyProof::default(),
+                _ => prove_consistency(size(m), size(n), &nodes).unwrap(),
+            };
+            let carried = m != 0 && m != n && !m.is_power_of_two();
+            let expected = carried.then(|| head(&leaves[..m]).root_hash);
+            assert_eq!(opened_root(size(m), &to, &proof), Ok(expected), "{m} {n}");
+            if carried {
+                let mut hashes = proof.into_hashes();
+                hashes[0] = flip(&hashes[0], 0);
+                let changed = ConsistencyProof::new(hashes).unwrap();
+                let error = opened_root(size(m), &to, &changed).unwrap_err();
+                assert!(matches!(error, ProofError::RootMismatch { .. }), "{error}");
+            }
+        }
+    }
+    let (two, five) = (size(2), head(&leaves[..5]));
+    let none = ConsistencyProof::default();
+    assert!(opened_root(size(5), &head(&leaves[..2]), &none).is_err());
+    assert!(opened_root(size(3), &five, &none).is_err());
+    assert_eq!(opened_root(two, &five, &none), Ok(None));
 }
 
 // Spec: MRK-08, MRK-09, MRK-10, MRK-11
