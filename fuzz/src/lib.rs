@@ -12,6 +12,7 @@
 use std::fmt::Display;
 
 mod clock;
+mod evidence;
 mod memory;
 mod settings;
 mod texts;
@@ -40,6 +41,9 @@ pub const TARGETS: &[Target] = &[
     ("tlog_proof", texts::tlog_proof),
     ("entry", texts::entry),
     ("receipt", texts::receipt),
+    ("evidence", evidence::evidence),
+    ("statement", evidence::statement),
+    ("gossip_row", evidence::row),
     ("encodings", texts::encodings),
     ("signature", texts::signature),
     ("proof_lines", trees::proof_lines),

@@ -83,7 +83,7 @@ fn leaf(index: u64) -> Vec<u8> {
 
 /// A key whose secret everybody knows. Its id follows from the secret, and a signer line with
 /// another id is refused with the right one.
-fn key(name: &str, algorithm: Algorithm, secret: u8) -> SigningKey {
+pub(crate) fn key(name: &str, algorithm: Algorithm, secret: u8) -> SigningKey {
     let mut material = vec![algorithm.signature_type().to_byte()];
     material.extend([secret; 32]);
     let line = |id: KeyId| format!("PRIVATE+KEY+{name}+{id}+{}\n", base64::encode(&material));
@@ -116,7 +116,12 @@ impl World {
             .head()
     }
 
-    fn checkpoint(&self, size: u64) -> Checkpoint {
+    /// The origin of the log.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::parse(ORIGIN).expect("an origin")
+    }
+
+    pub(crate) fn checkpoint(&self, size: u64) -> Checkpoint {
         let origin = Origin::parse(ORIGIN).expect("an origin");
         Checkpoint {
             origin,
@@ -220,6 +225,7 @@ pub fn seeds() -> Vec<Seed> {
     tree_seeds(&mut add);
     settings_seeds(&mut add);
     crate::timestamps::seeds(&mut add);
+    crate::evidence::seeds(&mut add);
     seeds
 }
 

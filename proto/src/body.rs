@@ -93,6 +93,11 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// What follows the lines that were taken.
+    pub(crate) fn rest(&self) -> &'a str {
+        self.rest
+    }
+
     /// The checkpoint that takes the rest of the body.
     pub(crate) fn checkpoint(self) -> Result<SignedCheckpoint, BodyError> {
         SignedCheckpoint::parse(self.rest.as_bytes()).map_err(|reason| BodyError::Checkpoint {

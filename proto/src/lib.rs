@@ -21,6 +21,8 @@
 //! | [`policy`] | which logs and witnesses a verifier accepts, and how many of the latter |
 //! | [`tlog_proof`] | one file that shows an entry in a log, with no network |
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
+//! | [`evidence`] | portable proofs that a log or a witness contradicted itself: `tlog-fork` |
+//! | [`gossip`] | what witnesses sign about what they hold |
 //! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |
 //! | [`tsp`] | RFC 3161 time-stamps: requests, tokens, and whether one is good |
 //! | [`base64`], [`hex`], [`decimal`] | the three text encodings of the formats, canonical only |
@@ -39,6 +41,8 @@ pub mod cosignature;
 pub mod cosignature_lines;
 pub mod decimal;
 pub mod entry;
+pub mod evidence;
+pub mod gossip;
 pub mod hash;
 pub mod hex;
 pub mod key;

@@ -1,5 +1,5 @@
-//! Witnesses' requests and answers, policies, proofs, entries and receipts, through the public API:
-//! each row of their specifications is a test here.
+//! Witnesses' requests and answers, policies, proofs, entries, receipts and evidence, through the
+//! public API: each row of their specifications is a test here.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +17,7 @@
 mod add_checkpoint;
 mod answers;
 mod entries;
+mod evidence;
 mod policy;
 mod proofs;
 mod receipts;
