@@ -56,7 +56,7 @@ enum Command {
     Logs(logs::LogsCommand),
     /// Send checkpoints of a log to a service and fetch their receipts
     Anchor(anchor::AnchorArgs),
-    /// Verify receipts and checkpoints offline, under a policy (exit code 0 or 1)
+    /// Verify receipts, checkpoints and evidence offline, under a policy (exit code 0 or 1)
     Verify(verify::VerifyArgs),
     /// Derive the whole tree again from what is stored, and compare
     Fsck(fsck::FsckArgs),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::evidence::Evidence;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::policy::{Policy, WitnessVerdict};
 use jurat_proto::receipt::{ProvenEntry, Receipt};
@@ -13,21 +14,28 @@ use serde_json::{Value, json};
 
 use super::output;
 
-/// Files larger than this are not receipts or checkpoints.
+mod evidence;
+
+/// Files larger than this are not receipts, checkpoints or evidence.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Arguments of `jurat verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Receipts (.tlog-proof) and checkpoints
+    /// Receipts (.tlog-proof), checkpoints and evidence (.tlog-fork)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The tlog-policy to verify under: which logs, which witnesses, how many
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
-    /// A verifier key of the anchored log: its own signature in the receipt is verified as well
+    /// The tlog-policy to verify under: which logs, which witnesses, how many. Evidence needs none
+    /// when keys are given
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["log_keys", "keys"])]
+    policy: Option<PathBuf>,
+    /// A verifier key of the anchored log: its own signature in the receipt is verified as well.
+    /// For evidence: a key of the log that the file is about, whatever the key's name
     #[arg(long = "log-key", value_name = "VKEY")]
     log_keys: Vec<String>,
+    /// A key that evidence may convict: of the log of that name, of a witness, or of its gossip
+    #[arg(long = "key", value_name = "VKEY")]
+    keys: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -45,19 +53,15 @@ struct Proven {
 /// # Errors
 /// When the policy or a key cannot be read. A file that proves nothing is a result, not an error.
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let bytes =
-        std::fs::read(&args.policy).with_context(|| format!("{}", args.policy.display()))?;
-    let policy = Policy::parse(&bytes)
-        .map_err(|error| output::usage(format_args!("{}: {error}", args.policy.display())))?;
-    let keys: Vec<VerifierKey> = args
-        .log_keys
-        .iter()
-        .map(|key| VerifierKey::parse(key).map_err(output::usage))
-        .collect::<Result<_, _>>()?;
+    let trusted = Trusted {
+        policy: args.policy.as_deref().map(read_policy).transpose()?,
+        log_keys: parse_keys(&args.log_keys)?,
+        keys: parse_keys(&args.keys)?,
+    };
     let mut rows = Vec::new();
     let mut all_good = true;
     for file in &args.files {
-        let result = verify(file, &policy, &keys);
+        let result = verify(file, &trusted);
         all_good &= result.is_ok();
         match &result {
             Ok(proven) if !args.json => {
@@ -94,18 +98,48 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }))
 }
 
-fn verify(file: &Path, policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
+/// What the command line says may be believed.
+struct Trusted {
+    policy: Option<Policy>,
+    log_keys: Vec<VerifierKey>,
+    keys: Vec<VerifierKey>,
+}
+
+fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    Policy::parse(&bytes)
+        .map_err(|error| output::usage(format_args!("{}: {error}", path.display())))
+}
+
+fn parse_keys(vkeys: &[String]) -> anyhow::Result<Vec<VerifierKey>> {
+    let parse = |key: &String| VerifierKey::parse(key).map_err(output::usage);
+    vkeys.iter().map(parse).collect()
+}
+
+fn verify(file: &Path, trusted: &Trusted) -> anyhow::Result<Proven> {
     let size = std::fs::metadata(file)?.len();
     anyhow::ensure!(
         size <= FILE_BYTES_MAX,
         "{size} bytes: neither a receipt nor a checkpoint"
     );
     let bytes = std::fs::read(file)?;
+    let Trusted {
+        policy,
+        log_keys,
+        keys,
+    } = trusted;
+    if bytes.starts_with(Evidence::MAGIC) {
+        return evidence::verify(&bytes, policy.as_ref(), log_keys, keys);
+    }
+    let policy = policy
+        .as_ref()
+        .context("this is verified under a policy: give --policy")?;
     if bytes.starts_with(b"c2sp.org/tlog-proof@v1\n") {
-        receipt(&bytes, policy, keys)
+        receipt(&bytes, policy, log_keys)
     } else {
-        let signed = SignedCheckpoint::parse(&bytes)
-            .context("neither a receipt (c2sp.org/tlog-proof@v1) nor a checkpoint")?;
+        let signed = SignedCheckpoint::parse(&bytes).context(
+            "neither a receipt (c2sp.org/tlog-proof@v1), nor evidence, nor a checkpoint",
+        )?;
         checkpoint(&signed, policy)
     }
 }
