@@ -6,6 +6,7 @@
 //
 //	interop key [-name NAME] DIR    create the foreign log's key; print its verifier key
 //	interop run -url URL …          be the log, then the auditor; exit 0 only when all is proven
+//	interop evidence [FILE...]      say whom tlog-fork files convict
 package main
 
 import (
@@ -23,6 +24,8 @@ const usage = `usage:
   interop key [-name NAME] DIR
   interop run -url URL -origin ORIGIN -log-vkey VKEY -witness-vkey VKEY... -work DIR
               [-cosigner-vkey VKEY...] [-quorum N] [-anchors N] [-timeout D]
+  interop evidence [-origin ORIGIN -log-vkey VKEY... -retired-vkey VKEY...]
+              [-cosigner-vkey VKEY...] [-gossip-vkey VKEY...] [FILE...]
 `
 
 // Exit codes: 1 says that the service is wrong, 2 that the command line is.
@@ -49,6 +52,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 		err = keyCommand(args[1:], stdout, stderr)
 	case "run":
 		err = runCommand(ctx, args[1:], stdout, stderr)
+	case "evidence":
+		err = evidenceCommand(args[1:], os.Stdin, stdout, stderr)
 	default:
 		fmt.Fprint(stderr, usage)
 		return exitUsage
