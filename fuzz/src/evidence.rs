@@ -34,9 +34,11 @@ fn keys() -> KnownKeys {
         Standing::Current,
     );
     for key in [&world.witness, &world.witness_ml_dsa] {
-        drop(keys.add_cosigner(key.verifier_key().clone()));
+        keys.add_cosigner(key.verifier_key().clone())
+            .expect("it cosigns");
     }
-    drop(keys.add_gossip(gossip_key().verifier_key().clone()));
+    keys.add_gossip(gossip_key().verifier_key().clone())
+        .expect("it is of the type");
     keys
 }
 

@@ -88,7 +88,9 @@ const FLOORS: &[Floors] = &[
     Floors {
         room: "witness/src/",
         upper: &["cli", "http", "page", "serve"],
-        lower: &["cosign", "heads", "log_list", "about", "recheck", "gossip"],
+        lower: &[
+            "cosign", "evidence", "heads", "log_list", "about", "recheck", "gossip",
+        ],
     },
 ];
 

@@ -16,6 +16,7 @@ use jurat_store::registry::RegistryError;
 
 use crate::about::{UrlFault, check_url};
 use crate::config::{Config, LISTEN_DEFAULT};
+use crate::evidence_command::{self, EvidenceCommand};
 use crate::init::{self, InitError};
 use crate::logs_command::{self, LogsCommand};
 use crate::serve;
@@ -99,6 +100,19 @@ enum Command {
         #[command(subcommand)]
         command: LogsCommand,
     },
+    /// What logs and other witnesses were caught at: files that anybody can verify
+    Evidence {
+        /// The configuration file of the witness
+        #[arg(
+            global = true,
+            long,
+            value_name = "FILE",
+            default_value = "witness.toml"
+        )]
+        config: PathBuf,
+        #[command(subcommand)]
+        command: EvidenceCommand,
+    },
 }
 
 /// What the user reads and what the caller tests.
@@ -152,6 +166,7 @@ fn execute(command: Command) -> Result<(), Failed> {
             Ok(())
         }
         Command::Logs { config, command } => logs_command::run(&config, command),
+        Command::Evidence { config, command } => evidence_command::run(&config, &command),
     }
 }
 

@@ -25,7 +25,7 @@
 //! Out of scope: HTTP ([`crate::http`]); whether a request deserves a cosignature
 //! ([`jurat_proto::add_checkpoint`] decides, as a pure function).
 //!
-//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-71, WIT-72, WIT-110 to WIT-112.
+//! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-71, WIT-72, WIT-110 to WIT-112, WIT-120.
 
 use std::fmt;
 use std::future::Future;
@@ -43,7 +43,9 @@ use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::cosignature::{self, SignError};
 use jurat_proto::cosignature_lines::{CosignatureLines, CosignatureLinesError};
+use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
 use jurat_proto::hash::Hash;
+use jurat_proto::hex;
 use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
 use jurat_proto::note::{NoteError, SignatureLine};
 use jurat_proto::sign_subtree::{self, SignSubtree};
@@ -51,6 +53,8 @@ use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
 use tokio::sync::Semaphore;
 
+use crate::evidence::EvidenceFolder;
+use crate::evidence::Outcome::{Kept, NotWritten};
 use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
@@ -87,6 +91,10 @@ pub struct Witness {
     /// A place for each note that is being read for a monitor.
     reads: Arc<Semaphore>,
     metrics: Metrics,
+    /// Where evidence is kept.
+    evidence: Option<Arc<EvidenceFolder>>,
+    /// A place for the one refusal that is looked at for evidence.
+    evidence_place: Arc<Semaphore>,
 }
 
 /// What a witness is made of.
@@ -184,7 +192,21 @@ impl Witness {
             ))),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             metrics,
+            evidence: None,
+            evidence_place: Arc::new(Semaphore::new(1)),
         })
+    }
+
+    /// Keeps evidence in this folder.
+    #[must_use]
+    pub fn with_evidence(mut self, folder: Arc<EvidenceFolder>) -> Self {
+        self.evidence = Some(folder);
+        self
+    }
+
+    /// Where evidence is kept, if anywhere.
+    pub fn evidence(&self) -> Option<&Arc<EvidenceFolder>> {
+        self.evidence.as_ref()
     }
 
     /// The verifier keys, in the order of the lines in answers.
@@ -318,7 +340,15 @@ impl Witness {
         };
         let quotas = &self.quotas;
         let mut admitted = quotas.admit(origin, kind, qpd, client, self.uptime())?;
-        let added = self.add_admitted(request, &origin, &mut admitted).await;
+        let request = Arc::new(request);
+        let again = Arc::clone(&request);
+        let added = self.add_admitted(again, &origin, &mut admitted).await;
+        // Spec: WIT-120
+        if let Err(AddError::Refused(refusal)) = &added
+            && may_prove(&request, refusal)
+        {
+            self.look_for_evidence(request).await;
+        }
         // Spec: WIT-67
         if let Err(error) = &added {
             match error.payer() {
@@ -332,14 +362,14 @@ impl Witness {
 
     async fn add_admitted(
         self: &Arc<Self>,
-        request: AddCheckpoint,
+        request: Arc<AddCheckpoint>,
         origin: &Hash,
         admitted: &mut Admitted,
     ) -> Result<(CosignatureLines, Progress), AddError> {
         let cleared = self.is_cleared(request.origin(), origin);
         let cleared = cleared.map_err(AddError::Held)?;
         let here = self.only_computes && self.heads.is_known(request.origin());
-        let (this, request) = (Arc::clone(self), Arc::new(request));
+        let this = Arc::clone(self);
         let first = Arc::clone(&request);
         let (verified, prepared) = self
             .work(here, move || {
@@ -387,6 +417,64 @@ impl Witness {
             prepared = self
                 .work(here, move || this.prepare(&request, &verified))
                 .await??;
+        }
+    }
+
+    /// Keeps what a refused request, which its log signed, proves together with what is stored.
+    ///
+    /// One at a time, and each waits for its turn: nothing is dropped because there is much of it.
+    /// It goes on when the client has hung up.
+    // Spec: WIT-120
+    async fn look_for_evidence(self: &Arc<Self>, request: Arc<AddCheckpoint>) {
+        let Some(folder) = self.evidence.clone() else {
+            return;
+        };
+        let this = Arc::clone(self);
+        let place = Arc::clone(&self.evidence_place);
+        let looked = tokio::spawn(async move {
+            let _place = place.acquire_owned().await;
+            let look = move || this.keep_evidence(&folder, &request);
+            tokio::task::spawn_blocking(look).await
+        });
+        if !matches!(looked.await, Ok(Ok(()))) {
+            tracing::error!("looking for evidence failed");
+        }
+    }
+
+    fn keep_evidence(&self, folder: &EvidenceFolder, request: &AddCheckpoint) {
+        let submitted = &request.checkpoint;
+        let evidence = if submitted.head().size == TreeSize::ZERO {
+            Evidence::empty(submitted.clone())
+        } else {
+            let note = self.heads.note(request.origin()).ok().flatten();
+            let stored = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
+            let Some(stored) = stored else {
+                return;
+            };
+            // Spec: EVI-30
+            Evidence::of_growth(&stored, submitted, &request.proof)
+        };
+        let Ok(evidence) = evidence else {
+            return;
+        };
+        let mut keys = KnownKeys::new();
+        let log_keys = self.logs.current().keys_for(request.origin());
+        for key in log_keys.as_deref().unwrap_or_default() {
+            keys.add_log(request.origin().clone(), key.clone(), Standing::Current);
+        }
+        for key in &self.every_key {
+            // Ours are of types that cosign.
+            let _ = keys.add_cosigner(key.clone());
+        }
+        let kept = folder.keep(&evidence, &keys);
+        // Once for each: a log that forks again and again is counted.
+        if let Some((verdict, Kept | NotWritten)) = kept {
+            tracing::error!(
+                origin = %request.origin(),
+                kind = %verdict.kind,
+                id = hex::encode(verdict.id.as_bytes()),
+                "a log is convicted; `jurat-witness evidence show` has the proof"
+            );
         }
     }
 
@@ -835,6 +923,25 @@ impl fmt::Debug for Witness {
             .field("keys", &self.own_keys)
             .field("logs", &self.logs)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether a refused request may be half of a proof.
+fn may_prove(request: &AddCheckpoint, refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::RootMismatch { .. }
+        | Refusal::Inconsistent { .. }
+        | Refusal::WrongEmptyRoot { .. } => true,
+        // A client that is late, or two trees of one size behind a wrong old size.
+        Refusal::Conflict { current, .. } => {
+            request.head().size == *current && *current != TreeSize::ZERO
+        }
+        Refusal::UnknownOrigin { .. }
+        | Refusal::NoTrustedSignature { .. }
+        | Refusal::BadSignature(_)
+        | Refusal::ExtensionsNotSigned { .. }
+        | Refusal::OldSizeAboveCheckpoint { .. }
+        | Refusal::ProofNotEmpty { .. } => false,
     }
 }
 

@@ -204,8 +204,17 @@ impl Api {
         if more > 0 {
             faults.push(format!("{more} more holds cannot be written"));
         }
+        // Spec: WIT-122, WIT-123
+        let (kept, not_written) = self.evidence_counts();
+        if not_written > 0 {
+            faults.push(format!("evidence that cannot be written: {not_written}"));
+        }
         if faults.is_empty() {
-            return http::with_cache(http::text(StatusCode::OK, "ok\n"), Cache::No);
+            let text = match kept {
+                0 => "ok\n".to_owned(),
+                kept => format!("ok\nevidence kept: {kept}\n"),
+            };
+            return http::with_cache(http::text(StatusCode::OK, text), Cache::No);
         }
         let text = faults.join("\n") + "\n";
         http::error(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -223,9 +232,20 @@ impl Api {
             0 => None,
             holds => Some(format!("holds that cannot be written: {holds}")),
         };
+        let evidence = match self.evidence_counts().1 {
+            0 => None,
+            files => Some(format!("evidence that cannot be written: {files}")),
+        };
         let faults = self.clock_fault().into_iter().chain(heads).chain(holds);
+        let faults = faults.chain(evidence);
         let faults: Vec<String> = faults.collect();
         (!faults.is_empty()).then(|| faults.join("\n"))
+    }
+
+    /// How many contradictions are kept, and how many could not be written.
+    fn evidence_counts(&self) -> (usize, usize) {
+        let evidence = self.witness.evidence();
+        evidence.map_or((0, 0), |folder| folder.counts())
     }
 
     fn clock_fault(&self) -> Option<String> {

@@ -15,6 +15,8 @@ pub mod about;
 pub mod cli;
 pub mod config;
 pub mod cosign;
+pub mod evidence;
+mod evidence_command;
 pub mod heads;
 pub mod http;
 pub mod init;

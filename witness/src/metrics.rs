@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use jurat_proto::evidence::Kind as EvidenceKind;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::evidence;
 use crate::recheck::Step;
 use crate::restore::Lag;
 
@@ -45,6 +47,9 @@ pub struct Metrics {
     /// Logs for which nothing is signed until the operator decides.
     pub(crate) logs_held: Gauge,
     holds_not_durable: Gauge,
+    evidence: Family<EvidenceLabel, Counter>,
+    evidence_kept: Gauge,
+    evidence_not_written: Gauge,
 }
 
 impl Metrics {
@@ -55,6 +60,7 @@ impl Metrics {
         this.register_state(registry);
         this.register_lists(registry);
         this.register_guard(registry);
+        this.register_evidence(registry);
         this
     }
 
@@ -193,6 +199,53 @@ impl Metrics {
         );
     }
 
+    fn register_evidence(&self, registry: &mut Registry) {
+        for kind in EvidenceKind::ALL {
+            for outcome in EVIDENCE_OUTCOMES {
+                let label = EvidenceLabel {
+                    kind: kind.name(),
+                    outcome,
+                };
+                drop(self.evidence.get_or_create(&label));
+            }
+        }
+        registry.register(
+            "witness_evidence",
+            "Contradictions that were proven, by kind and what became of the evidence",
+            self.evidence.clone(),
+        );
+        registry.register(
+            "witness_evidence_kept",
+            "Files of evidence that are kept",
+            self.evidence_kept.clone(),
+        );
+        registry.register(
+            "witness_evidence_not_written",
+            "Files of evidence that the disk did not take",
+            self.evidence_not_written.clone(),
+        );
+    }
+
+    /// Counts a contradiction that was proven.
+    pub(crate) fn evidence_found(&self, kind: EvidenceKind, outcome: evidence::Outcome) {
+        let outcome = match outcome {
+            evidence::Outcome::Kept => "kept",
+            evidence::Outcome::Known => "known",
+            evidence::Outcome::Counted => "counted",
+            evidence::Outcome::NotWritten => "not_written",
+        };
+        let kind = kind.name();
+        let label = EvidenceLabel { kind, outcome };
+        self.evidence.get_or_create(&label).inc();
+    }
+
+    /// How many contradictions are kept, and how many could not be written.
+    pub(crate) fn evidence_kept(&self, kept: usize, not_written: usize) {
+        let count = |files: usize| i64::try_from(files).unwrap_or(i64::MAX);
+        self.evidence_kept.set(count(kept));
+        self.evidence_not_written.set(count(not_written));
+    }
+
     /// By how much others were ahead in a pass of the restore guard.
     pub(crate) fn guard_lag(&self, lag: &Lag) {
         for (source, leaves) in [("peer", lag.peer), ("log", lag.log)] {
@@ -232,6 +285,9 @@ impl Metrics {
             guard_lag: Family::default(),
             logs_held: Gauge::default(),
             holds_not_durable: Gauge::default(),
+            evidence: Family::default(),
+            evidence_kept: Gauge::default(),
+            evidence_not_written: Gauge::default(),
         }
     }
 
@@ -491,6 +547,14 @@ struct GuardLabel {
     source: &'static str,
     answer: GuardAnswer,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EvidenceLabel {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+const EVIDENCE_OUTCOMES: [&str; 4] = ["kept", "known", "counted", "not_written"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabel {

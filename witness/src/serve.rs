@@ -11,7 +11,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -35,6 +35,7 @@ use tokio::task::JoinSet;
 use crate::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosign::{Parts, StartError, Witness};
+use crate::evidence::EvidenceFolder;
 use crate::http::Api;
 use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
@@ -88,7 +89,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let signers = config.keys.into_iter().map(boxed);
     let told = failure_of(&store);
     let files = store.files().to_vec();
-    let witness = Arc::new(Witness::start(Parts {
+    let evidence = evidence_of(&config.database, &metrics)?;
+    let witness = Witness::start(Parts {
         signers: signers.collect(),
         former_keys: config.former_keys,
         store,
@@ -99,7 +101,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         guard: Some(Arc::clone(&guard)),
         commits_waiting_max: config.commits_waiting_max,
         commit_batch_max: config.commit_batch_max,
-    })?);
+    })?;
+    let witness = Arc::new(witness.with_evidence(Arc::clone(&evidence)));
     count_logs(&witness, &metrics);
     let listener = listen(config.listen, config.tls.is_some())?;
     let (pull, asked) = watch::channel(());
@@ -111,6 +114,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
     background.spawn(restore::sweep(Arc::clone(&guard), Arc::clone(&witness)));
     background.spawn(restore::keep(Arc::clone(&guard), Arc::clone(&witness)));
+    background.spawn(write_again(evidence));
     background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
@@ -185,6 +189,30 @@ fn announce(address: SocketAddr, tls: bool) {
     let _ = writeln!(out, "listening on {scheme}://{address}");
     let _ = out.flush();
 }
+
+fn evidence_of(database: &Path, metrics: &Metrics) -> Result<Arc<EvidenceFolder>, ServeError> {
+    let folder = EvidenceFolder::beside(database);
+    let opened = EvidenceFolder::open(folder, metrics.clone());
+    opened.map(Arc::new).map_err(ServeError::Evidence)
+}
+
+/// Tries again and again to write evidence that the disk did not take.
+// Spec: WIT-123
+async fn write_again(evidence: Arc<EvidenceFolder>) {
+    loop {
+        tokio::time::sleep(WRITE_AGAIN_AFTER).await;
+        if evidence.counts().1 == 0 {
+            continue;
+        }
+        let folder = Arc::clone(&evidence);
+        if let Err(error) = tokio::task::spawn_blocking(move || folder.retry()).await {
+            tracing::error!(%error, "writing evidence again failed");
+        }
+    }
+}
+
+/// A disk that is full or gone is not mended sooner.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Takes over changes of the list of logs: when its file changes, and on SIGHUP, which also loads
 /// the certificate again.
@@ -421,6 +449,9 @@ pub enum ServeError {
         /// What the store says.
         reason: String,
     },
+    /// What evidence is kept cannot be read.
+    #[error("the folder of evidence cannot be read: {0}")]
+    Evidence(io::Error),
     /// No client can be made for the restore guard.
     #[error("the restore guard cannot ask: {0}")]
     Client(ClientSetupError),
@@ -465,6 +496,7 @@ impl ServeError {
             }
             Self::Open(OpenError::Store { .. })
             | Self::Start(StartError::State(_))
+            | Self::Evidence(_)
             | Self::Close(_)
             | Self::Store { damaged: false, .. }
             | Self::Failed(Failure::Fatal(_)) => exit::IO,

@@ -1,0 +1,252 @@
+//! Evidence that this witness came across, kept for good.
+//!
+//! ```text
+//! evidence/                    beside the database; made with the first file
+//!   <id: 64 hex digits>.tlog-fork
+//! ```
+//!
+//! A request that its log signed and that is refused may be half of a proof: with the checkpoint
+//! that we cosigned, it can convict the log. Such a file is verified, minimised and durable before
+//! the refusal is told, so that nobody learns of it whom it does not protect yet. A file is never
+//! changed or removed here.
+//!
+//! In scope: the folder and its bounds. Out of scope: what is evidence
+//! ([`jurat_proto::evidence`]), telling other witnesses of it.
+//!
+//! Rows: `spec/witness.md` WIT-120 to WIT-123.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::evidence::{EVIDENCE_BYTES_MAX, Evidence, KnownKeys, ParseError, Verdict};
+use jurat_proto::hash::Hash;
+use jurat_proto::hex;
+use jurat_proto::key::{KeyId, KeyName};
+
+use crate::metrics::Metrics;
+
+/// The folder's name, beside the database.
+const FOLDER: &str = "evidence";
+/// How the names of files end.
+const SUFFIX: &str = ".tlog-fork";
+
+/// How many files are kept that convict one key for one log. Any two statements suffice to convict;
+/// a log that signs a million forks gets no more room.
+// Spec: WIT-121
+const KEPT_MAX: usize = 4;
+/// How many contradictions wait for a disk that takes no file, in all.
+const UNWRITTEN_MAX: usize = 64;
+
+/// Where evidence is kept.
+#[derive(Debug)]
+pub struct EvidenceFolder {
+    folder: PathBuf,
+    state: Mutex<State>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What is in the folder, by id.
+    kept: BTreeMap<Hash, Kept>,
+    /// What could not be written yet.
+    unwritten: BTreeMap<Hash, Evidence>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    origin: Option<Origin>,
+    /// The keys with lines under the first statement: of a minimal file, whom it convicts.
+    signers: Vec<(KeyName, KeyId)>,
+}
+
+impl Kept {
+    fn of(evidence: &Evidence) -> Self {
+        let lines = evidence.statements().0.signatures().iter();
+        Self {
+            origin: evidence.origin().cloned(),
+            signers: lines
+                .map(|line| (line.name().clone(), line.key_id()))
+                .collect(),
+        }
+    }
+}
+
+/// What became of a contradiction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable now.
+    Kept,
+    /// It was there already.
+    Known,
+    /// Enough is kept that convicts the same keys: it is counted.
+    Counted,
+    /// The disk did not take it. It is tried again, and `/health` says so.
+    NotWritten,
+}
+
+impl EvidenceFolder {
+    /// The folder beside a database.
+    pub fn beside(database: &Path) -> PathBuf {
+        database.with_file_name(FOLDER)
+    }
+
+    /// Reads what is in a folder; nothing when it is not there.
+    ///
+    /// # Errors
+    /// The folder, or a file of it, cannot be read. A file that is no evidence is not ours, and is
+    /// left alone.
+    pub fn open(folder: PathBuf, metrics: Metrics) -> io::Result<Self> {
+        let mut state = State::default();
+        for path in files(&folder)? {
+            match read(&path)? {
+                Ok(evidence) => {
+                    state.kept.insert(evidence.id(), Kept::of(&evidence));
+                }
+                Err(error) => tracing::warn!(path = %path.display(), %error, "not evidence"),
+            }
+        }
+        let this = Self {
+            folder,
+            state: Mutex::new(state),
+            metrics,
+        };
+        this.show();
+        Ok(this)
+    }
+
+    /// How many contradictions are kept, and how many could not be written.
+    pub fn counts(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.kept.len(), state.unwritten.len())
+    }
+
+    /// Keeps evidence, if it convicts anybody under these keys: what it convicts of, and what
+    /// became of it. Blocks until it is durable.
+    // Spec: WIT-120
+    pub fn keep(&self, evidence: &Evidence, keys: &KnownKeys) -> Option<(Verdict, Outcome)> {
+        let (smallest, verdict) = evidence.minimised(keys).ok()?;
+        if !verdict.convicts() {
+            return None;
+        }
+        let outcome = {
+            let mut state = self.state();
+            self.insert(&mut state, smallest)
+        };
+        self.metrics.evidence_found(verdict.kind, outcome);
+        self.show();
+        Some((verdict, outcome))
+    }
+
+    /// Tries again to write what could not be written.
+    // Spec: WIT-123
+    pub fn retry(&self) {
+        let mut state = self.state();
+        let waiting = std::mem::take(&mut state.unwritten);
+        for (_, evidence) in waiting {
+            self.insert(&mut state, evidence);
+        }
+        drop(state);
+        self.show();
+    }
+
+    // Spec: WIT-121
+    fn insert(&self, state: &mut State, evidence: Evidence) -> Outcome {
+        let id = evidence.id();
+        if state.kept.contains_key(&id) {
+            return Outcome::Known;
+        }
+        let new = Kept::of(&evidence);
+        let full = |signer: &(KeyName, KeyId)| {
+            let kept = state.kept.values();
+            let alike =
+                kept.filter(|kept| kept.origin == new.origin && kept.signers.contains(signer));
+            alike.count() >= KEPT_MAX
+        };
+        if new.signers.iter().all(full) {
+            return Outcome::Counted;
+        }
+        match self.write(&id, &evidence) {
+            Ok(()) => {
+                state.kept.insert(id, new);
+                Outcome::Kept
+            }
+            Err(error) => {
+                tracing::error!(%error, "evidence was not written; it is tried again");
+                if state.unwritten.len() < UNWRITTEN_MAX {
+                    state.unwritten.insert(id, evidence);
+                }
+                Outcome::NotWritten
+            }
+        }
+    }
+
+    /// A file appears whole or not at all: it is durable under another name first.
+    // Spec: WIT-120
+    fn write(&self, id: &Hash, evidence: &Evidence) -> io::Result<()> {
+        if !self.folder.is_dir() {
+            fs::create_dir(&self.folder)?;
+            let parent = self
+                .folder
+                .parent()
+                .filter(|path| !path.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        let name = hex::encode(id.as_bytes());
+        let draft = self.folder.join(format!(".{name}.draft"));
+        let mut file = File::create(&draft)?;
+        file.write_all(&evidence.to_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, self.folder.join(name + SUFFIX))?;
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn show(&self) {
+        let (kept, unwritten) = self.counts();
+        self.metrics.evidence_kept(kept, unwritten);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked with it left maps that are whole: each change is one step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files of a folder, by name; none when there is no folder.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_some_and(|name| name.ends_with(SUFFIX) && !name.starts_with('.')) {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Reads a file of the folder.
+///
+/// # Errors
+/// The file cannot be read; within, it is no evidence.
+pub fn read(path: &Path) -> io::Result<Result<Evidence, ParseError>> {
+    let bytes_max = u64::try_from(EVIDENCE_BYTES_MAX).unwrap_or(u64::MAX);
+    if fs::metadata(path)?.len() > bytes_max {
+        // The parser says that it is too long without that all of it is read.
+        let bytes = vec![0; EVIDENCE_BYTES_MAX + 1];
+        return Ok(Evidence::parse(&bytes));
+    }
+    Ok(Evidence::parse(&fs::read(path)?))
+}
