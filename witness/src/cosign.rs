@@ -48,6 +48,7 @@ use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
 use jurat_proto::note::{NoteError, SignatureLine};
+use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::sign_subtree::{self, SignSubtree};
 use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
@@ -347,7 +348,8 @@ impl Witness {
         if let Err(AddError::Refused(refusal)) = &added
             && may_prove(&request, refusal)
         {
-            self.look_for_evidence(request).await;
+            let (shown, proof) = (request.checkpoint.clone(), request.proof.clone());
+            self.look_for_evidence(shown, proof).await;
         }
         // Spec: WIT-67
         if let Err(error) = &added {
@@ -420,57 +422,67 @@ impl Witness {
         }
     }
 
-    /// Keeps what a refused request, which its log signed, proves together with what is stored.
+    /// Keeps what a checkpoint that its log signed proves together with the one that is stored, and
+    /// with the proof that came with it.
     ///
-    /// One at a time, and each waits for its turn: nothing is dropped because there is much of it.
-    /// It goes on when the client has hung up.
+    /// What is stored is read at once, since another request may replace it; then each waits for
+    /// its turn, and nothing is dropped because there is much of it. It goes on when the client has
+    /// hung up.
     // Spec: WIT-120
-    async fn look_for_evidence(self: &Arc<Self>, request: Arc<AddCheckpoint>) {
+    pub(crate) async fn look_for_evidence(
+        self: &Arc<Self>,
+        shown: SignedCheckpoint,
+        proof: ConsistencyProof,
+    ) {
         let Some(folder) = self.evidence.clone() else {
             return;
         };
         let this = Arc::clone(self);
         let place = Arc::clone(&self.evidence_place);
         let looked = tokio::spawn(async move {
+            let proven = tokio::task::spawn_blocking({
+                let this = Arc::clone(&this);
+                move || this.evidence_in(&shown, &proof)
+            });
+            let Some(evidence) = proven.await? else {
+                return Ok(());
+            };
             let _place = place.acquire_owned().await;
-            let look = move || this.keep_evidence(&folder, &request);
-            tokio::task::spawn_blocking(look).await
+            tokio::task::spawn_blocking(move || this.keep_evidence(&folder, &evidence)).await
         });
         if !matches!(looked.await, Ok(Ok(()))) {
             tracing::error!("looking for evidence failed");
         }
     }
 
-    fn keep_evidence(&self, folder: &EvidenceFolder, request: &AddCheckpoint) {
-        let submitted = &request.checkpoint;
-        let evidence = if submitted.head().size == TreeSize::ZERO {
-            Evidence::empty(submitted.clone())
-        } else {
-            let note = self.heads.note(request.origin()).ok().flatten();
-            let stored = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
-            let Some(stored) = stored else {
-                return;
-            };
-            // Spec: EVI-30
-            Evidence::of_growth(&stored, submitted, &request.proof)
-        };
-        let Ok(evidence) = evidence else {
+    fn evidence_in(&self, shown: &SignedCheckpoint, proof: &ConsistencyProof) -> Option<Evidence> {
+        if shown.head().size == TreeSize::ZERO {
+            return Evidence::empty(shown.clone()).ok();
+        }
+        let stored = self.heads.note(shown.origin()).ok().flatten()?;
+        let stored = SignedCheckpoint::parse(&stored).ok()?;
+        // Spec: EVI-30
+        Evidence::of_growth(&stored, shown, proof).ok()
+    }
+
+    fn keep_evidence(&self, folder: &EvidenceFolder, evidence: &Evidence) {
+        let Some(origin) = evidence.origin() else {
             return;
         };
         let mut keys = KnownKeys::new();
-        let log_keys = self.logs.current().keys_for(request.origin());
+        let log_keys = self.logs.current().keys_for(origin);
         for key in log_keys.as_deref().unwrap_or_default() {
-            keys.add_log(request.origin().clone(), key.clone(), Standing::Current);
+            keys.add_log(origin.clone(), key.clone(), Standing::Current);
         }
         for key in &self.every_key {
             // Ours are of types that cosign.
             let _ = keys.add_cosigner(key.clone());
         }
-        let kept = folder.keep(&evidence, &keys);
+        let kept = folder.keep(evidence, &keys);
         // Once for each: a log that forks again and again is counted.
         if let Some((verdict, Kept | NotWritten)) = kept {
             tracing::error!(
-                origin = %request.origin(),
+                %origin,
                 kind = %verdict.kind,
                 id = hex::encode(verdict.id.as_bytes()),
                 "a log is convicted; `jurat-witness evidence show` has the proof"
@@ -776,11 +788,12 @@ impl Witness {
         };
         let source = "a sign-subtree request".to_owned();
         let found = Found { source, evidence };
-        match &self.guard {
-            Some(guard) => drop(guard.hold(self, origin, &found).await),
-            None => self
-                .holds
-                .begin(origin, found.hold(self.wall_time().seconds())),
+        if let Some(guard) = &self.guard {
+            drop(guard.hold(self, origin, &found).await);
+        } else {
+            let hold = found.hold(self.wall_time().seconds());
+            self.holds.begin(origin, hold);
+            restore::keep_fork(self, &found).await;
         }
     }
 

@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::evidence::{EVIDENCE_BYTES_MAX, Evidence, KnownKeys, ParseError, Verdict};
+use jurat_proto::evidence::{
+    EVIDENCE_BYTES_MAX, Evidence, KnownKeys, LogFinding, ParseError, Verdict,
+};
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::{KeyId, KeyName};
@@ -53,20 +55,25 @@ pub struct EvidenceFolder {
 struct State {
     /// What is in the folder, by id.
     kept: BTreeMap<Hash, Kept>,
-    /// What could not be written yet.
-    unwritten: BTreeMap<Hash, Evidence>,
+    /// What could not be written yet, and whom it convicts.
+    unwritten: BTreeMap<Hash, (Evidence, Vec<Signer>)>,
 }
+
+/// A key, as its lines name it.
+type Signer = (KeyName, KeyId);
 
 #[derive(Debug)]
 struct Kept {
     origin: Option<Origin>,
-    /// The keys with lines under the first statement: of a minimal file, whom it convicts.
-    signers: Vec<(KeyName, KeyId)>,
+    /// The keys with lines under either statement: whom it convicts, and perhaps strangers.
+    signers: Vec<Signer>,
 }
 
 impl Kept {
     fn of(evidence: &Evidence) -> Self {
-        let lines = evidence.statements().0.signatures().iter();
+        let (a, b) = evidence.statements();
+        let lines = [Some(a), b].into_iter().flatten();
+        let lines = lines.flat_map(|said| said.signatures());
         Self {
             origin: evidence.origin().cloned(),
             signers: lines
@@ -135,7 +142,7 @@ impl EvidenceFolder {
         }
         let outcome = {
             let mut state = self.state();
-            self.insert(&mut state, smallest)
+            self.insert(&mut state, smallest, culprits(&verdict))
         };
         self.metrics.evidence_found(verdict.kind, outcome);
         self.show();
@@ -147,27 +154,28 @@ impl EvidenceFolder {
     pub fn retry(&self) {
         let mut state = self.state();
         let waiting = std::mem::take(&mut state.unwritten);
-        for (_, evidence) in waiting {
-            self.insert(&mut state, evidence);
+        for (evidence, culprits) in waiting.into_values() {
+            self.insert(&mut state, evidence, culprits);
         }
         drop(state);
         self.show();
     }
 
     // Spec: WIT-121
-    fn insert(&self, state: &mut State, evidence: Evidence) -> Outcome {
+    fn insert(&self, state: &mut State, evidence: Evidence, culprits: Vec<Signer>) -> Outcome {
         let id = evidence.id();
         if state.kept.contains_key(&id) {
             return Outcome::Known;
         }
         let new = Kept::of(&evidence);
-        let full = |signer: &(KeyName, KeyId)| {
+        // Only whom it convicts counts: lines of strangers cost nothing to make.
+        let full = |culprit: &Signer| {
             let kept = state.kept.values();
             let alike =
-                kept.filter(|kept| kept.origin == new.origin && kept.signers.contains(signer));
+                kept.filter(|kept| kept.origin == new.origin && kept.signers.contains(culprit));
             alike.count() >= KEPT_MAX
         };
-        if new.signers.iter().all(full) {
+        if culprits.iter().all(full) {
             return Outcome::Counted;
         }
         match self.write(&id, &evidence) {
@@ -178,7 +186,7 @@ impl EvidenceFolder {
             Err(error) => {
                 tracing::error!(%error, "evidence was not written; it is tried again");
                 if state.unwritten.len() < UNWRITTEN_MAX {
-                    state.unwritten.insert(id, evidence);
+                    state.unwritten.insert(id, (evidence, culprits));
                 }
                 Outcome::NotWritten
             }
@@ -214,6 +222,17 @@ impl EvidenceFolder {
         // Whoever panicked with it left maps that are whole: each change is one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The keys that are convicted, or that convict their log between them.
+fn culprits(verdict: &Verdict) -> Vec<Signer> {
+    let guilty = verdict.guilty.iter().map(|guilty| &guilty.key);
+    let across = match &verdict.log {
+        LogFinding::AcrossKeys { keys } => &keys[..],
+        LogFinding::NotShown | LogFinding::Guilty | LogFinding::Undetermined { .. } => &[],
+    };
+    let keys = guilty.chain(across);
+    keys.map(|key| (key.name().clone(), key.key_id())).collect()
 }
 
 /// The files of a folder, by name; none when there is no folder.

@@ -23,6 +23,7 @@ use std::thread;
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::cosignature::cosign;
+use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::proof::{ConsistencyProof, Subtree};
 use jurat_proto::sign_subtree::SignSubtree;
@@ -405,6 +406,13 @@ fn two_trees_of_one_size_hold_the_log_whoever_shows_the_other() {
         "{}",
         answer.text()
     );
+    // Spec: WIT-120. It convicts the log, whatever we remember.
+    until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
+    let file = fs::read_dir(home.path("evidence")).unwrap().next();
+    let evidence = Evidence::parse(&fs::read(file.unwrap().unwrap().path()).unwrap()).unwrap();
+    let mut keys = KnownKeys::new();
+    keys.add_log(log.origin.clone(), log.vkey().clone(), Standing::Current);
+    assert!(evidence.verify(&keys).unwrap().convicts_log());
     assert_eq!(resolve(&home, &log, "--adopt").status.code(), Some(64));
     assert!(resolve(&home, &log, "--dismiss").status.success());
     until(|| process.add(&log.request(6, 7)).status == 200);

@@ -41,6 +41,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
 use jurat_proto::key::VerifierKey;
+use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::TreeSize;
 use jurat_store::registry::{Change, Hold, HoldCause, Log, Registry, RegistryError, Resolution};
 use tokio::task::JoinSet;
@@ -55,6 +56,16 @@ use crate::cosign::Witness;
 use crate::heads::ReadError;
 use crate::journal::{self, Journal};
 use crate::metrics::{GuardAnswer, Metrics};
+
+/// Two trees of one size that the log signed are evidence, whatever is wrong with our memory.
+// Spec: WIT-120
+pub(crate) async fn keep_fork(witness: &Arc<Witness>, found: &Found) {
+    let shown = SignedCheckpoint::parse(found.evidence.note.as_bytes());
+    if let (HoldCause::Fork, Ok(shown)) = (found.evidence.cause, shown) {
+        let none = ConsistencyProof::default();
+        witness.look_for_evidence(shown, none).await;
+    }
+}
 
 /// Who is asked.
 #[derive(Debug, Clone)]
@@ -354,6 +365,18 @@ impl Guard {
     /// when its operator has put this evidence aside.
     // Spec: WIT-83
     pub(crate) async fn hold(
+        self: &Arc<Self>,
+        witness: &Arc<Witness>,
+        origin: &Origin,
+        found: &Found,
+    ) -> Option<Held> {
+        let held = self.hold_now(witness, origin, found).await;
+        // It is in force before anything waits for a disk.
+        keep_fork(witness, found).await;
+        held
+    }
+
+    async fn hold_now(
         self: &Arc<Self>,
         witness: &Arc<Witness>,
         origin: &Origin,
