@@ -26,9 +26,11 @@ use core::fmt;
 use crate::key::{SignatureType, VerifierKey};
 
 mod grammar;
+mod reduce;
 mod verify;
 
 pub use self::grammar::{PolicyFault, PolicyParseError};
+pub use self::reduce::ReduceError;
 pub use self::verify::{PolicyError, PolicyVerdict, UnmetGroup, WitnessVerdict};
 
 /// A trust policy: known logs, known witnesses, and the quorum that makes a checkpoint valid.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{Policy, PolicyWord};
-use crate::checkpoint::{Origin, SignaturesError, SignedCheckpoint};
+use crate::checkpoint::{Origin, SignaturesError, SignedCheckpoint, VerifiedSignature};
 use crate::key::{UnixSeconds, VerifierKey};
 
 /// What a policy says about a checkpoint that it accepts.
@@ -37,19 +37,12 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`]: what the checkpoint lacks. Its sender is at fault, or the policy is not the
     /// one for this log.
-    // Spec: POL-21, POL-22, POL-26
+    // Spec: POL-22, POL-26
     pub fn verify_checkpoint(
         &self,
         checkpoint: &SignedCheckpoint,
     ) -> Result<PolicyVerdict, PolicyError> {
-        let origin = checkpoint.origin();
-        let (places, keys): (Vec<usize>, Vec<VerifierKey>) = self
-            .logs
-            .iter()
-            .enumerate()
-            .filter(|(_, log)| log.key.name().as_str() == origin.as_str())
-            .map(|(place, log)| (place, log.key.clone()))
-            .unzip();
+        let (places, keys) = self.logs_of(checkpoint.origin());
         let mut verdict = self.verify_checkpoint_by(checkpoint, &keys)?;
         if let Some(&place) = places.get(verdict.log) {
             verdict.log = place;
@@ -62,36 +55,14 @@ impl Policy {
     ///
     /// # Errors
     /// As [`Policy::verify_checkpoint`]; no key at all is an unknown log.
-    // Spec: POL-22, POL-26, POL-27
+    // Spec: POL-22, POL-26
     pub fn verify_checkpoint_by(
         &self,
         checkpoint: &SignedCheckpoint,
         log_keys: &[VerifierKey],
     ) -> Result<PolicyVerdict, PolicyError> {
         let origin = checkpoint.origin();
-        if log_keys.is_empty() {
-            return Err(PolicyError::UnknownLog {
-                origin: origin.clone(),
-            });
-        }
-        // One key can stand for the log and for a witness. Each is verified once and counted for
-        // both, so that the pairs below do not depend on which of two equal keys a line is given
-        // to.
-        let mut keys: Vec<VerifierKey> = Vec::new();
-        for key in log_keys
-            .iter()
-            .chain(self.witnesses.iter().map(|witness| &witness.key))
-        {
-            if !keys.contains(key) {
-                keys.push(key.clone());
-            }
-        }
-        // Spec: POL-23
-        let verified = match checkpoint.verify_signatures(&keys) {
-            Ok(verified) => verified,
-            Err(SignaturesError::NoKnownSignature) => Vec::new(),
-            Err(error) => return Err(PolicyError::BadSignature(error)),
-        };
+        let (keys, verified) = self.verified_lines(checkpoint, log_keys)?;
         let mut signed: BTreeMap<usize, Option<UnixSeconds>> = BTreeMap::new();
         // Spec: POL-28
         for signature in verified {
@@ -130,6 +101,45 @@ impl Policy {
             });
         }
         Ok(PolicyVerdict { log, witnesses })
+    }
+
+    /// The keys of the log and the witnesses, each once, and the lines that they signed. One key
+    /// can stand for the log and for a witness. It is verified once and counts for both, so that
+    /// nothing depends on which of two equal keys a line is given to.
+    // Spec: POL-23, POL-27
+    pub(super) fn verified_lines(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        log_keys: &[VerifierKey],
+    ) -> Result<(Vec<VerifierKey>, Vec<VerifiedSignature>), PolicyError> {
+        if log_keys.is_empty() {
+            return Err(PolicyError::UnknownLog {
+                origin: checkpoint.origin().clone(),
+            });
+        }
+        let mut keys: Vec<VerifierKey> = Vec::new();
+        let witnesses = self.witnesses.iter().map(|witness| &witness.key);
+        for key in log_keys.iter().chain(witnesses) {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        match checkpoint.verify_signatures(&keys) {
+            Ok(verified) => Ok((keys, verified)),
+            Err(SignaturesError::NoKnownSignature) => Ok((keys, Vec::new())),
+            Err(error) => Err(PolicyError::BadSignature(error)),
+        }
+    }
+
+    /// The policy's logs of this origin: places and keys.
+    // Spec: POL-21
+    pub(super) fn logs_of(&self, origin: &Origin) -> (Vec<usize>, Vec<VerifierKey>) {
+        self.logs
+            .iter()
+            .enumerate()
+            .filter(|(_, log)| log.key.name().as_str() == origin.as_str())
+            .map(|(place, log)| (place, log.key.clone()))
+            .unzip()
     }
 }
 
