@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use jurat_proto::tsp::certificate::Certificate;
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::HashAlgorithm;
+use jurat_proto::tsp::not_before::NotBefore;
 use jurat_proto::tsp::oid::Oid;
 use jurat_proto::tsp::request::{Offer, TimestampRequest};
 use jurat_proto::tsp::response::{FailureBits, PkiStatus, Refusal, TimestampResponse};
 use jurat_proto::tsp::signed_data::TimestampToken;
-use jurat_proto::tsp::tst_info::{NotBefore, TstInfo};
+use jurat_proto::tsp::tst_info::TstInfo;
 use jurat_proto::tsp::verify::{Expected, Trust, verify_response};
 
 use crate::world::Add;

@@ -9,6 +9,7 @@
 //! | [`request`] | `TimeStampReq`, and whether an authority can grant it |
 //! | [`response`] | `TimeStampResp`: a token, or a status, failures and a text |
 //! | [`tst_info`] | `TSTInfo`: what a token says |
+//! | [`not_before`] | the cosigned checkpoint in it |
 //! | [`signed_data`] | the token: CMS `SignedData` with one signer, made in two steps |
 //! | [`verify`] | whether a token is good, anybody's |
 //! | [`certificate`], [`path`] | certificates for time-stamps, and their way to a root |
@@ -24,6 +25,7 @@ pub mod certificate;
 pub mod element;
 pub mod gen_time;
 pub mod imprint;
+pub mod not_before;
 pub mod oid;
 pub mod path;
 pub mod request;

@@ -10,11 +10,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::tsp::certificate::Certificate;
+use crate::tsp::not_before::NotBefore;
 use crate::tsp::request::{RequestError, TimestampRequest};
 use crate::tsp::response::{Refusal, TimestampResponse};
 use crate::tsp::signed_data::{Certificates, TimestampToken};
 use crate::tsp::test_authority::{Draft, TestAuthority, TestKey, not_before, request, tst_info};
-use crate::tsp::tst_info::{NotBefore, TstInfo};
+use crate::tsp::tst_info::TstInfo;
 
 fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let authority = TestAuthority::new();

@@ -7,17 +7,21 @@ use alloc::vec::Vec;
 use p256::ecdsa::signature::Signer as _;
 use p256::pkcs8::EncodePublicKey as _;
 
-use crate::checkpoint::Origin;
+use crate::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+use crate::cosignature::{cosign, sign_note};
 use crate::hash::Hash;
+use crate::key::UnixSeconds;
+use crate::test_signer::TestSigner;
 use crate::tree::{LeafIndex, TreeHead, TreeSize};
 use crate::tsp::certificate::Certificate;
 use crate::tsp::element::{Elements, Flag, element, push, tag};
 use crate::tsp::gen_time::GenTime;
 use crate::tsp::imprint::{HashAlgorithm, MessageImprint};
+use crate::tsp::not_before::NotBefore;
 use crate::tsp::oid::Oid;
 use crate::tsp::request::{Nonce, TimestampRequest};
 use crate::tsp::signed_data::{Certificates, TimestampToken, TimestampUnit};
-use crate::tsp::tst_info::{Accuracy, Extensions, NotBefore, SerialNumber, TstInfo, UnitId};
+use crate::tsp::tst_info::{Accuracy, Extensions, SerialNumber, TstInfo, UnitId};
 use crate::tsp::verify::Trust;
 
 /// The time of all tokens: 2027-01-15T08:00:00Z.
@@ -332,14 +336,29 @@ pub(crate) fn request() -> TimestampRequest {
     TimestampRequest::new(imprint, Some(policy()), Some(nonce), true)
 }
 
-pub(crate) fn not_before() -> NotBefore {
-    NotBefore {
+/// A checkpoint of the log in which the tokens stand, cosigned by two witnesses 3 and 2 seconds
+/// before [`NOW`].
+pub(crate) fn cosigned() -> SignedCheckpoint {
+    let checkpoint = Checkpoint {
         origin: Origin::parse("log.example/time").unwrap(),
         head: TreeHead {
             size: TreeSize::new(1_000_000).unwrap(),
             root_hash: Hash::new([7; 32]),
         },
+        extensions: Vec::new(),
+    };
+    let log = TestSigner::note("log.example/time", 11);
+    let mut lines = vec![sign_note(&checkpoint.to_text(), &log).unwrap()];
+    for (name, seed, ago) in [("w1.example", 12, 3), ("w2.example", 13, 2)] {
+        let witness = TestSigner::cosigner(name, seed);
+        let time = UnixSeconds::new(NOW - ago).unwrap();
+        lines.push(cosign(&checkpoint, time, &witness).unwrap());
     }
+    SignedCheckpoint::new(checkpoint, lines).unwrap()
+}
+
+pub(crate) fn not_before() -> NotBefore {
+    NotBefore::new(&cosigned()).unwrap()
 }
 
 /// What a token for [`request`] says.

@@ -25,15 +25,14 @@ use core::fmt;
 
 use const_oid::ObjectIdentifier;
 
-use crate::checkpoint::Origin;
-use crate::hash::Hash;
-use crate::tree::{LeafIndex, TreeHead, TreeSize};
+use crate::tree::LeafIndex;
 use crate::tsp::element::{
     DerError, DerFault, Element, Elements, Flag, element, push, push_unsigned, tag,
     unsigned_content,
 };
 use crate::tsp::gen_time::GenTime;
 use crate::tsp::imprint::{ImprintError, MessageImprint};
+use crate::tsp::not_before::{NotBefore, NotBeforeError};
 use crate::tsp::oid::{self, Oid};
 use crate::tsp::request::{Nonce, RequestError, read_nonce};
 
@@ -129,12 +128,12 @@ impl TstInfo {
         element(tag::SEQUENCE, &[&inside])
     }
 
-    /// The checkpoint that the token names as older than itself, if it names one.
+    /// The cosigned checkpoint that the token carries and is not older than, if it carries one.
     ///
     /// # Errors
-    /// [`DerError`] when the extension is there and is not as [`NotBefore`] has it.
+    /// [`NotBeforeError`] when the extension is there and is not as [`NotBefore`] has it.
     // Spec: TSP-33
-    pub fn not_before(&self) -> Result<Option<NotBefore>, DerError> {
+    pub fn not_before(&self) -> Result<Option<NotBefore>, NotBeforeError> {
         let extension = self.extensions.find(oid::NOT_BEFORE_CHECKPOINT);
         extension
             .map(|extension| NotBefore::parse(&extension.value))
@@ -413,74 +412,6 @@ impl Extensions {
         }
         if !list.is_empty() {
             push(out, tag::CONSTRUCTED_1, &[&list]);
-        }
-    }
-}
-
-/// The newest cosigned checkpoint that the authority had when it made the token: the token is not
-/// older.
-///
-/// ```text
-/// NotBeforeCheckpoint ::= SEQUENCE {
-///   origin    UTF8String,
-///   treeSize  INTEGER (0..9223372036854775807),
-///   rootHash  OCTET STRING (SIZE(32))
-/// }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotBefore {
-    /// The log.
-    pub origin: Origin,
-    /// Its tree.
-    pub head: TreeHead,
-}
-
-impl NotBefore {
-    /// Reads the value of the extension.
-    ///
-    /// # Errors
-    /// [`DerError`]: the first field that is wrong.
-    // Spec: TSP-33
-    pub fn parse(value: &[u8]) -> Result<Self, DerError> {
-        const FIELD: &str = "NotBeforeCheckpoint";
-        let mut fields = Element::only(value, tag::SEQUENCE, FIELD)?.inside();
-        let origin = fields.take(tag::UTF8_STRING, "origin")?.content;
-        let origin = core::str::from_utf8(origin).ok();
-        let origin = origin.and_then(|origin| Origin::parse(origin).ok());
-        let size = fields
-            .take(tag::INTEGER, "treeSize")?
-            .unsigned("treeSize")?;
-        let root_hash = fields.take(tag::OCTET_STRING, "rootHash")?.content;
-        fields.finish(FIELD)?;
-        Ok(Self {
-            origin: origin.ok_or(DerFault::Text.of("origin"))?,
-            head: TreeHead {
-                size: TreeSize::new(size).ok_or(DerFault::Range.of("treeSize"))?,
-                root_hash: Hash::from_slice(root_hash).ok_or(DerFault::Range.of("rootHash"))?,
-            },
-        })
-    }
-
-    /// The value of the extension.
-    // Spec: TSP-33
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut inside = element(tag::UTF8_STRING, &[self.origin.as_str().as_bytes()]);
-        push_unsigned(&mut inside, self.head.size.get());
-        push(
-            &mut inside,
-            tag::OCTET_STRING,
-            &[self.head.root_hash.as_bytes()],
-        );
-        element(tag::SEQUENCE, &[&inside])
-    }
-
-    /// The extension, which is never critical.
-    // Spec: TSP-33
-    pub fn to_extension(&self) -> Extension {
-        Extension {
-            oid: oid::NOT_BEFORE_CHECKPOINT.into(),
-            critical: Flag::Absent,
-            value: self.to_bytes(),
         }
     }
 }

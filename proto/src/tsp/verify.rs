@@ -18,12 +18,13 @@ use crate::tsp::certificate::{Certificate, ProfileError, Scheme, SignatureFault}
 use crate::tsp::element::{Algorithm, DerError, Element, Parameters, tag};
 use crate::tsp::gen_time::GenTime;
 use crate::tsp::imprint::{HashAlgorithm, MessageImprint};
+use crate::tsp::not_before::{NotBefore, NotBeforeError};
 use crate::tsp::oid::{self, Oid};
 use crate::tsp::path::{PathError, verify_path};
 use crate::tsp::request::{Nonce, TimestampRequest};
 use crate::tsp::response::{PkiStatus, TimestampResponse};
 use crate::tsp::signed_data::{SignerInfo, TimestampToken};
-use crate::tsp::tst_info::{Accuracy, NotBefore, SerialNumber};
+use crate::tsp::tst_info::{Accuracy, SerialNumber};
 
 /// What a verifier asks of a token.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +77,8 @@ pub struct TokenVerdict {
     pub serial: SerialNumber,
     /// The policy under which it was made.
     pub policy: Oid,
-    /// The checkpoint that the token says to be older than itself. To be verified with the log's
-    /// keys.
+    /// The cosigned checkpoint inside, which the token is not older than. To be verified under a
+    /// policy.
     pub not_before: Option<NotBefore>,
     /// The receipt inside. To be verified under a policy; the signature does not cover it.
     pub receipt: Option<Vec<u8>>,
@@ -354,7 +355,7 @@ pub enum VerifyError {
         oid: Oid,
     },
     /// The checkpoint that it names is not in its form.
-    NotBefore(DerError),
+    NotBefore(NotBeforeError),
     /// A signed attribute is not in its form.
     Attribute(DerError),
     /// The signed content type is missing, or is not that of a `TSTInfo`.
@@ -402,7 +403,7 @@ impl fmt::Display for VerifyError {
             Self::CriticalExtension { oid } => {
                 write!(f, "the token's critical extension {oid} is not known")
             }
-            Self::NotBefore(error) => write!(f, "the checkpoint that the token names: {error}"),
+            Self::NotBefore(error) => write!(f, "the checkpoint in the token: {error}"),
             Self::Attribute(error) => write!(f, "a signed attribute of the token: {error}"),
             Self::ContentType => f.write_str("the signed content type is not TSTInfo"),
             Self::MessageDigest => f.write_str("the signed digest is not that of the TSTInfo"),
