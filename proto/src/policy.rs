@@ -27,6 +27,7 @@ use crate::key::{SignatureType, VerifierKey};
 
 mod grammar;
 mod reduce;
+mod times;
 mod verify;
 
 pub use self::grammar::{PolicyFault, PolicyParseError};
