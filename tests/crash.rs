@@ -126,7 +126,9 @@ impl Anchoring {
             let receipt = Receipt::parse(&answer.body).unwrap();
             let verdict = receipt.verify(policy).unwrap();
             assert_eq!(verdict.index.get(), *index);
-            let ProvenEntry::Checkpoint { origin, head } = verdict.entry;
+            let ProvenEntry::Checkpoint { origin, head } = verdict.entry else {
+                panic!("{:?}", verdict.entry);
+            };
             assert_eq!((&origin, head), (&self.log.origin, self.log.head(*size)));
             receipt
                 .verify_anchored(std::slice::from_ref(self.log.vkey()))

@@ -76,7 +76,9 @@ fn recovers(home: &Home, log: &mut TestLog, acknowledged: &[(u64, TreeHead)]) {
         let receipt = service.get(&format!("/receipt/{index}?wait=25"));
         assert_eq!(receipt.status, 200, "{}", receipt.text());
         let verdict = home.verify(&receipt.body);
-        let ProvenEntry::Checkpoint { head: anchored, .. } = verdict.entry;
+        let ProvenEntry::Checkpoint { head: anchored, .. } = verdict.entry else {
+            panic!("{:?}", verdict.entry);
+        };
         assert_eq!((verdict.index.get(), anchored), (*index, *head));
         Receipt::parse(&receipt.body)
             .unwrap()

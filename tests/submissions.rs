@@ -16,7 +16,7 @@ use jurat_keys::Algorithm;
 use jurat_proto::add_checkpoint::BODY_BYTES_MAX;
 use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature_lines::CosignatureLines;
-use jurat_proto::entry::Entry;
+use jurat_proto::entry::{CheckpointEntry, Entry};
 use jurat_proto::hash::{Hash, empty_root, sha256};
 use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::ConsistencyProof;
@@ -61,6 +61,14 @@ fn head(size: u64, root_hash: Hash) -> TreeHead {
     TreeHead {
         size: TreeSize::new(size).unwrap(),
         root_hash,
+    }
+}
+
+/// The entry of the receipt of an anchored checkpoint.
+fn anchored(receipt: &[u8]) -> CheckpointEntry {
+    match Receipt::parse(receipt).unwrap().entry() {
+        Entry::Checkpoint(entry) => entry.clone(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -301,7 +309,7 @@ fn sixteen_ml_dsa_signatures_are_accepted() {
     let request = with(16);
     assert!(request.len() > 52_000, "{}", request.len());
     let (index, receipt) = service.anchored(&request);
-    let Entry::Checkpoint(entry) = Receipt::parse(&receipt).unwrap().entry().clone();
+    let entry = anchored(&receipt);
     assert_eq!(entry.checkpoint().signatures().len(), 1);
 
     for key in &keys {
@@ -319,7 +327,7 @@ fn sixteen_ml_dsa_signatures_are_accepted() {
     let refresh = body(8, ConsistencyProof::default(), signed.clone());
     let (second, receipt) = service.anchored(&refresh);
     assert_eq!(second, index + 2);
-    let Entry::Checkpoint(entry) = Receipt::parse(&receipt).unwrap().entry().clone();
+    let entry = anchored(&receipt);
     assert_eq!(entry.checkpoint(), &signed);
     home.verify(&receipt);
 

@@ -10,7 +10,7 @@ use jurat_proto::tsp::oid::Oid;
 use jurat_proto::tsp::request::{Offer, TimestampRequest};
 use jurat_proto::tsp::response::{FailureBits, PkiStatus, Refusal, TimestampResponse};
 use jurat_proto::tsp::signed_data::TimestampToken;
-use jurat_proto::tsp::tst_info::TstInfo;
+use jurat_proto::tsp::tst_info::{TstInfo, UnitId};
 use jurat_proto::tsp::verify::{Expected, Trust, verify_response};
 
 use crate::world::Add;
@@ -126,6 +126,8 @@ pub(crate) fn certificate(data: &[u8]) {
 
 pub(crate) fn oid(data: &[u8]) {
     canonical_text(data, Oid::parse, ToString::to_string);
+    let unit = |text: &str| UnitId::parse(text).ok_or("no unit");
+    canonical_text(data, unit, ToString::to_string);
 }
 
 pub(crate) fn seeds(add: Add<'_>) {
@@ -155,6 +157,7 @@ pub(crate) fn seeds(add: Add<'_>) {
     );
     add("certificate", "root", example!("root.der").to_vec());
     add("certificate", "unit", example!("unit.der").to_vec());
+    add("oid", "unit", b"4a01020304050607".to_vec());
     add(
         "oid",
         "uuid",

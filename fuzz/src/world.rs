@@ -323,6 +323,22 @@ fn proof_seeds(add: Add<'_>) {
     add("receipt", "checkpoint", receipt.to_bytes());
     add("tlog_proof", "receipt", receipt.to_bytes());
     add("entry", "checkpoint", receipt.entry().to_bytes());
+    for (kind, body) in [
+        (
+            "timestamp",
+            "7\n1795000000\n1.3.6.1.4.1.99999.1\n4a01020304050607\nHASH\n",
+        ),
+        (
+            "key",
+            "close superseded\ntimestamp-unit\n4a01020304050607\nHASH\n1795000000\n",
+        ),
+        ("clock", "lost\n1795000000\nsources-disagree\n"),
+    ] {
+        let body = body.replace("HASH", &leaf_hash(b"any").to_base64());
+        let entry = format!("jurat-entry/v1 {kind}\n{body}").into_bytes();
+        assert!(Entry::parse(&entry).is_ok(), "{kind}");
+        add("entry", kind, entry);
+    }
     add(
         "proof_lines",
         "two",

@@ -9,6 +9,10 @@
 //!
 //! jurat-entry/v1 checkpoint
 //! <signed note>                    verbatim, with the signatures that were verified and no others
+//!
+//! jurat-entry/v1 timestamp         see `timestamp`: what a token says, as a hash
+//! jurat-entry/v1 key               see `key`: a unit's key starts or is closed
+//! jurat-entry/v1 clock             see `clock`: the time was lost or regained
 //! ```
 //!
 //! Re-encoding a parsed entry gives the same bytes, so an entry has one leaf hash.
@@ -25,6 +29,15 @@ use crate::hash::{Hash, leaf_hash};
 use crate::note::{NoteError, SignatureLine};
 use crate::tile::ENTRY_BYTES_MAX;
 
+pub use clock::{ClockEntry, ClockEvent};
+pub use key::{CloseReason, KeyEntry, KeyEvent, KeyPurpose};
+pub use timestamp::TimestampEntry;
+
+mod clock;
+mod fields;
+mod key;
+mod timestamp;
+
 /// The most characters that a kind may have.
 const KIND_CHARS_MAX: usize = 32;
 /// What the first line starts with: the format and its version.
@@ -35,6 +48,12 @@ const MAGIC: &str = "jurat-entry/v1 ";
 pub enum Entry {
     /// The checkpoint of a log that anchors here.
     Checkpoint(CheckpointEntry),
+    /// A token of the time-stamp authority.
+    Timestamp(TimestampEntry),
+    /// A key that starts or ends.
+    Key(KeyEntry),
+    /// A clock that was lost or regained.
+    Clock(ClockEntry),
 }
 
 impl Entry {
@@ -57,10 +76,13 @@ impl Entry {
         let kind = first
             .strip_prefix(MAGIC.as_bytes())
             .ok_or(EntryError::Magic)?;
+        let body = body.strip_prefix(b"\n").unwrap_or(body);
         match kind {
+            b"timestamp" => TimestampEntry::parse(body).map(Self::Timestamp),
+            b"key" => KeyEntry::parse(body).map(Self::Key),
+            b"clock" => ClockEntry::parse(body).map(Self::Clock),
             b"checkpoint" => {
-                let note = body.strip_prefix(b"\n").unwrap_or(body);
-                let checkpoint = SignedCheckpoint::parse(note).map_err(EntryError::Checkpoint)?;
+                let checkpoint = SignedCheckpoint::parse(body).map_err(EntryError::Checkpoint)?;
                 check_distinct(&checkpoint)?;
                 Ok(Self::Checkpoint(CheckpointEntry(checkpoint)))
             }
@@ -84,6 +106,9 @@ impl Entry {
         let mut bytes = alloc::format!("{MAGIC}{}\n", self.kind()).into_bytes();
         match self {
             Self::Checkpoint(entry) => bytes.extend_from_slice(&entry.0.to_bytes()),
+            Self::Timestamp(entry) => entry.push(&mut bytes),
+            Self::Key(entry) => entry.push(&mut bytes),
+            Self::Clock(entry) => entry.push(&mut bytes),
         }
         bytes
     }
@@ -92,6 +117,9 @@ impl Entry {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Checkpoint(_) => "checkpoint",
+            Self::Timestamp(_) => "timestamp",
+            Self::Key(_) => "key",
+            Self::Clock(_) => "clock",
         }
     }
 
@@ -208,6 +236,22 @@ pub enum EntryError {
         /// The place of the other.
         second: usize,
     },
+    /// The body of an entry of fields is not the lines that are due, each with its newline.
+    Lines {
+        /// The entry's kind.
+        kind: &'static str,
+        /// How many lines its body has.
+        due: usize,
+    },
+    /// A field is not as it must be, or not in its canonical form.
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What stands there.
+        found: String,
+    },
+    /// A `TSTInfo` that no log of Jurat's has an entry of.
+    NotOurToken,
 }
 
 impl fmt::Display for EntryError {
@@ -240,6 +284,15 @@ impl fmt::Display for EntryError {
                 first + 1,
                 second + 1
             ),
+            Self::Lines { kind, due } => {
+                write!(f, "the body of a {kind} entry is not {due} lines of text")
+            }
+            Self::Field { field, found } => {
+                write!(f, "\"{found}\" is no {field} of the entry")
+            }
+            Self::NotOurToken => f.write_str(
+                "the serial number, time or policy of the token are none of this log's format",
+            ),
         }
     }
 }
@@ -255,7 +308,10 @@ impl core::error::Error for EntryError {
             | Self::KindSyntax { .. }
             | Self::UnknownKind { .. }
             | Self::NoSignature
-            | Self::SameKeyTwice { .. } => None,
+            | Self::SameKeyTwice { .. }
+            | Self::Lines { .. }
+            | Self::Field { .. }
+            | Self::NotOurToken => None,
         }
     }
 }

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::checkpoint::{Origin, SignaturesError, SignedCheckpoint, VerifiedSignature};
-use crate::entry::{Entry, EntryError};
+use crate::entry::{ClockEntry, Entry, EntryError, KeyEntry, TimestampEntry};
 use crate::key::VerifierKey;
 use crate::policy::{Policy, WitnessVerdict};
 use crate::proof::InclusionProof;
@@ -97,15 +97,23 @@ impl Receipt {
     /// Without this, that the checkpoint is by that log is only the receipt's log's word.
     ///
     /// # Errors
-    /// [`SignaturesError`] when a line by one of the keys does not verify or none is by any of
-    /// them.
+    /// [`AnchoredError`]: the entry is of another kind, or a line by one of the keys does not
+    /// verify or none is by any of them.
     // Spec: RCP-06
     pub fn verify_anchored(
         &self,
         keys: &[VerifierKey],
-    ) -> Result<Vec<VerifiedSignature>, SignaturesError> {
+    ) -> Result<Vec<VerifiedSignature>, AnchoredError> {
         match &self.entry {
-            Entry::Checkpoint(entry) => entry.checkpoint().verify_signatures(keys),
+            Entry::Checkpoint(entry) => entry
+                .checkpoint()
+                .verify_signatures(keys)
+                .map_err(AnchoredError::Signatures),
+            Entry::Timestamp(_) | Entry::Key(_) | Entry::Clock(_) => {
+                Err(AnchoredError::NotCheckpoint {
+                    kind: self.entry.kind(),
+                })
+            }
         }
     }
 }
@@ -137,6 +145,12 @@ pub enum ProvenEntry {
         /// Its tree head.
         head: TreeHead,
     },
+    /// The authority made a token of this.
+    Timestamp(TimestampEntry),
+    /// A key started or ended.
+    Key(KeyEntry),
+    /// The service's clock was lost or regained.
+    Clock(ClockEntry),
 }
 
 impl ProvenEntry {
@@ -149,6 +163,9 @@ impl ProvenEntry {
                     head: checkpoint.head(),
                 }
             }
+            Entry::Timestamp(entry) => Self::Timestamp(entry.clone()),
+            Entry::Key(entry) => Self::Key(*entry),
+            Entry::Clock(entry) => Self::Clock(entry.clone()),
         }
     }
 
@@ -156,6 +173,41 @@ impl ProvenEntry {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Checkpoint { .. } => "checkpoint",
+            Self::Timestamp(_) => "timestamp",
+            Self::Key(_) => "key",
+            Self::Clock(_) => "clock",
+        }
+    }
+}
+
+/// Why no signature of an anchored log was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnchoredError {
+    /// The entry is no checkpoint, so no log signed it.
+    NotCheckpoint {
+        /// The entry's kind.
+        kind: &'static str,
+    },
+    /// The signature lines under the given keys.
+    Signatures(SignaturesError),
+}
+
+impl fmt::Display for AnchoredError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCheckpoint { kind } => {
+                write!(f, "an entry of kind {kind} has no signature of a log")
+            }
+            Self::Signatures(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for AnchoredError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::NotCheckpoint { .. } => None,
+            Self::Signatures(error) => error.source(),
         }
     }
 }

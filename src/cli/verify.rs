@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::entry::{KeyEntry, KeyEvent};
 use jurat_proto::evidence::Evidence;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::policy::{Policy, WitnessVerdict};
@@ -147,33 +148,14 @@ fn verify(file: &Path, trusted: &Trusted) -> anyhow::Result<Proven> {
 fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
     let receipt = Receipt::parse(bytes)?;
     let verdict = receipt.verify(policy)?;
-    let signed_by_log = if keys.is_empty() {
-        false
-    } else {
-        receipt
-            .verify_anchored(keys)
-            .context("the anchored checkpoint")?;
-        true
-    };
-    let ProvenEntry::Checkpoint { origin, head } = &verdict.entry;
-    let mut details = vec![
-        format!(
-            "entry {} of log {} at size {}",
-            verdict.index.get(),
-            verdict.origin,
-            verdict.head.size.get()
-        ),
-        format!(
-            "anchored: {origin}, size {}, root {}",
-            head.size.get(),
-            head.root_hash
-        ),
-    ];
-    details.push(if signed_by_log {
-        "the anchored log's own signature verifies under the given key".to_owned()
-    } else {
-        "not verified here: the anchored log's own signature (give --log-key)".to_owned()
-    });
+    let (said, entry) = proven_entry(&receipt, &verdict.entry, keys)?;
+    let mut details = vec![format!(
+        "entry {} of log {} at size {}",
+        verdict.index.get(),
+        verdict.origin,
+        verdict.head.size.get()
+    )];
+    details.extend(said);
     details.extend(witness_lines(policy, &verdict.witnesses));
     let json = json!({
         "kind": "receipt",
@@ -181,13 +163,7 @@ fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Resul
         "index": verdict.index.get(),
         "size": verdict.head.size.get(),
         "root_hash": verdict.head.root_hash.to_base64(),
-        "entry": {
-            "kind": verdict.entry.kind(),
-            "origin": origin.as_str(),
-            "size": head.size.get(),
-            "root_hash": head.root_hash.to_base64(),
-            "signature_verified": signed_by_log,
-        },
+        "entry": entry,
         "witnesses": witness_rows(policy, &verdict.witnesses),
     });
     let what = format!(
@@ -199,6 +175,98 @@ fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Resul
         details,
         json,
     })
+}
+
+/// What the entry of a receipt says, for people and for programs.
+fn proven_entry(
+    receipt: &Receipt,
+    entry: &ProvenEntry,
+    keys: &[VerifierKey],
+) -> anyhow::Result<(Vec<String>, Value)> {
+    let kind = entry.kind();
+    Ok(match entry {
+        ProvenEntry::Checkpoint { origin, head } => {
+            if !keys.is_empty() {
+                receipt
+                    .verify_anchored(keys)
+                    .context("the anchored checkpoint")?;
+            }
+            let signature = if keys.is_empty() {
+                "not verified here: the anchored log's own signature (give --log-key)"
+            } else {
+                "the anchored log's own signature verifies under the given key"
+            };
+            let anchored = format!(
+                "anchored: {origin}, size {}, root {}",
+                head.size.get(),
+                head.root_hash
+            );
+            let json = json!({
+                "kind": kind,
+                "origin": origin.as_str(),
+                "size": head.size.get(),
+                "root_hash": head.root_hash.to_base64(),
+                "signature_verified": !keys.is_empty(),
+            });
+            (vec![anchored, signature.to_owned()], json)
+        }
+        ProvenEntry::Timestamp(token) => {
+            let said = format!(
+                "time-stamp {}: {}, policy {}, TSTInfo {}",
+                token.serial(),
+                when(token.gen_time()),
+                token.policy(),
+                token.tst_info_hash()
+            );
+            let json = json!({
+                "kind": kind,
+                "index": token.index().get(),
+                "time": token.gen_time().get(),
+                "policy": token.policy(),
+                "unit": token.unit().to_string(),
+                "tst_info": token.tst_info_hash().to_base64(),
+            });
+            (vec![said], json)
+        }
+        ProvenEntry::Key(key) => key_entry(kind, key),
+        ProvenEntry::Clock(clock) => {
+            let event = clock.event().name();
+            let said = format!("clock {event}: {}, {}", clock.reason(), when(clock.time()));
+            let json = json!({
+                "kind": kind,
+                "event": event,
+                "time": clock.time().get(),
+                "reason": clock.reason(),
+            });
+            (vec![said], json)
+        }
+    })
+}
+
+fn key_entry(kind: &str, key: &KeyEntry) -> (Vec<String>, Value) {
+    let (event, reason) = match key.event {
+        KeyEvent::Start => ("start", None),
+        KeyEvent::Close(reason) => ("close", Some(reason.name())),
+    };
+    let said = format!(
+        "key of unit {}: {event}{}, {}, certificate {}",
+        key.unit,
+        reason
+            .map(|reason| format!(" ({reason})"))
+            .unwrap_or_default(),
+        when(key.time),
+        key.certificate
+    );
+    let json = json!({
+        "kind": kind,
+        "event": event,
+        "reason": reason,
+        "purpose": key.purpose.name(),
+        "unit": key.unit.to_string(),
+        "certificate": key.certificate.to_base64(),
+        "time": key.time.get(),
+    });
+    (vec![said], json)
 }
 
 fn checkpoint(signed: &SignedCheckpoint, policy: &Policy) -> anyhow::Result<Proven> {

@@ -25,6 +25,8 @@ use core::fmt;
 
 use const_oid::ObjectIdentifier;
 
+use crate::checkpoint::Origin;
+use crate::hash::{Hash, sha256};
 use crate::tree::LeafIndex;
 use crate::tsp::element::{
     DerError, DerFault, Element, Elements, Flag, element, push, push_unsigned, tag,
@@ -210,6 +212,33 @@ impl UnitId {
     pub fn new(bytes: [u8; 8]) -> Option<Self> {
         let [first, ..] = bytes;
         (0x01..=0x7f).contains(&first).then_some(Self(bytes))
+    }
+
+    /// The unit of a certificate in the log of this origin: 8 octets of the SHA-256 of the origin,
+    /// a newline, and the SHA-256 of the certificate in DER, with the first octet brought into its
+    /// range. So a serial number says which log it is a place of, two logs under one certificate
+    /// never give the same one, and nobody chooses it.
+    // Spec: TSP-39
+    pub fn of_certificate(origin: &Origin, certificate: &Hash) -> Self {
+        let mut text = Vec::with_capacity(origin.as_str().len() + 1 + Hash::LEN);
+        text.extend_from_slice(origin.as_str().as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(certificate.as_bytes());
+        let digest = sha256(&text);
+        let (eight, _) = digest
+            .as_bytes()
+            .split_first_chunk()
+            .unwrap_or((&[0; 8], &[]));
+        let mut unit: [u8; 8] = *eight;
+        let [first, ..] = &mut unit;
+        *first = (*first & 0x3f) | 0x40;
+        Self(unit)
+    }
+
+    /// Parses 16 lower-case hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = crate::hex::decode(text).ok()?;
+        Self::new(bytes.try_into().ok()?)
     }
 
     /// The bytes.

@@ -35,7 +35,9 @@ fn an_entry_is_its_first_line_and_its_body() {
     assert_eq!(entry.leaf_hash(), leaf_hash(&want));
     let parsed = Entry::parse(&want).unwrap();
     assert_eq!(parsed, entry);
-    let Entry::Checkpoint(parsed) = parsed;
+    let Entry::Checkpoint(parsed) = parsed else {
+        panic!("{parsed:?}");
+    };
     assert_eq!(parsed.checkpoint(), &signed);
     for end in 0..want.len() {
         assert!(Entry::parse(&want[..end]).is_err(), "cut at {end}");
@@ -68,7 +70,7 @@ fn the_first_line_names_format_and_kind() {
         ("jurat-entry/v2 checkpoint\n", EntryError::Magic),
         ("jurat-entry/v1\n", EntryError::Magic),
         (" jurat-entry/v1 checkpoint\n", EntryError::Magic),
-        ("jurat-entry/v1 timestamp\n", unknown("timestamp")),
+        ("jurat-entry/v1 rules\n", unknown("rules")),
         ("jurat-entry/v1 key-end\nwhatever", unknown("key-end")),
         (
             &format!("jurat-entry/v1 {}\n", &long[1..]),

@@ -18,6 +18,7 @@ mod add_checkpoint;
 mod answers;
 mod entries;
 mod evidence;
+mod kinds;
 mod policy;
 mod proofs;
 mod receipts;

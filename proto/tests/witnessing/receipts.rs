@@ -1,11 +1,11 @@
 //! Rows of `spec/receipt.md`.
 
 use jurat_proto::checkpoint::SignaturesError;
-use jurat_proto::entry::{CheckpointEntry, Entry, EntryError};
+use jurat_proto::entry::{CheckpointEntry, ClockEntry, ClockEvent, Entry, EntryError};
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::policy::{Policy, PolicyError, WitnessVerdict};
 use jurat_proto::proof::ProofError;
-use jurat_proto::receipt::{ProvenEntry, Receipt, ReceiptError, ReceiptVerdict};
+use jurat_proto::receipt::{AnchoredError, ProvenEntry, Receipt, ReceiptError, ReceiptVerdict};
 use jurat_proto::tlog_proof::{self, TlogProof, VerifyError};
 use jurat_proto::tree::LeafIndex;
 use proptest::prelude::*;
@@ -176,6 +176,16 @@ fn the_anchored_signature_is_proven_with_the_anchored_logs_key() {
     let key = Key::log(ANCHORED, 9).vkey();
     let verified = receipt.verify_anchored(&[service().vkey(), key]).unwrap();
     assert_eq!((verified.len(), verified[0].key_index), (1, 1));
+    let time = UnixSeconds::new(NOW).unwrap();
+    let clock = ClockEntry::new(ClockEvent::Lost, time, "stepped").unwrap();
+    let tree = tree();
+    let (index, proof) = (LeafIndex::new(6).unwrap(), tree.inclusion(6, 9));
+    let checkpoint = receipt.tlog_proof().checkpoint().clone();
+    let other = Receipt::new(Entry::Clock(clock), index, proof, checkpoint).unwrap();
+    assert_eq!(
+        other.verify_anchored(&[service().vkey()]),
+        Err(AnchoredError::NotCheckpoint { kind: "clock" })
+    );
     for keys in [
         vec![],
         vec![service().vkey()],
@@ -183,7 +193,7 @@ fn the_anchored_signature_is_proven_with_the_anchored_logs_key() {
     ] {
         assert_eq!(
             receipt.verify_anchored(&keys),
-            Err(SignaturesError::NoKnownSignature)
+            Err(AnchoredError::Signatures(SignaturesError::NoKnownSignature))
         );
     }
 }
