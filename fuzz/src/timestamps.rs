@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use jurat_proto::base64;
 use jurat_proto::tsp::certificate::Certificate;
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::HashAlgorithm;
@@ -116,10 +117,17 @@ pub(crate) fn tst_info(data: &[u8]) {
 }
 
 pub(crate) fn certificate(data: &[u8]) {
+    if data.starts_with(b"-----") {
+        drop(Certificate::parse_file(data));
+    }
     let encode = |certificate: &Certificate| certificate.as_bytes().to_vec();
     let Some(certificate) = canonical(data, Certificate::parse, encode) else {
         return;
     };
+    assert_eq!(
+        Certificate::parse_file(data).as_deref(),
+        Ok(&[certificate.clone()][..])
+    );
     drop(certificate.verify_signer_profile());
     drop(certificate.subject_text());
 }
@@ -158,6 +166,11 @@ pub(crate) fn seeds(add: Add<'_>) {
     add("certificate", "root", example!("root.der").to_vec());
     add("certificate", "unit", example!("unit.der").to_vec());
     add("oid", "unit", b"4a01020304050607".to_vec());
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64::encode(example!("root.der"))
+    );
+    add("certificate", "pem", pem.into_bytes());
     add(
         "oid",
         "uuid",

@@ -12,6 +12,7 @@
 //! | [`not_before`] | the cosigned checkpoint in it |
 //! | [`signed_data`] | the token: CMS `SignedData` with one signer, made in two steps |
 //! | [`verify`] | whether a token is good, anybody's |
+//! | [`logged`] | what the log proves about one of ours |
 //! | [`certificate`], [`path`] | certificates for time-stamps, and their way to a root |
 //! | [`imprint`], [`gen_time`], [`oid`] | digests, times, object identifiers |
 //! | [`element`] | single elements of DER |
@@ -25,6 +26,7 @@ pub mod certificate;
 pub mod element;
 pub mod gen_time;
 pub mod imprint;
+pub mod logged;
 pub mod not_before;
 pub mod oid;
 pub mod path;

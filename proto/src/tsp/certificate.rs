@@ -45,6 +45,12 @@ pub struct Certificate {
 // Spec: TSP-25
 pub const CERTIFICATE_BYTES_MAX: usize = 64 * 1024;
 
+/// The most certificates that are taken from one file: a system's whole store has 150.
+// Spec: TSP-90
+pub const CERTIFICATES_IN_FILE_MAX: usize = 1024;
+const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const PEM_END: &str = "-----END CERTIFICATE-----";
+
 impl Certificate {
     /// Reads a certificate in DER.
     ///
@@ -72,6 +78,40 @@ impl Certificate {
             key: PublicKey::of(slices.key),
             fields,
         })
+    }
+
+    /// Reads the certificates of a file: one in DER, or any number in PEM (RFC 7468), in which what
+    /// stands between them is ignored.
+    ///
+    /// # Errors
+    /// [`CertificateFileError`]: there is none or too many, or one is malformed. Whoever made the
+    /// file is at fault.
+    // Spec: TSP-90
+    pub fn parse_file(file: &[u8]) -> Result<Vec<Self>, CertificateFileError> {
+        let Some(text) = core::str::from_utf8(file)
+            .ok()
+            .filter(|text| text.contains(PEM_BEGIN))
+        else {
+            let one = Self::parse(file)
+                .map_err(|reason| CertificateFileError::Certificate { place: 0, reason })?;
+            return Ok(alloc::vec![one]);
+        };
+        let mut certificates = Vec::new();
+        for (place, rest) in text.split(PEM_BEGIN).skip(1).enumerate() {
+            if place >= CERTIFICATES_IN_FILE_MAX {
+                return Err(CertificateFileError::TooMany);
+            }
+            let (body, _) = rest
+                .split_once(PEM_END)
+                .ok_or(CertificateFileError::Pem { place })?;
+            let body: String = body.split_ascii_whitespace().collect();
+            let der = crate::base64::decode(&body);
+            let der = der.map_err(|_| CertificateFileError::Pem { place })?;
+            let one = Self::parse(&der)
+                .map_err(|reason| CertificateFileError::Certificate { place, reason })?;
+            certificates.push(one);
+        }
+        Ok(certificates)
     }
 
     /// Its DER.
@@ -578,3 +618,99 @@ impl fmt::Display for CertificateError {
 }
 
 impl core::error::Error for CertificateError {}
+
+/// Why a file holds no certificates. Whoever made it is at fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateFileError {
+    /// A part that starts like a certificate in PEM does not end like one, or is no base64.
+    Pem {
+        /// Which, from 0.
+        place: usize,
+    },
+    /// What is in DER, or in a part of PEM, is no certificate.
+    Certificate {
+        /// Which, from 0.
+        place: usize,
+        /// Why.
+        reason: CertificateError,
+    },
+    /// More than [`CERTIFICATES_IN_FILE_MAX`].
+    TooMany,
+}
+
+impl fmt::Display for CertificateFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pem { place } => write!(f, "certificate {}: not proper PEM", place + 1),
+            Self::Certificate { place, reason } => {
+                write!(f, "certificate {}: {reason}", place + 1)
+            }
+            Self::TooMany => write!(f, "more than {CERTIFICATES_IN_FILE_MAX} certificates"),
+        }
+    }
+}
+
+impl core::error::Error for CertificateFileError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Certificate { reason, .. } => Some(reason),
+            Self::Pem { .. } | Self::TooMany => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+    use alloc::vec;
+
+    use super::*;
+    use crate::tsp::test_authority::TestAuthority;
+
+    fn pem(certificate: &Certificate) -> String {
+        let text = crate::base64::encode(certificate.as_bytes());
+        let mut lines = String::new();
+        for line in text.as_bytes().chunks(64) {
+            lines.push_str(core::str::from_utf8(line).unwrap());
+            lines.push_str("\r\n");
+        }
+        format!("{PEM_BEGIN}\n{lines}{PEM_END}\n")
+    }
+
+    // Spec: TSP-90
+    #[test]
+    fn certificates_are_read_from_der_and_from_pem_with_text_around() {
+        let authority = TestAuthority::new();
+        let (root, unit) = (&authority.roots[0], authority.unit.certificate());
+        let read = |file: &[u8]| Certificate::parse_file(file);
+        assert_eq!(read(root.as_bytes()), Ok(vec![root.clone()]));
+        let file = format!("Subject: CN=Test root\n{}\nand\n{}", pem(root), pem(unit));
+        assert_eq!(read(file.as_bytes()), Ok(vec![root.clone(), unit.clone()]));
+        let one = pem(root);
+        let most = one.repeat(CERTIFICATES_IN_FILE_MAX);
+        assert_eq!(
+            read(most.as_bytes()).unwrap().len(),
+            CERTIFICATES_IN_FILE_MAX
+        );
+        let more = format!("{most}{one}");
+        assert_eq!(read(more.as_bytes()), Err(CertificateFileError::TooMany));
+    }
+
+    // Spec: TSP-90
+    #[test]
+    fn a_file_with_a_broken_certificate_is_refused_whole() {
+        let good = pem(&TestAuthority::new().roots[0]);
+        let read = |file: &str| Certificate::parse_file(file.as_bytes()).unwrap_err();
+        let cut = format!("{good}{}", &good[..good.len() - 20]);
+        assert_eq!(read(&cut), CertificateFileError::Pem { place: 1 });
+        let spoiled = good.replacen("MII", "M$I", 1);
+        assert_ne!(spoiled, good);
+        assert_eq!(read(&spoiled), CertificateFileError::Pem { place: 0 });
+        let empty = format!("{PEM_BEGIN}\n{PEM_END}\n");
+        let reason = CertificateError::Malformed;
+        for file in ["", "no certificate", &empty] {
+            let error = CertificateFileError::Certificate { place: 0, reason };
+            assert_eq!(read(file), error, "{file}");
+        }
+    }
+}

@@ -83,20 +83,71 @@ impl HashAlgorithm {
 
     /// The digest of some bytes.
     pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha256 => sha2::Sha256::digest(bytes).to_vec(),
-            Self::Sha384 => sha2::Sha384::digest(bytes).to_vec(),
-            Self::Sha512 => sha2::Sha512::digest(bytes).to_vec(),
-            Self::Sha3_256 => sha3::Sha3_256::digest(bytes).to_vec(),
-            Self::Sha3_384 => sha3::Sha3_384::digest(bytes).to_vec(),
-            Self::Sha3_512 => sha3::Sha3_512::digest(bytes).to_vec(),
-        }
+        let mut hasher = Hasher::new(self);
+        hasher.update(bytes);
+        hasher.finish()
     }
 }
 
 impl fmt::Display for HashAlgorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// A digest in the making, of bytes that come piece by piece.
+pub struct Hasher(State);
+
+enum State {
+    Sha256(sha2::Sha256),
+    Sha384(sha2::Sha384),
+    Sha512(sha2::Sha512),
+    Sha3_256(sha3::Sha3_256),
+    Sha3_384(sha3::Sha3_384),
+    Sha3_512(sha3::Sha3_512),
+}
+
+impl Hasher {
+    /// The digest of nothing so far.
+    pub fn new(algorithm: HashAlgorithm) -> Self {
+        Self(match algorithm {
+            HashAlgorithm::Sha256 => State::Sha256(sha2::Sha256::new()),
+            HashAlgorithm::Sha384 => State::Sha384(sha2::Sha384::new()),
+            HashAlgorithm::Sha512 => State::Sha512(sha2::Sha512::new()),
+            HashAlgorithm::Sha3_256 => State::Sha3_256(sha3::Sha3_256::new()),
+            HashAlgorithm::Sha3_384 => State::Sha3_384(sha3::Sha3_384::new()),
+            HashAlgorithm::Sha3_512 => State::Sha3_512(sha3::Sha3_512::new()),
+        })
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(state) => state.update(bytes),
+            State::Sha384(state) => state.update(bytes),
+            State::Sha512(state) => state.update(bytes),
+            State::Sha3_256(state) => state.update(bytes),
+            State::Sha3_384(state) => state.update(bytes),
+            State::Sha3_512(state) => state.update(bytes),
+        }
+    }
+
+    /// The digest of all of them.
+    pub fn finish(self) -> Vec<u8> {
+        match self.0 {
+            State::Sha256(state) => state.finalize().to_vec(),
+            State::Sha384(state) => state.finalize().to_vec(),
+            State::Sha512(state) => state.finalize().to_vec(),
+            State::Sha3_256(state) => state.finalize().to_vec(),
+            State::Sha3_384(state) => state.finalize().to_vec(),
+            State::Sha3_512(state) => state.finalize().to_vec(),
+        }
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hasher")
     }
 }
 
@@ -300,6 +351,10 @@ mod tests {
             );
             let short = MessageImprint::new(algorithm, digest[1..].to_vec()).unwrap_err();
             assert!(short.to_string().contains(algorithm.name()));
+            let mut pieces = Hasher::new(algorithm);
+            pieces.update(b"a do");
+            pieces.update(b"cument");
+            assert_eq!(pieces.finish(), algorithm.digest(b"a document"));
         }
     }
 }

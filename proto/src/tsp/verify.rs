@@ -67,8 +67,9 @@ pub const CLOCK_SKEW_SECONDS_MAX: u64 = 300;
 pub struct TokenVerdict {
     /// Who signed.
     pub signer: Certificate,
-    /// The root that the signer's certificate leads to, by its place in [`Trust::roots`].
-    pub root: usize,
+    /// The root that the signer's certificate leads to, by its place in [`Trust::roots`]. None
+    /// after [`verify_unrooted`]: then anybody may have signed.
+    pub root: Option<usize>,
     /// When the imprint existed, as the signer says.
     pub gen_time: GenTime,
     /// How exact that is.
@@ -115,22 +116,58 @@ pub fn verify_token(
     if trust.roots.is_empty() {
         return Err(VerifyError::NoRoots);
     }
+    let mut verdict = verify_signed(token, expected, trust.others, now)?;
+    let pool = pool(token, trust.others);
+    let time = verdict.gen_time;
+    let root = verify_path(&verdict.signer, &pool, trust.roots, time).map_err(VerifyError::Path)?;
+    verdict.root = Some(root);
+    Ok(verdict)
+}
+
+/// Verifies all of a token but who its signer is, for which there are no roots. The token is good
+/// only if somebody else vouches for the signer's certificate: the log that has its entry, as
+/// [`crate::tsp::logged::verify_logged`] finds.
+///
+/// # Errors
+/// [`VerifyError`]: the first check that fails.
+// Spec: TSP-89
+pub fn verify_unrooted(
+    token: &TimestampToken,
+    expected: Expected<'_>,
+    others: &[Certificate],
+    now: GenTime,
+) -> Result<TokenVerdict, VerifyError> {
+    let verdict = verify_signed(token, expected, others, now)?;
+    if verdict.signer.is_valid_at(verdict.gen_time) {
+        Ok(verdict)
+    } else {
+        let subject = verdict.signer.subject_text();
+        Err(VerifyError::Path(PathError::NotValid { subject }))
+    }
+}
+
+/// All but the way to a root.
+fn verify_signed(
+    token: &TimestampToken,
+    expected: Expected<'_>,
+    others: &[Certificate],
+    now: GenTime,
+) -> Result<TokenVerdict, VerifyError> {
     let not_before = verify_content(token, expected, now)?;
     let signer_info = &token.signer;
     let scheme = verify_attributes(token)?;
-    let mut pool = token.certificates();
-    pool.extend(trust.others.iter().cloned());
+    let pool = pool(token, others);
     let signer = find_signer(signer_info, &pool)?;
 
-    let time = token.tst_info().gen_time;
+    let tst_info = token.tst_info();
     signer
         .verify_signer_profile()
         .map_err(VerifyError::Signer)?;
     signer
-        .verify_usage_period(time)
+        .verify_usage_period(tst_info.gen_time)
         .map_err(VerifyError::Signer)?;
     // Spec: TSP-72
-    if let Some(tsa) = &token.tst_info().tsa
+    if let Some(tsa) = &tst_info.tsa
         && !signer.has_name(tsa.as_bytes())
     {
         return Err(VerifyError::OtherName);
@@ -145,12 +182,9 @@ pub fn verify_token(
         &signer_info.signature,
     )
     .map_err(VerifyError::Signature)?;
-    let root = verify_path(signer, &pool, trust.roots, time).map_err(VerifyError::Path)?;
-
-    let tst_info = token.tst_info();
     Ok(TokenVerdict {
         signer: signer.clone(),
-        root,
+        root: None,
         gen_time: tst_info.gen_time,
         accuracy: tst_info.accuracy,
         serial: tst_info.serial.clone(),
@@ -158,6 +192,13 @@ pub fn verify_token(
         not_before,
         receipt: token.receipt().map(<[u8]>::to_vec),
     })
+}
+
+/// The certificates in the token, then those beside it.
+fn pool(token: &TimestampToken, others: &[Certificate]) -> Vec<Certificate> {
+    let mut pool = token.certificates();
+    pool.extend(others.iter().cloned());
+    pool
 }
 
 /// What the token says, against what is expected.

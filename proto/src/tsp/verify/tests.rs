@@ -82,7 +82,7 @@ fn tokens_of_every_kind_of_key_are_good_and_say_who_when_and_what() {
         let verdict = verify(&authority, &token).unwrap();
         assert_eq!(&verdict.signer, authority.unit.certificate());
         assert_eq!(verdict.signer.subject_text(), "CN=Test unit");
-        assert_eq!(verdict.root, 0);
+        assert_eq!(verdict.root, Some(0));
         assert_eq!(verdict.gen_time, now());
         assert_eq!(verdict.accuracy, info.accuracy);
         assert_eq!(verdict.serial, info.serial);
@@ -222,7 +222,7 @@ fn without_roots_or_with_others_nobody_is_believed() {
     assert_eq!(verify(&authority, &token), Err(VerifyError::Path(fault)));
     // The right one is found behind others.
     authority.roots.extend(TestAuthority::new().roots);
-    assert_eq!(verify(&authority, &token).unwrap().root, 1);
+    assert_eq!(verify(&authority, &token).unwrap().root, Some(1));
 }
 
 /// Certificates that were put into the bag, which nothing protects.
