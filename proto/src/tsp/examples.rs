@@ -9,7 +9,10 @@ use alloc::vec::Vec;
 use std::fs;
 use std::path::Path;
 
+use crate::policy::Policy;
+use crate::receipt::Receipt;
 use crate::tsp::certificate::Certificate;
+use crate::tsp::logged;
 use crate::tsp::not_before::NotBefore;
 use crate::tsp::request::{RequestError, TimestampRequest};
 use crate::tsp::response::{Refusal, TimestampResponse};
@@ -29,7 +32,7 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
     let whole = chain.token(tst_info(&chain.unit), Certificates::Chain);
     let rejected = TimestampResponse::rejected(&Refusal::Request(RequestError::Version));
     let granted = |token| TimestampResponse::granted(token).to_bytes();
-    vec![
+    let mut files = vec![
         ("root.der", authority.roots[0].as_bytes().to_vec()),
         ("unit.der", authority.unit.certificate().as_bytes().to_vec()),
         ("request.tsq", request().to_bytes()),
@@ -43,7 +46,9 @@ fn examples() -> Vec<(&'static str, Vec<u8>)> {
         ("p384.tsr", granted(p384.granted())),
         ("rsa.tsr", granted(rsa.granted())),
         ("rejected.tsr", rejected.to_bytes()),
-    ]
+    ];
+    files.extend(logged::examples());
+    files
 }
 
 // Spec: TSP-11, TSP-22, TSP-23, TSP-33, TSP-40, TSP-46
@@ -62,6 +67,8 @@ fn examples_are_what_is_made_here_and_are_read_again() {
             "request.tsq" => TimestampRequest::parse(&file).unwrap().to_bytes(),
             "token.der" => TimestampToken::parse(&file).unwrap().to_bytes(),
             "tst-info.der" => TstInfo::parse(&file).unwrap().to_bytes(),
+            "logged.policy" => Policy::parse(&file).unwrap().to_bytes(),
+            name if name.ends_with(".tlog-proof") => Receipt::parse(&file).unwrap().to_bytes(),
             "not-before.der" => NotBefore::parse(&file).unwrap().to_bytes(),
             _ => TimestampResponse::parse(&file).unwrap().to_bytes(),
         };

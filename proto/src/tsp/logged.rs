@@ -26,7 +26,8 @@ use crate::entry::{CloseReason, Entry, KeyEvent, TimestampEntry};
 use crate::hash::{Hash, sha256};
 use crate::key::UnixSeconds;
 use crate::policy::{Policy, PolicyError, WitnessVerdict};
-use crate::receipt::{Receipt, ReceiptVerdict};
+use crate::proof::{ProofError, verify_inclusion};
+use crate::receipt::{Receipt, ReceiptError, ReceiptVerdict};
 use crate::tlog_proof;
 use crate::tree::{LeafIndex, TreeHead, TreeSize};
 use crate::tsp::certificate::Certificate;
@@ -209,6 +210,69 @@ pub fn log_of<'a>(
     })
 }
 
+/// That a token came back with its receipt and otherwise as it was. Whether the log and the
+/// witnesses stand behind the receipt is for [`verify_logged`], under a policy.
+///
+/// # Errors
+/// [`UpgradeError`]: what came back. Who sent it is at fault.
+// Spec: TSP-92
+pub fn verify_upgrade(
+    before: &TimestampToken,
+    after: &TimestampToken,
+) -> Result<Receipt, UpgradeError> {
+    if before.without_receipt() != after.without_receipt() {
+        return Err(UpgradeError::OtherToken);
+    }
+    let receipt = after.receipt().ok_or(UpgradeError::NoReceipt)?;
+    let receipt = Receipt::parse(receipt).map_err(UpgradeError::Receipt)?;
+    let due = TimestampEntry::of(before.tst_info());
+    let place = due.as_ref().ok().map(TimestampEntry::index);
+    let proof = receipt.tlog_proof();
+    if due.map(Entry::Timestamp).as_ref() != Ok(receipt.entry()) || place != Some(proof.index()) {
+        return Err(UpgradeError::OtherEntry);
+    }
+    let (leaf, head) = (receipt.entry().leaf_hash(), proof.checkpoint().head());
+    verify_inclusion(proof.index(), &leaf, proof.proof(), &head).map_err(UpgradeError::Proof)?;
+    Ok(receipt)
+}
+
+/// Why a token that came back is not the one that was sent, with its receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeError {
+    /// More has changed than the receipt.
+    OtherToken,
+    /// It has none.
+    NoReceipt,
+    /// What it has is none.
+    Receipt(ReceiptError),
+    /// The receipt is of another entry.
+    OtherEntry,
+    /// The receipt does not show the entry in its tree.
+    Proof(ProofError),
+}
+
+impl fmt::Display for UpgradeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherToken => f.write_str("another token came back than was sent"),
+            Self::NoReceipt => f.write_str("the token came back without a receipt"),
+            Self::Receipt(error) => write!(f, "the receipt inside: {error}"),
+            Self::OtherEntry => f.write_str("the receipt inside is of another entry"),
+            Self::Proof(error) => write!(f, "the receipt inside: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for UpgradeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Receipt(error) => Some(error),
+            Self::Proof(error) => Some(error),
+            Self::OtherToken | Self::NoReceipt | Self::OtherEntry => None,
+        }
+    }
+}
+
 /// The place that the serial number claims in the log of this origin, if it is about that log.
 // Spec: TSP-80
 fn place_in(tst_info: &TstInfo, signer: &Certificate, origin: &Origin) -> Option<LeafIndex> {
@@ -283,6 +347,11 @@ fn verify_not_before(
     })
 }
 
+/// What a token is allowed that states no accuracy: no clock that works is wrong by more. Its
+/// authority has promised nothing, so that less would call misissuance what is only inexact.
+// Spec: TSP-85
+const ACCURACY_UNSTATED_MICROS: u64 = 60_000_000;
+
 /// That the authority's clock and the witnesses' agree, as far as the accuracy goes.
 ///
 /// The times of cosignatures are whole seconds, cut off: a witness that says T cosigned before
@@ -296,7 +365,8 @@ fn verify_time(
     let gen_time = tst_info.gen_time;
     let accuracy = tst_info.accuracy;
     let nanos = gen_time.since_epoch().as_nanos();
-    let margin = accuracy.map_or(0, |accuracy| u128::from(accuracy.as_micros()) * 1_000);
+    let margin = accuracy.map_or(ACCURACY_UNSTATED_MICROS, Accuracy::as_micros);
+    let margin = u128::from(margin) * 1_000;
     let at = |seconds: u64| u128::from(seconds) * 1_000_000_000;
     if let Some(not_before) = not_before
         && nanos.saturating_add(margin) < at(not_before.get())
@@ -543,7 +613,10 @@ impl fmt::Display for LoggedError {
 
 impl fmt::Display for Misissuance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let within = |accuracy: &Option<Accuracy>| accuracy.map_or(0, Accuracy::as_micros);
+        let within = |accuracy: &Option<Accuracy>| match accuracy {
+            Some(accuracy) => alloc::format!("within {} microseconds", accuracy.as_micros()),
+            None => "without an accuracy".into(),
+        };
         match self {
             Self::OtherEntry { index, kind } => write!(
                 f,
@@ -559,10 +632,10 @@ impl fmt::Display for Misissuance {
                 not_before,
             } => {
                 let earliest = shown(*not_before);
-                let micros = within(accuracy);
+                let within = within(accuracy);
                 write!(
                     f,
-                    "the token says {gen_time}, within {micros} microseconds, and carries \
+                    "the token says {gen_time}, {within}, and carries \
                      cosignatures of {earliest}"
                 )
             }
@@ -572,10 +645,10 @@ impl fmt::Display for Misissuance {
                 not_after,
             } => {
                 let latest = shown(*not_after);
-                let micros = within(accuracy);
+                let within = within(accuracy);
                 write!(
                     f,
-                    "the token says {gen_time}, within {micros} microseconds, and witnesses had \
+                    "the token says {gen_time}, {within}, and witnesses had \
                      cosigned its entry by {latest}"
                 )
             }
@@ -604,6 +677,9 @@ impl core::error::Error for LoggedError {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) use self::tests::examples;
 
 #[cfg(test)]
 mod tests;

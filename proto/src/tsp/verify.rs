@@ -102,6 +102,29 @@ pub fn verify_response(
     }
 }
 
+/// What a client looks at before it keeps an answer: that it grants what was asked, and not yet who
+/// signed it.
+///
+/// # Errors
+/// [`VerifyError`]: the first check that fails. The authority is at fault.
+// Spec: TSP-91
+pub fn verify_answer<'a>(
+    response: &'a TimestampResponse,
+    request: &TimestampRequest,
+    now: GenTime,
+) -> Result<&'a TimestampToken, VerifyError> {
+    match (response.status(), response.token()) {
+        (PkiStatus::Granted, Some(token)) => {
+            verify_content(token, Expected::of_request(request), now)?;
+            if request.wants_certificate() {
+                find_signer(&token.signer, &token.certificates())?;
+            }
+            Ok(token)
+        }
+        (status, _) => Err(VerifyError::Status { status }),
+    }
+}
+
 /// Verifies a token.
 ///
 /// # Errors

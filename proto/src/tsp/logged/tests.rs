@@ -16,6 +16,7 @@ use crate::hash::node_hash;
 use crate::proof::InclusionProof;
 use crate::test_signer::TestSigner;
 use crate::tsp::not_before::NotBefore;
+use crate::tsp::response::TimestampResponse;
 use crate::tsp::signed_data::Certificates;
 use crate::tsp::test_authority::{NOW, TestAuthority, request, tst_info};
 use crate::tsp::tst_info::{Extensions, SerialNumber};
@@ -80,13 +81,18 @@ fn receipt(origin: &str, place: u64, entry: Entry, times: &[Option<u64>]) -> Rec
 
 /// A token as the authority makes it: five seconds after the cosignatures in it.
 fn info(authority: &TestAuthority) -> TstInfo {
+    info_at(authority, NOW)
+}
+
+fn info_at(authority: &TestAuthority, now: u64) -> TstInfo {
     let origin = Origin::parse(ORIGIN).unwrap();
     let certificate = fingerprint(authority.unit.certificate());
     let unit = UnitId::of_certificate(&origin, &certificate);
-    let times = [7, 6, 5].map(|ago| Some(NOW - ago));
+    let times = [7, 6, 5].map(|ago| Some(now - ago));
     let before = cosigned(ORIGIN, 4, Hash::new([9; 32]), &times);
     TstInfo {
         serial: SerialNumber::of_unit(unit, LeafIndex::new(PLACE).unwrap()),
+        gen_time: GenTime::new(now, 0).unwrap(),
         extensions: carrying(&before),
         ..tst_info(&authority.unit)
     }
@@ -101,6 +107,28 @@ const AFTER: [Option<u64>; 3] = [Some(NOW + 1), Some(NOW + 4), Some(NOW + 2)];
 
 fn entry_of(info: &TstInfo) -> Entry {
     Entry::Timestamp(TimestampEntry::of(info).unwrap())
+}
+
+/// Files for other programs: a token of the past, plain and with its receipt, its policy, and the
+/// closing of its key.
+pub(crate) fn examples() -> Vec<(&'static str, Vec<u8>)> {
+    const PAST: u64 = 1_790_000_000;
+    let authority = TestAuthority::new();
+    let info = info_at(&authority, PAST);
+    let after = [1, 4, 2].map(|late| Some(PAST + late));
+    let receipt = receipt(ORIGIN, PLACE, entry_of(&info), &after);
+    let plain = authority.token(info, Certificates::Signer);
+    let logged = plain.with_receipt(&receipt.to_bytes()).unwrap();
+    let granted = |token| TimestampResponse::granted(token).to_bytes();
+    let closing = |place| closing(&authority, place, CloseReason::Compromise).to_bytes();
+    vec![
+        ("plain.tsr", granted(plain)),
+        ("logged.tsr", granted(logged)),
+        ("logged.policy", policy().to_bytes()),
+        ("receipt.tlog-proof", receipt.to_bytes()),
+        ("closed-after.tlog-proof", closing(PLACE + 1)),
+        ("closed-before.tlog-proof", closing(PLACE - 1)),
+    ]
 }
 
 fn good_receipt(info: &TstInfo) -> Receipt {
@@ -477,6 +505,47 @@ fn a_closing_is_proven_and_of_its_own_log() {
     assert_eq!(answer, Err(ClosingError::OtherLog { unit: key.unit }));
 }
 
+// Spec: TSP-92
+#[test]
+fn an_upgrade_adds_the_right_receipt_and_changes_nothing_else() {
+    let authority = TestAuthority::new();
+    let info = info(&authority);
+    let before = authority.token(info.clone(), Certificates::Signer);
+    let with = |receipt: &Receipt| before.with_receipt(&receipt.to_bytes()).unwrap();
+    let good = good_receipt(&info);
+    assert_eq!(verify_upgrade(&before, &with(&good)), Ok(good.clone()));
+    // One that had a receipt may come back with another.
+    assert_eq!(verify_upgrade(&with(&good), &with(&good)), Ok(good.clone()));
+    assert_eq!(
+        verify_upgrade(&before, &before),
+        Err(UpgradeError::NoReceipt)
+    );
+    let text = before.with_receipt(b"a receipt").unwrap();
+    let answer = verify_upgrade(&before, &text);
+    assert!(matches!(answer, Err(UpgradeError::Receipt(_))));
+    let mut later = info.clone();
+    later.gen_time = GenTime::new(NOW + 1, 0).unwrap();
+    let another = authority.token(later.clone(), Certificates::Signer);
+    let another = another.with_receipt(&good.to_bytes()).unwrap();
+    let answer = verify_upgrade(&before, &another);
+    assert_eq!(answer, Err(UpgradeError::OtherToken));
+    for wrong in [
+        good_receipt(&later),
+        receipt(ORIGIN, 3, entry_of(&info), &AFTER),
+    ] {
+        let answer = verify_upgrade(&before, &with(&wrong));
+        assert_eq!(answer, Err(UpgradeError::OtherEntry));
+    }
+    let loose = Receipt::new(
+        entry_of(&info),
+        LeafIndex::new(PLACE).unwrap(),
+        good.tlog_proof().proof().clone(),
+        cosigned(ORIGIN, 8, Hash::new([9; 32]), &AFTER),
+    );
+    let answer = verify_upgrade(&before, &with(&loose.unwrap()));
+    assert!(matches!(answer, Err(UpgradeError::Proof(_))));
+}
+
 /// Times around [`NOW`], so that bounds are met and missed.
 fn near() -> impl Strategy<Value = u64> {
     NOW - 4..NOW + 4
@@ -489,8 +558,8 @@ proptest! {
     fn a_token_is_good_exactly_when_its_time_can_be_between_the_bounds(
         (whole, millis) in (near(), 0_u32..1000),
         accuracy in prop::option::of((0_u32..3, 0_u16..1000)),
-        not_before in prop::option::of(near()),
-        not_after in prop::option::of(near()),
+        not_before in prop::option::of(prop_oneof![near(), NOW - 70..NOW + 70]),
+        not_after in prop::option::of(prop_oneof![near(), NOW - 70..NOW + 70]),
     ) {
         let mut info = tst_info(&TestAuthority::new().unit);
         info.gen_time = GenTime::new(whole, millis * 1_000_000).unwrap();
@@ -498,7 +567,10 @@ proptest! {
         let time = |seconds: Option<u64>| seconds.and_then(UnixSeconds::new);
         let answer = verify_time(&info, time(not_before), time(not_after));
         let says = whole * 1000 + u64::from(millis);
-        let margin = accuracy.map_or(0, |(s, ms)| u64::from(s) * 1000 + u64::from(ms));
+        let margin = match accuracy {
+            Some((s, ms)) if s > 0 || ms > 0 => u64::from(s) * 1000 + u64::from(ms),
+            _ => 60_000,
+        };
         // Some moment that the token allows is after the one and before the end of the other.
         let allowed = says - margin..=says + margin;
         let from = not_before.map_or(0, |second| second * 1000);

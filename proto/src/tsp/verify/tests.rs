@@ -156,6 +156,41 @@ fn imprint_policy_and_nonce_must_be_those_that_were_asked_for() {
     assert!(matches!(answer, Err(VerifyError::OtherPolicy { .. })));
 }
 
+// Spec: TSP-91
+#[test]
+fn a_client_keeps_an_answer_to_its_own_question() {
+    let authority = TestAuthority::new();
+    let request = request();
+    let answer = TimestampResponse::granted(authority.granted());
+    let kept = verify_answer(&answer, &request, now()).unwrap();
+    assert_eq!(kept, &authority.granted());
+    let ask = |policy: &str, nonce: u8| {
+        let imprint = request.imprint().clone();
+        let nonce = Nonce::from_number(&[nonce]).unwrap();
+        let policy = Oid::parse(policy).unwrap();
+        TimestampRequest::new(imprint, Some(policy), Some(nonce), true)
+    };
+    let refused = |request: &TimestampRequest| verify_answer(&answer, request, now()).unwrap_err();
+    assert_eq!(
+        refused(&ask(crate::tsp::test_authority::POLICY, 1)),
+        VerifyError::OtherNonce
+    );
+    let other = refused(&ask("1.2.3", 1));
+    assert!(matches!(other, VerifyError::OtherPolicy { .. }));
+    let early = GenTime::new(NOW - 3600, 0).unwrap();
+    let future = verify_answer(&answer, &request, early).unwrap_err();
+    assert!(matches!(future, VerifyError::FromTheFuture { .. }));
+    // The certificate was asked for, and is not there.
+    let absent = authority.token(tst_info(&authority.unit), Certificates::Absent);
+    let absent = TimestampResponse::granted(absent);
+    let error = verify_answer(&absent, &request, now()).unwrap_err();
+    assert_eq!(error, VerifyError::SignerNotFound);
+    let rejected = TimestampResponse::rejected(&Refusal::TimeNotAvailable);
+    let error = verify_answer(&rejected, &request, now()).unwrap_err();
+    let status = PkiStatus::Rejection;
+    assert_eq!(error, VerifyError::Status { status });
+}
+
 // Spec: TSP-73
 #[test]
 fn a_time_that_is_still_to_come_is_refused() {
