@@ -291,6 +291,7 @@ fn completions_and_manual_cover_every_command() {
         "init",
         "logs",
         "anchor",
+        "timestamp",
         "verify",
         "fsck",
         "demo",

@@ -17,6 +17,8 @@ mod manual;
 mod output;
 mod remote;
 mod serve;
+mod timestamp;
+mod token;
 mod verify;
 
 /// The revision of the C2SP texts that are obeyed.
@@ -56,7 +58,10 @@ enum Command {
     Logs(logs::LogsCommand),
     /// Send checkpoints of a log to a service and fetch their receipts
     Anchor(anchor::AnchorArgs),
-    /// Verify receipts, checkpoints and evidence offline, under a policy (exit code 0 or 1)
+    /// Have files time-stamped (RFC 3161), by a service of Jurat's or any authority
+    Timestamp(timestamp::TimestampArgs),
+    /// Verify receipts, checkpoints, time-stamps and evidence offline, under a policy (exit code 0
+    /// or 1)
     Verify(verify::VerifyArgs),
     /// Derive the whole tree again from what is stored, and compare
     Fsck(fsck::FsckArgs),
@@ -127,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Logs(command) => logs::run(command),
         Command::Anchor(args) => anchor::run(&args),
+        Command::Timestamp(args) => timestamp::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Fsck(args) => fsck::run(&args),
         Command::Completions { shell } => Ok(manual::completions(shell)),

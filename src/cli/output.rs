@@ -35,6 +35,15 @@ pub(super) fn note(text: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
+/// What a peer says, for one line of ours: short, and nothing that a terminal obeys.
+pub(super) fn one_line(text: &str) -> String {
+    text.trim_end()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(300)
+        .collect()
+}
+
 /// Prints an error with its causes, and gives the exit code of failure.
 pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
     note(format_args!("jurat: {error:#}"));

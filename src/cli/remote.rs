@@ -13,6 +13,8 @@ use jurat_proto::proof::{ConsistencyProof, ProofPlan, prove_consistency};
 use jurat_proto::tile::{TileCoord, TileNodes};
 use jurat_proto::tree::TreeSize;
 
+use super::output;
+
 /// One request, from connecting to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -158,10 +160,5 @@ fn header<'a>(answer: &'a ClientResponse, name: &str) -> Option<&'a str> {
 }
 
 fn one_line(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    text.trim_end()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(300)
-        .collect()
+    output::one_line(&String::from_utf8_lossy(body))
 }

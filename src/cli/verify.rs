@@ -14,21 +14,22 @@ use jurat_proto::receipt::{ProvenEntry, Receipt};
 use serde_json::{Value, json};
 
 use super::output;
+use super::token::{self, TokenArgs, TokenVerifier};
 
 mod evidence;
 
-/// Files larger than this are not receipts, checkpoints or evidence.
+/// Files larger than this are not receipts, checkpoints, evidence or time-stamps.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Arguments of `jurat verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Receipts (.tlog-proof), checkpoints and evidence (.tlog-fork)
+    /// Receipts (.tlog-proof), checkpoints, time-stamps (.tsr) and evidence (.tlog-fork)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// The tlog-policy to verify under: which logs, which witnesses, how many. Evidence needs none
-    /// when keys are given
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["log_keys", "keys"])]
+    /// The tlog-policy to verify under: which logs, which witnesses, how many. A time-stamp can do
+    /// without, then nothing is asked of a log; and evidence, when keys are given
+    #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// A verifier key of the anchored log: its own signature in the receipt is verified as well.
     /// For evidence: a key of the log that the file is about, whatever the key's name
@@ -40,13 +41,26 @@ pub(super) struct VerifyArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    token: TokenArgs,
 }
 
 /// What one file proves.
-struct Proven {
-    what: String,
-    details: Vec<String>,
-    json: Value,
+pub(super) struct Proven {
+    /// In one sentence.
+    pub(super) what: String,
+    /// A line each.
+    pub(super) details: Vec<String>,
+    /// For programs.
+    pub(super) json: Value,
+}
+
+/// What all files are verified with.
+struct Verifier<'a> {
+    policy: Option<Policy>,
+    log_keys: Vec<VerifierKey>,
+    keys: Vec<VerifierKey>,
+    tokens: TokenVerifier<'a>,
 }
 
 /// Verifies every file; exit code 1 when one of them fails.
@@ -54,15 +68,23 @@ struct Proven {
 /// # Errors
 /// When the policy or a key cannot be read. A file that proves nothing is a result, not an error.
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let trusted = Trusted {
-        policy: args.policy.as_deref().map(read_policy).transpose()?,
+    let policy = args.policy.as_deref().map(read_policy).transpose()?;
+    let tokens = TokenVerifier::new(&args.token, policy.as_ref(), args.files.len())?;
+    let verifier = Verifier {
+        policy,
         log_keys: parse_keys(&args.log_keys)?,
         keys: parse_keys(&args.keys)?,
+        tokens,
     };
     let mut rows = Vec::new();
     let mut all_good = true;
     for file in &args.files {
-        let result = verify(file, &trusted);
+        let result = verifier.verify(file);
+        if let Err(error) = &result
+            && error.downcast_ref::<output::Usage>().is_some()
+        {
+            return result.map(|_| ExitCode::SUCCESS);
+        }
         all_good &= result.is_ok();
         match &result {
             Ok(proven) if !args.json => {
@@ -86,6 +108,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 "file": file.display().to_string(),
                 "good": false,
                 "error": format!("{error:#}"),
+                "misissued": token::is_misissuance(&error),
             }),
         });
     }
@@ -99,14 +122,35 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// What the command line says may be believed.
-struct Trusted {
-    policy: Option<Policy>,
-    log_keys: Vec<VerifierKey>,
-    keys: Vec<VerifierKey>,
+impl Verifier<'_> {
+    fn verify(&self, file: &Path) -> anyhow::Result<Proven> {
+        let bytes = read_file(file, FILE_BYTES_MAX)?;
+        if TokenVerifier::is_token(&bytes) {
+            return self.tokens.verify(file, &bytes);
+        }
+        let policy = self.policy.as_ref();
+        if bytes.starts_with(Evidence::MAGIC) {
+            return evidence::verify(&bytes, policy, &self.log_keys, &self.keys);
+        }
+        let policy = policy
+            .ok_or_else(|| output::usage(format_args!("{}: give --policy", file.display())))?;
+        if bytes.starts_with(b"c2sp.org/tlog-proof@v1\n") {
+            receipt(&bytes, policy, &self.log_keys)
+        } else {
+            let signed = SignedCheckpoint::parse(&bytes).context(
+                "neither a receipt (c2sp.org/tlog-proof@v1), nor a checkpoint, nor evidence, \
+                 nor a time-stamp",
+            )?;
+            checkpoint(&signed, policy)
+        }
+    }
 }
 
-fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+/// Reads a policy that an argument names.
+///
+/// # Errors
+/// When it cannot be read or is none.
+pub(super) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
     let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
     Policy::parse(&bytes)
         .map_err(|error| output::usage(format_args!("{}: {error}", path.display())))
@@ -117,32 +161,20 @@ fn parse_keys(vkeys: &[String]) -> anyhow::Result<Vec<VerifierKey>> {
     vkeys.iter().map(parse).collect()
 }
 
-fn verify(file: &Path, trusted: &Trusted) -> anyhow::Result<Proven> {
-    let size = std::fs::metadata(file)?.len();
-    anyhow::ensure!(
-        size <= FILE_BYTES_MAX,
-        "{size} bytes: neither a receipt nor a checkpoint"
-    );
-    let bytes = std::fs::read(file)?;
-    let Trusted {
-        policy,
-        log_keys,
-        keys,
-    } = trusted;
-    if bytes.starts_with(Evidence::MAGIC) {
-        return evidence::verify(&bytes, policy.as_ref(), log_keys, keys);
-    }
-    let policy = policy
-        .as_ref()
-        .context("this is verified under a policy: give --policy")?;
-    if bytes.starts_with(b"c2sp.org/tlog-proof@v1\n") {
-        receipt(&bytes, policy, log_keys)
-    } else {
-        let signed = SignedCheckpoint::parse(&bytes).context(
-            "neither a receipt (c2sp.org/tlog-proof@v1), nor evidence, nor a checkpoint",
-        )?;
-        checkpoint(&signed, policy)
-    }
+/// Reads a file that must not be larger than this.
+///
+/// # Errors
+/// When it is, or cannot be read.
+pub(super) fn read_file(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let read = || {
+        let size = std::fs::metadata(path)?.len();
+        anyhow::ensure!(
+            size <= bytes_max,
+            "{size} bytes, and at most {bytes_max} are read"
+        );
+        Ok(std::fs::read(path)?)
+    };
+    read().with_context(|| format!("{}", path.display()))
 }
 
 fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
@@ -297,7 +329,7 @@ fn checkpoint(signed: &SignedCheckpoint, policy: &Policy) -> anyhow::Result<Prov
     })
 }
 
-fn count(policy: &Policy, witnesses: &[WitnessVerdict]) -> String {
+pub(super) fn count(policy: &Policy, witnesses: &[WitnessVerdict]) -> String {
     format!(
         "{} of {} keys of the policy",
         witnesses.len(),
@@ -313,7 +345,7 @@ fn name(policy: &Policy, witness: usize) -> String {
         .unwrap_or_default()
 }
 
-fn witness_lines(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<String> {
+pub(super) fn witness_lines(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<String> {
     let line = |verdict: &WitnessVerdict| {
         let at = verdict
             .time
@@ -323,7 +355,7 @@ fn witness_lines(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<String> {
     witnesses.iter().map(line).collect()
 }
 
-fn witness_rows(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<Value> {
+pub(super) fn witness_rows(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<Value> {
     let row = |verdict: &WitnessVerdict| {
         json!({
             "name": name(policy, verdict.witness),
@@ -333,7 +365,7 @@ fn witness_rows(policy: &Policy, witnesses: &[WitnessVerdict]) -> Vec<Value> {
     witnesses.iter().map(row).collect()
 }
 
-fn when(time: UnixSeconds) -> String {
+pub(super) fn when(time: UnixSeconds) -> String {
     i64::try_from(time.get())
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
