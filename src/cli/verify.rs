@@ -130,6 +130,10 @@ impl Verifier<'_> {
         }
         let policy = self.policy.as_ref();
         if bytes.starts_with(Evidence::MAGIC) {
+            if policy.is_none() && self.log_keys.is_empty() && self.keys.is_empty() {
+                let what = "give --policy, --log-key or --key: whom may it convict?";
+                return Err(output::usage(format_args!("{}: {what}", file.display())));
+            }
             return evidence::verify(&bytes, policy, &self.log_keys, &self.keys);
         }
         let policy = policy
