@@ -25,6 +25,7 @@ use jurat_proto::gossip::{
 use jurat_proto::hash::leaf_hash;
 use jurat_proto::hex;
 use jurat_proto::key::{Signer as _, UnixSeconds};
+use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::{InclusionProof, prove_inclusion};
 use jurat_proto::tlog_proof::TlogProof;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
@@ -198,6 +199,28 @@ impl Cast {
         ]
     }
 
+    /// Files with lines that fail, which may shield somebody (EVI-45) and must do so alike.
+    fn with_bad_lines(&self) -> Vec<Evidence> {
+        let note = |history: &TestLog, bad: &[usize]| {
+            let by = [&self.log.key, &self.old_key, &self.witness];
+            spoil(&self.note(history.head(20), &by, NOW), bad)
+        };
+        let bad: [[&[usize]; 2]; 7] = [
+            [&[0], &[0]],
+            [&[0], &[1]],
+            [&[1], &[0]],
+            [&[0, 2], &[]],
+            [&[], &[0, 1]],
+            [&[0, 1], &[2]],
+            [&[0, 1, 2], &[]],
+        ];
+        bad.iter()
+            .map(|[one, other]| {
+                Evidence::same_size(note(&self.log, one), note(&self.fork, other)).unwrap()
+            })
+            .collect()
+    }
+
     /// What the Go program is told, and what we know. It verifies no ML-DSA-44.
     fn keys(&self, old: Standing) -> KnownKeys {
         let mut keys = KnownKeys::new();
@@ -227,6 +250,18 @@ impl Cast {
         }
         arguments
     }
+}
+
+/// The same note with some of its lines changed, so that they fail.
+fn spoil(note: &SignedCheckpoint, places: &[usize]) -> SignedCheckpoint {
+    let mut lines = note.signatures().to_vec();
+    for &place in places {
+        let line = &lines[place];
+        let mut signature = line.signature().to_vec();
+        signature[9] ^= 1;
+        lines[place] = SignatureLine::new(line.name().clone(), line.key_id(), signature).unwrap();
+    }
+    SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap()
 }
 
 /// The answer for one file, in the words of the Go program.
@@ -295,7 +330,8 @@ fn a_verifier_in_go_says_the_same_of_every_file() {
     let cast = Cast::new();
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<Vec<u8>> = cast.files().iter().map(Evidence::to_bytes).collect();
-    let corpus: Vec<Vec<u8>> = files.iter().flat_map(|file| mutations(file)).collect();
+    let mut corpus: Vec<Vec<u8>> = files.iter().flat_map(|file| mutations(file)).collect();
+    corpus.extend(cast.with_bad_lines().iter().map(Evidence::to_bytes));
     let path = folder.path().join("corpus");
     let mut frames = File::create(&path).unwrap();
     for file in &corpus {

@@ -28,11 +28,7 @@ fn keys() -> KnownKeys {
     let world = &*WORLD;
     let mut keys = KnownKeys::new();
     let origin = world.origin();
-    keys.add_log(
-        origin,
-        world.log.verifier_key().clone(),
-        Standing::Current,
-    );
+    keys.add_log(origin, world.log.verifier_key().clone(), Standing::Current);
     for key in [&world.witness, &world.witness_ml_dsa] {
         keys.add_cosigner(key.verifier_key().clone())
             .expect("it cosigns");
@@ -156,7 +152,10 @@ pub(crate) fn seeds(add: Add<'_>) {
     let (from, to) = (world.head(7).size, world.head(13).size);
     let proof = prove_consistency(from, to, &world.nodes).expect("all nodes are there");
     let opening = Evidence::of_growth(&by(other_head(7)), &by(world.head(13)), &proof);
-    evidence("opening", opening.expect("the proof reaches the newer root"));
+    evidence(
+        "opening",
+        opening.expect("the proof reaches the newer root"),
+    );
     let mut nonsense = TreeHead::empty();
     nonsense.root_hash = leaf_hash(b"nothing");
     evidence("empty", Evidence::empty(by(nonsense)).expect("nonsense"));
@@ -192,6 +191,10 @@ pub(crate) fn seeds(add: Add<'_>) {
     evidence("gossip_equivocation", equivocation.expect("two claims"));
     add("statement", "state", one.to_bytes());
     add("statement", "page", signed_page.to_bytes());
-    add("statement", "text", signed_page.statement().to_text().into_bytes());
+    add(
+        "statement",
+        "text",
+        signed_page.statement().to_text().into_bytes(),
+    );
     add("gossip_row", "newest", row.to_string().into_bytes());
 }

@@ -137,6 +137,10 @@ func (k *knownKeys) speakers(s *statement) []*knownKey {
 
 func (t *trial) histories(e *evidence, k *knownKeys) {
 	try := func(role string, key *knownKey) {
+		// One key may be the log's and a cosigner's, and is convicted once.
+		if slices.Contains(t.guilty, "log:"+key.vkey) {
+			return
+		}
 		if hasLine(e.a, key) && hasLine(e.b, key) &&
 			t.good(key, e.a, nil) && t.good(key, e.b, nil) {
 			t.convict(role, key)

@@ -231,7 +231,11 @@ impl Trial {
             return;
         }
         self.candidates += 1;
-        let (Some(on_a), Some(on_b)) = (self.signed(key, a), self.signed(key, b)) else {
+        // Spec: EVI-45
+        let Some(on_a) = self.signed(key, a) else {
+            return;
+        };
+        let Some(on_b) = self.signed(key, b) else {
             return;
         };
         self.convict(role, key, on_a, Some(on_b));
