@@ -13,9 +13,9 @@
 //! In scope: the folder and its bounds. Out of scope: what is evidence
 //! ([`jurat_proto::evidence`]), telling other witnesses of it.
 //!
-//! Rows: `spec/witness.md` WIT-120 to WIT-123.
+//! Rows: `spec/witness.md` WIT-120 to WIT-124.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -55,6 +55,8 @@ pub struct EvidenceFolder {
 struct State {
     /// What is in the folder, by id.
     kept: BTreeMap<Hash, Kept>,
+    /// What is in the folder and is no evidence: it is told once.
+    foreign: BTreeSet<PathBuf>,
     /// What could not be written yet, and whom it convicts.
     unwritten: BTreeMap<Hash, (Evidence, Vec<Signer>)>,
 }
@@ -108,22 +110,42 @@ impl EvidenceFolder {
     /// The folder, or a file of it, cannot be read. A file that is no evidence is not ours, and is
     /// left alone.
     pub fn open(folder: PathBuf, metrics: Metrics) -> io::Result<Self> {
-        let mut state = State::default();
-        for path in files(&folder)? {
+        let this = Self {
+            folder,
+            state: Mutex::default(),
+            metrics,
+        };
+        this.look()?;
+        Ok(this)
+    }
+
+    /// Takes note of files that another process has put into the folder since.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn look(&self) -> io::Result<()> {
+        let looked = self.look_into(&mut self.state());
+        self.show();
+        looked
+    }
+
+    fn look_into(&self, state: &mut State) -> io::Result<()> {
+        for path in files(&self.folder)? {
+            let known = id_of(&path).is_some_and(|id| state.kept.contains_key(&id));
+            if known || state.foreign.contains(&path) {
+                continue;
+            }
             match read(&path)? {
                 Ok(evidence) => {
                     state.kept.insert(evidence.id(), Kept::of(&evidence));
                 }
-                Err(error) => tracing::warn!(path = %path.display(), %error, "not evidence"),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "not evidence");
+                    state.foreign.insert(path);
+                }
             }
         }
-        let this = Self {
-            folder,
-            state: Mutex::new(state),
-            metrics,
-        };
-        this.show();
-        Ok(this)
+        Ok(())
     }
 
     /// How many contradictions are kept, and how many could not be written.
@@ -142,6 +164,9 @@ impl EvidenceFolder {
         }
         let outcome = {
             let mut state = self.state();
+            if let Err(error) = self.look_into(&mut state) {
+                tracing::warn!(%error, "the folder of evidence cannot be read");
+            }
             self.insert(&mut state, smallest, culprits(&verdict))
         };
         self.metrics.evidence_found(verdict.kind, outcome);
@@ -205,7 +230,9 @@ impl EvidenceFolder {
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         let name = hex::encode(id.as_bytes());
-        let draft = self.folder.join(format!(".{name}.draft"));
+        // A command may write the same at the same time.
+        let draft = format!(".{name}.{}.draft", std::process::id());
+        let draft = self.folder.join(draft);
         let mut file = File::create(&draft)?;
         file.write_all(&evidence.to_bytes())?;
         file.sync_all()?;
@@ -256,7 +283,13 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Reads a file of the folder.
+/// The id in the name of a file.
+fn id_of(path: &Path) -> Option<Hash> {
+    let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    Hash::from_slice(&hex::decode(name).ok()?)
+}
+
+/// Reads a file, of the folder or not.
 ///
 /// # Errors
 /// The file cannot be read; within, it is no evidence.

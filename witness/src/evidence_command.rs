@@ -1,17 +1,20 @@
-//! `jurat-witness evidence …`: what this witness caught. It reads files, while a witness serves or
-//! not.
+//! `jurat-witness evidence …`: what this witness caught, or was told of. It reads and writes files,
+//! while a witness serves or not.
 
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::Origin;
+use jurat_proto::evidence::{KnownKeys, Standing};
 use jurat_proto::hex;
+use jurat_store::registry::Registry;
 
 use crate::cli::Failed;
 use crate::config::Admin;
-use crate::evidence::{EvidenceFolder, files, read};
+use crate::evidence::{EvidenceFolder, Outcome, files, read};
+use crate::metrics::Metrics;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -23,11 +26,21 @@ pub(crate) enum EvidenceCommand {
         /// The id, or the beginning of it
         id: String,
     },
+    /// Verify files of others with the keys of the logs and of this witness, and keep them
+    Submit {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 // Spec: WIT-122
 pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed> {
-    let folder = EvidenceFolder::beside(&Admin::load(config)?.database);
+    let admin = Admin::load(config)?;
+    if let EvidenceCommand::Submit { files } = command {
+        return files.iter().try_for_each(|file| submit(&admin, file));
+    }
+    let folder = EvidenceFolder::beside(&admin.database);
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |error: io::Error| Failed {
@@ -49,6 +62,7 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
             }
             Ok(())
         }
+        EvidenceCommand::Submit { .. } => Ok(()),
         EvidenceCommand::Show { id: wanted } => {
             let mut alike = found
                 .iter()
@@ -63,6 +77,49 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
             }
         }
     }
+}
+
+// Spec: WIT-124
+fn submit(admin: &Admin, path: &Path) -> Result<(), Failed> {
+    let shown = path.display();
+    let io = |error: io::Error| Failed {
+        code: exit::IO,
+        message: format!("{shown}: {error}"),
+    };
+    let refused = |reason: String| Failed {
+        code: exit::DATA,
+        message: format!("{shown}: {reason}; nothing was kept"),
+    };
+    let evidence = read(path).map_err(io)?;
+    let evidence = evidence.map_err(|error| refused(error.to_string()))?;
+    let registry = Registry::load(&admin.logs)?;
+    let mut keys = KnownKeys::new();
+    if let Some(log) = evidence.origin().and_then(|origin| registry.log(origin)) {
+        for key in &log.keys {
+            keys.add_log(log.origin.clone(), key.clone(), Standing::Current);
+        }
+    }
+    for key in admin.verifier_keys() {
+        // Ours are of types that cosign.
+        let _ = keys.add_cosigner(key);
+    }
+    if let Err(reason) = evidence.verify(&keys) {
+        return Err(refused(reason.to_string()));
+    }
+    let folder = EvidenceFolder::beside(&admin.database);
+    let folder = EvidenceFolder::open(folder, Metrics::unregistered()).map_err(io)?;
+    let id = hex::encode(evidence.id().as_bytes());
+    let said = match folder.keep(&evidence, &keys) {
+        Some((_, Outcome::Kept)) => "kept",
+        Some((_, Outcome::Known)) => "known already",
+        Some((_, Outcome::Counted)) => "good, and enough is kept that convicts the same keys",
+        Some((_, Outcome::NotWritten)) => {
+            return Err(io(io::Error::other("the disk did not take it")));
+        }
+        None => return Err(refused("it convicts nobody for certain".to_owned())),
+    };
+    print(format!("{id} {said}\n").as_bytes());
+    Ok(())
 }
 
 fn no_such(id: &str, what: &str) -> Failed {

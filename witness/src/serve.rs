@@ -114,7 +114,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
     background.spawn(restore::sweep(Arc::clone(&guard), Arc::clone(&witness)));
     background.spawn(restore::keep(Arc::clone(&guard), Arc::clone(&witness)));
-    background.spawn(write_again(evidence));
+    background.spawn(tend(evidence));
     background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
@@ -196,23 +196,25 @@ fn evidence_of(database: &Path, metrics: &Metrics) -> Result<Arc<EvidenceFolder>
     opened.map(Arc::new).map_err(ServeError::Evidence)
 }
 
-/// Tries again and again to write evidence that the disk did not take.
-// Spec: WIT-123
-async fn write_again(evidence: Arc<EvidenceFolder>) {
+/// Tries again and again to write evidence that the disk did not take, and takes note of what
+/// `evidence submit` brought.
+// Spec: WIT-123, WIT-124
+async fn tend(evidence: Arc<EvidenceFolder>) {
     loop {
-        tokio::time::sleep(WRITE_AGAIN_AFTER).await;
-        if evidence.counts().1 == 0 {
-            continue;
-        }
+        tokio::time::sleep(TEND_EVERY).await;
         let folder = Arc::clone(&evidence);
-        if let Err(error) = tokio::task::spawn_blocking(move || folder.retry()).await {
-            tracing::error!(%error, "writing evidence again failed");
+        let tended = tokio::task::spawn_blocking(move || {
+            folder.retry();
+            folder.look()
+        });
+        if !matches!(tended.await, Ok(Ok(()))) {
+            tracing::error!("the folder of evidence cannot be read");
         }
     }
 }
 
 /// A disk that is full or gone is not mended sooner.
-const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(10);
+const TEND_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes over changes of the list of logs: when its file changes, and on SIGHUP, which also loads
 /// the certificate again.

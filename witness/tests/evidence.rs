@@ -259,3 +259,35 @@ fn evidence_that_the_disk_does_not_take_is_told_and_written_later() {
     assert_eq!(kept(&home).len(), 1);
     assert_eq!(process.get("/health").text(), "ok\nevidence kept: 1\n");
 }
+
+// Spec: WIT-124
+#[test]
+fn evidence_of_others_is_kept_when_it_verifies_and_else_nothing_is_recorded() {
+    let (mut log, home, process) = witness_at(13);
+    let other = fork(&mut log, 7);
+    let of = |log: &TestLog, other: &TestLog| {
+        let proof = other.proof(11, 30);
+        Evidence::of_growth(&log.checkpoint(11), &other.checkpoint(30), &proof).unwrap()
+    };
+    let file = home.path("theirs.tlog-fork");
+    let path = file.to_str().unwrap();
+    let mut stranger = TestLog::new("example.com/stranger");
+    stranger.grow(40);
+    let forked = fork(&mut stranger, 7);
+    for bytes in [of(&stranger, &forked).to_bytes(), b"rubbish".to_vec()] {
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(command(&home, &["submit", path]).0, Some(65));
+        assert!(!home.path("evidence").exists());
+    }
+    let evidence = of(&log, &other);
+    let id = hex::encode(evidence.id().as_bytes());
+    fs::write(&file, evidence.to_bytes()).unwrap();
+    for said in ["kept", "known already"] {
+        let (code, told) = command(&home, &["submit", path]);
+        assert_eq!(code, Some(0));
+        assert_eq!(String::from_utf8(told).unwrap(), format!("{id} {said}\n"));
+    }
+    assert_eq!(fs::read(&kept(&home)[0]).unwrap(), evidence.to_bytes());
+    until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
+    assert_eq!(command(&home, &["submit", "absent"]).0, Some(74));
+}
