@@ -14,6 +14,7 @@ mod file;
 mod note_signer;
 mod pkcs8;
 mod signing_key;
+mod timestamp_key;
 mod verify;
 
 pub use crate::file::FileError;
@@ -22,4 +23,5 @@ pub use crate::pkcs8::PemError;
 pub use crate::signing_key::{
     Algorithm, GenerateError, KeyFileError, KeyFileProblem, KeyTextError, SigningKey,
 };
+pub use crate::timestamp_key::{TimestampKey, TimestampKeyError, TimestampSigner, random_serial};
 pub use crate::verify::{FastKeyError, fast_verifier};

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::file::{self, FileError};
 use crate::note_signer::{self, NoteSigner, NoteSignerError, SEED_BYTES};
 use crate::pkcs8::{self, PemError};
+use crate::timestamp_key::TimestampKeyError;
 
 /// A private key with its name.
 ///
@@ -393,6 +394,9 @@ pub enum KeyFileProblem {
     /// The file is PEM, which has no place for a name, and was loaded as one that names itself.
     #[error("it is in PEM form, which does not name the key; want the form PRIVATE+KEY+…")]
     NeedsName,
+    /// The key of a time-stamping unit in it.
+    #[error(transparent)]
+    Timestamp(TimestampKeyError),
 }
 
 impl From<PemError> for KeyFileProblem {

@@ -14,6 +14,7 @@
 //! | [`verify`] | whether a token is good, anybody's |
 //! | [`logged`] | what the log proves about one of ours |
 //! | [`certificate`], [`path`] | certificates for time-stamps, and their way to a root |
+//! | [`issue`] | new certificates for an authority and its units |
 //! | [`imprint`], [`gen_time`], [`oid`] | digests, times, object identifiers |
 //! | [`element`] | single elements of DER |
 //!
@@ -26,6 +27,7 @@ pub mod certificate;
 pub mod element;
 pub mod gen_time;
 pub mod imprint;
+pub mod issue;
 pub mod logged;
 pub mod not_before;
 pub mod oid;

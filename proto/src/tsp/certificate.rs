@@ -151,6 +151,16 @@ impl Certificate {
             && time <= validity.not_after.to_unix_duration()
     }
 
+    /// The time since 1970 after which its private key must sign nothing more: the end of its
+    /// validity, or of the key's period of use if that is sooner.
+    pub fn signs_until(&self) -> Duration {
+        let period = self.read::<PrivateKeyUsagePeriod>().ok().flatten();
+        let to = period.and_then(|(_, period)| period.not_after);
+        let to = to.map_or(Duration::MAX, |time| time.to_unix_duration());
+        let validity = self.fields.tbs_certificate().validity();
+        to.min(validity.not_after.to_unix_duration())
+    }
+
     pub(crate) fn is_self_issued(&self) -> bool {
         self.issuer == self.subject
     }

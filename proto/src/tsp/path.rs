@@ -55,6 +55,27 @@ pub(crate) fn verify_path(
     })
 }
 
+/// Verifies that a chain, signer first and root last, leads from its first certificate to its last:
+/// what an authority is configured with.
+///
+/// # Errors
+/// [`PathError`]: the first fault, also of a chain that has no root, or none that signed itself.
+// Spec: TSP-48
+pub fn verify_chain(chain: &[Certificate], time: GenTime) -> Result<(), PathError> {
+    let subject = |certificate: Option<&Certificate>| PathError::NoIssuer {
+        subject: certificate
+            .map(Certificate::subject_text)
+            .unwrap_or_default(),
+    };
+    let (Some((signer, above)), Some(root)) = (chain.split_first(), chain.last()) else {
+        return Err(subject(None));
+    };
+    if above.is_empty() || !root.is_self_issued() {
+        return Err(subject(Some(root)));
+    }
+    verify_path(signer, above, core::slice::from_ref(root), time).map(|_| ())
+}
+
 struct Search<'a> {
     pool: &'a [Certificate],
     roots: &'a [Certificate],

@@ -37,6 +37,7 @@ use crate::tsp::certificate::{Certificate, ProfileError, PublicKey, Scheme, Sign
 use crate::tsp::element::{
     Algorithm, DerError, DerFault, Element, Elements, element, push, push_unsigned, tag,
 };
+use crate::tsp::gen_time::GenTime;
 use crate::tsp::imprint::{HashAlgorithm, HashParameters};
 use crate::tsp::oid::{self, Oid};
 use crate::tsp::tst_info::{TsaName, TstInfo, TstInfoError};
@@ -528,13 +529,27 @@ impl TimestampUnit {
         tst_info: TstInfo,
         certificates: Certificates,
     ) -> Result<ToBeSigned, UnitTimeError> {
-        if !self.certificate.is_valid_at(tst_info.gen_time) {
+        self.verify_time(tst_info.gen_time)?;
+        Ok(self.to_be_signed(tst_info, certificates))
+    }
+
+    /// Whether the unit may sign at a time, before anything is logged about it.
+    ///
+    /// # Errors
+    /// [`UnitTimeError`] when the certificate or its private key must not be used then.
+    // Spec: TSP-47
+    pub fn verify_time(&self, time: GenTime) -> Result<(), UnitTimeError> {
+        if !self.certificate.is_valid_at(time) {
             return Err(UnitTimeError::NotValid);
         }
         self.certificate
-            .verify_usage_period(tst_info.gen_time)
-            .map_err(UnitTimeError::UsagePeriod)?;
-        Ok(self.to_be_signed(tst_info, certificates))
+            .verify_usage_period(time)
+            .map_err(UnitTimeError::UsagePeriod)
+    }
+
+    /// The signer's certificate and those above it, in the order in which they were given.
+    pub fn chain(&self) -> impl Iterator<Item = &Certificate> {
+        core::iter::once(&self.certificate).chain(&self.chain)
     }
 
     // Spec: TSP-42, TSP-44, TSP-45

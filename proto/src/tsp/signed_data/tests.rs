@@ -281,7 +281,7 @@ fn a_unit_has_a_certificate_for_time_stamps_alone_and_keeps_to_its_times() {
     assert_eq!(long, UnitError::ChainLength { found: 32 });
     let at = |seconds| {
         let mut info = tst_info(&authority.unit);
-        info.gen_time = crate::tsp::gen_time::GenTime::new(seconds, 0).unwrap();
+        info.gen_time = GenTime::new(seconds, 0).unwrap();
         authority.unit.prepare(info, Certificates::Absent).err()
     };
     let after_use = UnitTimeError::UsagePeriod(ProfileError::UsagePeriod);
