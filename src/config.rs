@@ -18,11 +18,16 @@ use jurat_keys::SigningKey;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{SignatureType, Signer, VerifierKey};
 use jurat_proto::policy::Policy;
+use jurat_proto::tsp::imprint::HashAlgorithm;
+use jurat_proto::tsp::oid::Oid;
+use jurat_proto::tsp::request::Offer;
 use jurat_store::registry::Registry;
 use serde::Deserialize;
 
 use crate::cosigners::Settings;
 use crate::log::tree_heads::Pace;
+use crate::tsa::units::Units;
+use crate::tsa::{self, LeapSeconds};
 
 /// The name of the configuration file that `jurat init` writes.
 pub const FILE_NAME: &str = "jurat.toml";
@@ -47,9 +52,66 @@ struct RawConfig {
     storage: RawStorage,
     #[serde(default)]
     clock: RawClock,
+    timestamp: Option<RawTimestamp>,
     #[serde(default)]
     limits: Limits,
     tls: Option<RawTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawTimestamp {
+    units: PathBuf,
+    #[serde(default = "default_policy")]
+    policy: String,
+    #[serde(default)]
+    other_policies: Vec<String>,
+    #[serde(default)]
+    hash_algorithms: Option<Vec<String>>,
+    #[serde(default = "default_accuracy_ms")]
+    accuracy_ms: u64,
+    #[serde(default)]
+    require_time_sources: bool,
+    #[serde(default)]
+    include_chain: bool,
+    #[serde(default)]
+    leap_seconds: RawLeapSeconds,
+    #[serde(default)]
+    client_per_s: u32,
+    #[serde(default = "default_client_burst")]
+    client_burst: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawLeapSeconds {
+    #[default]
+    Pause,
+    None,
+}
+
+fn default_policy() -> String {
+    Oid::from(jurat_proto::tsp::oid::DEFAULT_POLICY).to_string()
+}
+
+const fn default_accuracy_ms() -> u64 {
+    2_000
+}
+
+const fn default_client_burst() -> u32 {
+    100
+}
+
+/// The time-stamp authority's part of a configuration.
+pub struct Timestamp {
+    /// The file of its units.
+    pub units_file: PathBuf,
+    /// Them.
+    pub units: Units,
+    /// How tokens are made.
+    pub settings: tsa::Settings,
+    /// What one client may ask for: so many a second, and so many at once.
+    pub rate: Option<(u32, u32)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,6 +218,8 @@ pub struct Config {
     pub cache_bytes: usize,
     /// Who is asked for the time, and when the clock is believed.
     pub clock: GuardSettings,
+    /// The time-stamp authority, if there is one.
+    pub timestamp: Option<Timestamp>,
     /// Limits of the listener.
     pub limits: Limits,
     /// Whether the listener speaks TLS itself.
@@ -196,6 +260,13 @@ impl Config {
         }
         let pace = pace(problems, raw);
         let clock = raw.clock.resolve(problems);
+        let timestamp = timestamp(
+            problems,
+            raw,
+            !clock.servers.is_empty(),
+            origin.as_ref(),
+            at,
+        );
         check_rest(problems, raw, at);
         Some(Self {
             origin: origin?,
@@ -216,6 +287,7 @@ impl Config {
             stale_after: Duration::from_secs(raw.health.stale_after_s),
             cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
             clock,
+            timestamp,
             limits: raw.limits.clone(),
             tls: raw.tls.as_ref().map(|tls| TlsFiles {
                 certificate: at(&tls.certificate_file),
@@ -231,6 +303,103 @@ impl Config {
             .map(|key| key.verifier_key().clone())
             .collect()
     }
+}
+
+// Spec: TSA-30
+fn timestamp(
+    problems: &mut Problems,
+    raw: &RawConfig,
+    has_sources: bool,
+    origin: Option<&Origin>,
+    at: impl Fn(&Path) -> PathBuf,
+) -> Option<Timestamp> {
+    const POLICY_RIGHT: &str = "an object identifier such as 1.3.6.1.4.1.99999.1";
+    let raw = raw.timestamp.as_ref()?;
+    let field = "timestamp.policy";
+    let default_policy = problems.take(field, Oid::parse(&raw.policy), POLICY_RIGHT);
+    let mut other_policies = Vec::new();
+    for (place, policy) in raw.other_policies.iter().enumerate() {
+        let field = format!("timestamp.other_policies[{place}]");
+        other_policies.extend(problems.take(&field, Oid::parse(policy), POLICY_RIGHT));
+    }
+    let hash_algorithms = match &raw.hash_algorithms {
+        None => HashAlgorithm::ALL.to_vec(),
+        Some(names) => hash_algorithms(problems, names),
+    };
+    in_range(
+        problems,
+        "timestamp.accuracy_ms",
+        raw.accuracy_ms,
+        1_001..=60_000,
+    );
+    problems.check(
+        has_sources || !raw.require_time_sources,
+        "timestamp.require_time_sources",
+        "there are no time sources, so that no time-stamp would ever be made",
+        "servers in clock.ntp",
+    );
+    in_range(
+        problems,
+        "timestamp.client_burst",
+        raw.client_burst,
+        1..=100_000,
+    );
+    in_range(
+        problems,
+        "timestamp.client_per_s",
+        raw.client_per_s,
+        0..=100_000,
+    );
+    let units_file = at(&raw.units);
+    let units = problems.take(
+        "timestamp.units",
+        Units::load(&units_file, origin?),
+        "a file of units that `jurat init` or `jurat tsa` made",
+    );
+    Some(Timestamp {
+        units_file,
+        units: units?,
+        settings: tsa::Settings {
+            offer: Offer {
+                default_policy: default_policy?,
+                other_policies,
+                hash_algorithms,
+            },
+            accuracy: Duration::from_millis(raw.accuracy_ms),
+            has_sources,
+            include_chain: raw.include_chain,
+            leap_seconds: match raw.leap_seconds {
+                RawLeapSeconds::Pause => LeapSeconds::Pause,
+                RawLeapSeconds::None => LeapSeconds::Ignore,
+            },
+        },
+        rate: (raw.client_per_s > 0).then_some((raw.client_per_s, raw.client_burst)),
+    })
+}
+
+fn hash_algorithms(problems: &mut Problems, names: &[String]) -> Vec<HashAlgorithm> {
+    const FIELD: &str = "timestamp.hash_algorithms";
+    let mut algorithms = Vec::new();
+    for name in names {
+        let known = HashAlgorithm::ALL
+            .into_iter()
+            .find(|known| known.name() == name);
+        match known {
+            Some(known) => algorithms.push(known),
+            None => problems.add(
+                FIELD,
+                format!("{name} is not known"),
+                "names such as SHA-256, SHA-384, SHA-512, SHA3-256",
+            ),
+        }
+    }
+    problems.check(
+        !algorithms.is_empty(),
+        FIELD,
+        "none",
+        "at least one algorithm",
+    );
+    algorithms
 }
 
 fn check_rest(problems: &mut Problems, raw: &RawConfig, at: impl Fn(&Path) -> PathBuf) {

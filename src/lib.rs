@@ -1,8 +1,8 @@
 //! Jurat, the service: it composes the rooms below and adds no truth of its own.
 //!
-//! Floors, imports go down only: [`cli`], [`http`] and [`web`] stand on [`log`], [`submit`] and
-//! [`cosigners`], which stand on the crates `jurat-store`, `jurat-keys`, `jurat-daemon` and
-//! `jurat-proto`. ARCHITECTURE.md tells the whole of it.
+//! Floors, imports go down only: [`cli`], [`http`] and [`web`] stand on [`log`], [`submit`],
+//! [`tsa`] and [`cosigners`], which stand on the crates `jurat-store`, `jurat-keys`,
+//! `jurat-daemon` and `jurat-proto`. ARCHITECTURE.md tells the whole of it.
 
 pub mod cli;
 pub mod config;
@@ -11,4 +11,5 @@ pub mod http;
 pub mod log;
 pub mod service;
 pub mod submit;
+pub mod tsa;
 pub mod web;

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,6 +29,8 @@ use crate::log::tree_heads::{self, Demand, SignedHead, TreeHeads};
 use crate::log::{Published, Sequencer};
 use crate::submit::logs::Logs;
 use crate::submit::{self, Submit};
+use crate::tsa::rate::RateLimit;
+use crate::tsa::{self, Authority};
 
 /// How often the registry of logs is looked at for changes.
 const LOGS_POLL: Duration = Duration::from_secs(1);
@@ -38,7 +41,7 @@ const LOGS_POLL: Duration = Duration::from_secs(1);
 /// When it cannot start, when the store fails under it, or when a witness shows that this state is
 /// older than what was signed.
 pub async fn run(
-    config: Config,
+    mut config: Config,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     listening: impl FnOnce(SocketAddr),
@@ -60,7 +63,11 @@ pub async fn run(
     tokio::spawn(watch_clock(Arc::clone(&base.clock), shutdown.clone()));
     let sequencer = base.sequencer.clone();
     let standing = cosigners.standing.clone();
-    let app = base.app(&config, cosigners, demand, registry, &shutdown)?;
+    let published = cosigners.published.clone();
+    let authority = base
+        .authority(&mut config, published, &mut registry, &shutdown)
+        .await?;
+    let app = base.app(&config, cosigners, demand, authority, registry, &shutdown)?;
     listening(address);
     tokio::spawn(sign_when_good(heads, standing.clone(), shutdown.clone()));
     let metrics = app.http_metrics.clone();
@@ -171,11 +178,64 @@ impl Base {
         })
     }
 
+    /// The time-stamp authority, if one is configured, with the starts of its units in the log.
+    // Spec: TSA-31
+    async fn authority(
+        &self,
+        config: &mut Config,
+        published: watch::Receiver<Option<Published>>,
+        registry: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Option<Arc<Authority>>> {
+        let Some(timestamp) = &mut config.timestamp else {
+            return Ok(None);
+        };
+        let loaded = std::mem::take(&mut timestamp.units);
+        tsa::log_units(&loaded, &self.sequencer)
+            .await
+            .context("the starts of the time-stamping units cannot be logged")?;
+        let (tell_units, units) = watch::channel(Arc::new(loaded));
+        let (tell_bracket, bracket) = watch::channel(None);
+        let authority = Arc::new(Authority {
+            origin: config.origin.clone(),
+            settings: timestamp.settings.clone(),
+            units,
+            store: Arc::clone(&self.store),
+            sequencer: self.sequencer.clone(),
+            clock: Arc::clone(&self.clock),
+            bracket,
+            last: AtomicU64::new(tsa::last_time(self.store.as_ref())?),
+            slow: Semaphore::new(slow_max()),
+            metrics: tsa::Metrics::new(registry),
+        });
+        tokio::spawn(tsa::follow_units(
+            timestamp.units_file.clone(),
+            config.origin.clone(),
+            tell_units,
+            self.sequencer.clone(),
+            shutdown.clone(),
+        ));
+        tokio::spawn(tsa::follow(
+            published,
+            config.policy.clone(),
+            config
+                .log_keys
+                .iter()
+                .map(|key| key.verifier_key().clone())
+                .collect(),
+            tell_bracket,
+            shutdown.clone(),
+        ));
+        tokio::spawn(tsa::follow_clock(Arc::clone(&authority), shutdown.clone()));
+        Ok(Some(authority))
+    }
+
     fn app(
         self,
         config: &Config,
         cosigners: Cosigners,
         demand: Demand,
+        authority: Option<Arc<Authority>>,
         mut registry: Registry,
         shutdown: &Shutdown,
     ) -> anyhow::Result<App> {
@@ -203,6 +263,12 @@ impl Base {
             walking: Arc::new(Semaphore::new(1)),
             submit,
             receipts,
+            authority,
+            timestamp_rate: config
+                .timestamp
+                .as_ref()
+                .and_then(|timestamp| timestamp.rate)
+                .map(|(per_second, burst)| RateLimit::new(per_second, burst)),
             published: cosigners.published,
             standing: cosigners.standing,
             witnesses: cosigners.status,
@@ -213,6 +279,12 @@ impl Base {
             registry,
         })
     }
+}
+
+/// Slow signatures at once: as many as there are cores, less one, which is for everybody else.
+fn slow_max() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    cores.saturating_sub(1).max(1)
 }
 
 /// Requests that may wait for receipts: all but a quarter, so that submissions, readers and

@@ -8,7 +8,7 @@
     reason = "what panics here is a test that fails"
 )]
 
-mod authority;
+mod foreign;
 mod network;
 
 use std::fs;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::authority::{
+use crate::foreign::{
     Authority, DEFAULT_POLICY, OTHER_POLICY, P256, P384, RSA, TIME_STAMPING, example,
 };
 use crate::network::door::response;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::Signer;
@@ -14,8 +15,10 @@ use jurat_proto::policy::Policy;
 use jurat_store::RedbStore;
 use jurat_store::registry::Registry;
 
+use super::authority::{self, Authority};
 use super::output;
 use crate::config;
+use crate::tsa::units::UnitsFile;
 
 /// Arguments of `jurat init`.
 #[derive(Debug, Args)]
@@ -133,6 +136,17 @@ fn fill(
             Algorithm::MlDsa44,
         )?,
     ];
+    let timestamps = keys.join(TIMESTAMPS);
+    private_dir(&timestamps)?;
+    let now = SystemClock.now().seconds();
+    let authority = Authority::generate(&args.origin, now)?;
+    authority.save(&timestamps)?;
+    authority.issue(&timestamps, &args.origin, 1, now)?;
+    let units = UnitsFile {
+        unit: vec![authority::row(1, now)],
+    };
+    write_new(&args.dir.join(UNITS), units.to_text()?.as_bytes())?;
+    sync_dir(&timestamps)?;
     let policy = match policy {
         Some(policy) => policy,
         None => policy_template(&log, args.without_witnesses)?.into_bytes(),
@@ -163,6 +177,9 @@ fn read_policy(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 const KEYS: &str = "keys";
+/// Below it: the time-stamp authority's.
+const TIMESTAMPS: &str = "tsa";
+const UNITS: &str = "timestamp.toml";
 const POLICY: &str = "witnesses.policy";
 const LOGS: &str = "logs.toml";
 /// The registry's lock lies beside it.
@@ -192,7 +209,7 @@ fn claim(dir: &Path) -> anyhow::Result<bool> {
 /// After a failure: removes what [`fill`] made in a directory that was empty, so that init can be
 /// run again. What cannot be removed is left; the error that is told came before.
 fn undo(dir: &Path, made_dir: bool) {
-    for name in [config::FILE_NAME, DATABASE, LOGS_LOCK, LOGS, POLICY] {
+    for name in [config::FILE_NAME, DATABASE, LOGS_LOCK, LOGS, POLICY, UNITS] {
         drop(std::fs::remove_file(dir.join(name)));
     }
     drop(std::fs::remove_dir_all(dir.join(KEYS)));
@@ -276,7 +293,9 @@ fn config_text(origin: &Origin, args: &InitArgs) -> String {
          [witnesses]\n\
          timeout_ms = 2000       # of one request to one witness\n\n\
          [health]\n\
-         stale_after_s = 120     # /health says no when the cosigned tree head is older\n"
+         stale_after_s = 120     # /health says no when the cosigned tree head is older\n\n\
+         [timestamp]             # RFC 3161; without time servers in [clock], without an accuracy\n\
+         units = \"timestamp.toml\"\n"
     )
 }
 

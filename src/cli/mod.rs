@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod anchor;
+mod authority;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -19,6 +20,7 @@ mod remote;
 mod serve;
 mod timestamp;
 mod token;
+mod tsa;
 mod verify;
 
 /// The revision of the C2SP texts that are obeyed.
@@ -56,6 +58,9 @@ enum Command {
     /// Which logs may anchor: add, list, disable, enable. A log is never forgotten
     #[command(subcommand)]
     Logs(logs::LogsCommand),
+    /// The keys of the time-stamp authority: rotate, close
+    #[command(subcommand)]
+    Tsa(tsa::TsaCommand),
     /// Send checkpoints of a log to a service and fetch their receipts
     Anchor(anchor::AnchorArgs),
     /// Have files time-stamped (RFC 3161), by a service of Jurat's or any authority
@@ -131,6 +136,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Logs(command) => logs::run(command),
+        Command::Tsa(command) => tsa::run(&command),
         Command::Anchor(args) => anchor::run(&args),
         Command::Timestamp(args) => timestamp::run(&args),
         Command::Verify(args) => verify::run(&args),

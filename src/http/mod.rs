@@ -9,6 +9,7 @@ mod respond;
 pub mod status;
 mod submissions;
 mod tiles;
+mod timestamps;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ use crate::cosigners::{Standing, Status};
 use crate::log::Published;
 use crate::log::receipts::Receipts;
 use crate::submit::Submit;
+use crate::tsa::Authority;
+use crate::tsa::rate::RateLimit;
 
 /// Everything that the routes read and call.
 pub struct App {
@@ -44,6 +47,10 @@ pub struct App {
     pub submit: Submit,
     /// Receipts.
     pub receipts: Receipts,
+    /// The time-stamp authority, if there is one.
+    pub authority: Option<Arc<Authority>>,
+    /// What one client may ask of it.
+    pub timestamp_rate: Option<RateLimit>,
     /// The published checkpoint.
     pub published: watch::Receiver<Option<Published>>,
     /// Whether the service may sign.
@@ -85,19 +92,30 @@ impl App {
         }
     }
 
-    async fn route(&self, request: Request) -> Response {
+    async fn route(&self, request: Request, peer: SocketAddr) -> Response {
         let path = request.uri().path().to_owned();
-        let name = route_name(&path);
-        let allowed = match name {
-            "add-checkpoint" | "anchor" => Method::POST,
-            _ => Method::GET,
+        let name = match route_name(&path) {
+            // Some time-stamp clients know a host and no path.
+            "page" if self.authority.is_some() && *request.method() == Method::POST => "timestamp",
+            name => name,
         };
-        let mut response = match http::only(request.method(), &[allowed]) {
+        let allowed: &[Method] = match name {
+            "add-checkpoint" | "anchor" | "timestamp" | "timestamp-upgrade" => &[Method::POST],
+            "page" if self.authority.is_some() => &[Method::GET, Method::POST],
+            _ => &[Method::GET],
+        };
+        let mut response = match http::only(request.method(), allowed) {
             _ if name == Route::OTHER.0 => http::not_found(),
             Some(refused) => refused,
             None => match name {
                 "add-checkpoint" => submissions::add_checkpoint(self, request).await,
                 "anchor" => submissions::anchor(self, request).await,
+                "timestamp" => {
+                    let with_json = path == SIGSTORE;
+                    timestamps::stamp(self, request, peer, with_json).await
+                }
+                "timestamp-upgrade" => timestamps::upgrade(self, request).await,
+                "certchain" => timestamps::chain(self),
                 _ => self.read(&path, &request).await,
             },
         };
@@ -142,10 +160,13 @@ impl App {
 type Refused = Box<Response>;
 
 impl Handler for App {
-    async fn handle(&self, request: Request, _peer: SocketAddr) -> Response {
-        self.route(request).await
+    async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
+        self.route(request, peer).await
     }
 }
+
+/// Where sigstore's clients send their requests, also in JSON.
+const SIGSTORE: &str = "/api/v1/timestamp";
 
 /// The label of a path in metrics: a closed set.
 fn route_name(path: &str) -> &'static str {
@@ -153,6 +174,9 @@ fn route_name(path: &str) -> &'static str {
         "/" => "page",
         "/add-checkpoint" => "add-checkpoint",
         "/anchor" => "anchor",
+        "/timestamp" | "/tsa" | SIGSTORE => "timestamp",
+        "/timestamp/upgrade" => "timestamp-upgrade",
+        "/api/v1/timestamp/certchain" => "certchain",
         "/checkpoint" => "checkpoint",
         "/proof/inclusion" | "/proof/consistency" => "proof",
         "/logs" => "logs",

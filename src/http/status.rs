@@ -39,6 +39,7 @@ impl App {
         // Whether it may sign at all comes first, then whether it can tell the time.
         let no_time = self.clock.read_unordered().err();
         let no_time = no_time.map(|why| format!("{why}; nothing is signed"));
+        let no_timestamps = self.no_timestamps();
         let (good, summary) = match (standing, age_s) {
             (Standing::Refused(why), _) => (false, why),
             (Standing::Good | Standing::Comparing, _) if no_time.is_some() => {
@@ -63,6 +64,9 @@ impl App {
                      nothing is signed until it has caught up"
                 ),
             ),
+            (Standing::Good, Some(_)) if no_timestamps.is_some() => {
+                (false, no_timestamps.unwrap_or_default())
+            }
             (Standing::Good, Some(_)) => (true, "ok".to_owned()),
         };
         Health {
@@ -70,6 +74,13 @@ impl App {
             summary,
             age_s,
         }
+    }
+
+    /// Why no time-stamp could be made now, where there is an authority.
+    // Spec: TSA-14, TSA-32
+    fn no_timestamps(&self) -> Option<String> {
+        let denied = self.authority.as_ref()?.ready().err()?;
+        Some(format!("no time-stamp can be made: {denied}"))
     }
 }
 
@@ -85,6 +96,11 @@ pub(super) fn health(app: &App) -> Response {
         "published_size": published.as_ref().map(|published| published.size().get()),
         "published_time": published.as_ref().map(|published| published.time().get()),
         "published_age_s": health.age_s,
+        "timestamps": app.authority.as_ref().map(|authority| json!({
+            "ready": authority.ready().is_ok(),
+            "unit": authority.units.borrow().current().map(|unit| unit.id.to_string()),
+            "signs_until": authority.signs_until(),
+        })),
         "witnesses": app.witnesses.rows(),
     });
     let status = if health.good {

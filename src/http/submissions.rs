@@ -25,7 +25,7 @@ const NO_TIME_RETRY_SECONDS: u32 = 30;
 
 /// How long a request that has come so far may still wait: it must be answered before the
 /// listener's time for it is over, or its client would not learn that its entry is durable.
-fn patience(app: &App, begun: Instant, wanted: Duration) -> Duration {
+pub(super) fn patience(app: &App, begun: Instant, wanted: Duration) -> Duration {
     let all = app.limits.request_timeout;
     let last = all.saturating_sub(all / 6);
     wanted.min(last.saturating_sub(begun.elapsed()))
@@ -156,7 +156,7 @@ fn location(index: LeafIndex) -> String {
 }
 
 /// `Prefer: wait=N` of RFC 7240, in seconds; other preferences are ignored, as it says.
-fn prefer_wait(request: &Request) -> Option<Duration> {
+pub(super) fn prefer_wait(request: &Request) -> Option<Duration> {
     request
         .headers()
         .get_all("prefer")

@@ -24,4 +24,4 @@ pub mod tree;
 pub mod tree_heads;
 
 pub use published::Published;
-pub use sequencer::{Append, AppendError, Appended, Sequencer};
+pub use sequencer::{Append, AppendError, Appended, Place, Placing, Sequencer};

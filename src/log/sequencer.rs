@@ -4,6 +4,9 @@
 //! and a lone request waits for nobody. Each batch becomes at most one transaction of entries and
 //! origin heads; recording an intent to sign and publishing ride on the same thread, so that no
 //! other writer of the store starves or is starved.
+//!
+//! An entry may say where it stands ([`Sequencer::place`]): it is then made in this thread, when
+//! its place is known, and its submitter may use what it says while the commit is in flight.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -80,15 +83,38 @@ pub enum AppendError {
     Stopped,
 }
 
-#[derive(Clone)]
+/// Makes an entry for its place, in the sequencing thread: it must not wait, and costs everybody
+/// what it costs. `None` is a refusal, which appends nothing; the place then goes to the next.
+pub type Place = Box<dyn FnOnce(LeafIndex) -> Option<NewEntry> + Send>;
+
+/// An entry that was handed over to be placed.
+pub struct Placing(jurat_daemon::batch::Answer<Answer>);
+
+impl Placing {
+    /// Waits until it is durable. `None` when its maker refused to make it.
+    ///
+    /// # Errors
+    /// [`AppendError::Stopped`]: whether the entry was kept is not known.
+    pub async fn durable(self) -> Result<Option<Appended>, AppendError> {
+        match self.0.await {
+            Ok(Answer::Append(Ok(appended))) => Ok(Some(appended)),
+            Ok(Answer::Append(Err(error))) => Err(error),
+            Ok(Answer::Unmade) => Ok(None),
+            Ok(Answer::Record(_)) | Err(_) => Err(AppendError::Stopped),
+        }
+    }
+}
+
 enum Request {
     Append(Append),
+    Place(Place),
     RecordSigning(SignedHead),
     Publish(Published),
 }
 
 enum Answer {
     Append(Result<Appended, AppendError>),
+    Unmade,
     Record(Result<(), ControlError>),
 }
 
@@ -137,8 +163,24 @@ impl Sequencer {
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         match self.batcher.submit(Request::Append(append)).await {
             Ok(Answer::Append(result)) => result,
-            Ok(Answer::Record(_)) | Err(BatchError::Stopped) => Err(AppendError::Stopped),
+            Ok(Answer::Record(_) | Answer::Unmade) | Err(BatchError::Stopped) => {
+                Err(AppendError::Stopped)
+            }
             Err(BatchError::Full { .. }) => Err(AppendError::Overloaded),
+        }
+    }
+
+    /// Hands over an entry that depends on its place. It is never taken for a duplicate: two that
+    /// say where they stand are not equal.
+    ///
+    /// # Errors
+    /// [`AppendError::Overloaded`] or [`AppendError::Stopped`], at once; nothing was done.
+    // Spec: SVC-15, SVC-50
+    pub fn place(&self, place: Place) -> Result<Placing, AppendError> {
+        match self.batcher.try_submit(Request::Place(place)) {
+            Ok(answer) => Ok(Placing(answer)),
+            Err(BatchError::Full { .. }) => Err(AppendError::Overloaded),
+            Err(BatchError::Stopped) => Err(AppendError::Stopped),
         }
     }
 
@@ -151,7 +193,7 @@ impl Sequencer {
         head: TreeHead,
         time: UnixSeconds,
     ) -> Result<(), ControlError> {
-        self.control(Request::RecordSigning(SignedHead { head, time }))
+        self.control(|| Request::RecordSigning(SignedHead { head, time }))
             .await
     }
 
@@ -160,8 +202,8 @@ impl Sequencer {
     /// # Errors
     /// [`ControlError`].
     pub async fn publish(&self, head: TreeHead, note: Vec<u8>) -> Result<(), ControlError> {
-        self.control(Request::Publish(Published { head, note }))
-            .await
+        let published = Published { head, note };
+        self.control(|| Request::Publish(published.clone())).await
     }
 
     /// The newest durable head; it changes with every batch that appended something.
@@ -182,9 +224,9 @@ impl Sequencer {
 
     /// Control requests wait for a place in the queue rather than fail: there are at most a few at
     /// once, and under load they share the submitters' commits.
-    async fn control(&self, request: Request) -> Result<(), ControlError> {
+    async fn control(&self, request: impl Fn() -> Request) -> Result<(), ControlError> {
         loop {
-            match self.batcher.submit(request.clone()).await {
+            match self.batcher.submit(request()).await {
                 Ok(Answer::Record(result)) => return result,
                 Err(BatchError::Full { .. }) => tokio::time::sleep(FULL_PAUSE).await,
                 _ => return Err(ControlError::Stopped),
@@ -227,7 +269,8 @@ impl Committer {
         let mut rest = Vec::new();
         for (place, request) in requests.into_iter().enumerate() {
             match request {
-                Request::Append(append) => appends.push((place, append)),
+                Request::Append(append) => appends.push((place, Item::Append(append))),
+                Request::Place(make) => appends.push((place, Item::Place(make))),
                 Request::RecordSigning(signed) if signing.is_none() => {
                     signing = Some(place);
                     records.signing = Some(signed);
@@ -242,7 +285,10 @@ impl Committer {
         let mut answers = Vec::with_capacity(appends.len() + 2 + rest.len());
         let (places, appends): (Vec<_>, Vec<_>) = appends.into_iter().unzip();
         let (results, recorded) = self.commit_all(appends, records)?;
-        let results = results.into_iter().map(Answer::Append);
+        let results = results.into_iter().map(|result| match result.transpose() {
+            Some(result) => Answer::Append(result),
+            None => Answer::Unmade,
+        });
         answers.extend(places.into_iter().zip(results));
         for (place, result) in [(signing, recorded.signing), (publish, recorded.publish)] {
             if let (Some(place), Some(result)) = (place, result) {
@@ -254,7 +300,7 @@ impl Committer {
             let result = match request {
                 Request::RecordSigning(signed) => self.store.record_signing(signed),
                 Request::Publish(published) => self.store.publish(published),
-                Request::Append(_) => continue,
+                Request::Append(_) | Request::Place(_) => continue,
             };
             answers.push((place, Answer::Record(recorded_alone(result)?)));
         }
@@ -265,15 +311,15 @@ impl Committer {
     /// Everything in one transaction: entries, origin heads, and the records of our own heads.
     fn commit_all(
         &mut self,
-        appends: Vec<Append>,
+        items: Vec<Item>,
         records: Records,
-    ) -> Result<(Vec<Result<Appended, AppendError>>, Recorded), String> {
+    ) -> Result<(Vec<Placed>, Recorded), String> {
         let heads = self
-            .heads_of(&appends)
+            .heads_of(&items)
             .map_err(|e| format!("cannot read heads: {e}"))?;
-        let hashes: Vec<Hash> = appends
+        let hashes: Vec<Hash> = items
             .iter()
-            .map(|append| *append.entry.leaf_hash())
+            .filter_map(|item| Some(*item.append()?.entry.leaf_hash()))
             .collect();
         let known = self
             .store
@@ -283,7 +329,7 @@ impl Committer {
             entries,
             swaps,
             answers,
-        } = plan(self.head.size, appends, &known, heads)?;
+        } = plan(self.head.size, items, &known, heads)?;
         let appended = entries.len();
         let mut recorded = Recorded::default();
         if appended > 0 || !swaps.is_empty() || records != Records::default() {
@@ -309,9 +355,10 @@ impl Committer {
         Ok((answers, recorded))
     }
 
-    fn heads_of(&self, appends: &[Append]) -> Result<Heads, StoreError> {
+    fn heads_of(&self, items: &[Item]) -> Result<Heads, StoreError> {
         let mut heads = HashMap::new();
-        for swap in appends.iter().filter_map(|append| append.head.as_ref()) {
+        let swaps = items.iter().filter_map(|item| item.append()?.head.as_ref());
+        for swap in swaps {
             if !heads.contains_key(&swap.origin) {
                 let latest = self.store.latest(&swap.origin)?;
                 let latest = latest.map(|latest| (latest.head, latest.time));
@@ -334,30 +381,73 @@ fn recorded_alone(result: Result<(), RecordError>) -> Result<Result<(), ControlE
     }
 }
 
+/// One entry of a batch.
+enum Item {
+    Append(Append),
+    Place(Place),
+}
+
+impl Item {
+    fn append(&self) -> Option<&Append> {
+        match self {
+            Self::Append(append) => Some(append),
+            Self::Place(_) => None,
+        }
+    }
+}
+
+/// Where an entry stands once the batch is durable; `None` when its maker refused.
+type Placed = Result<Option<Appended>, AppendError>;
+
 /// What one batch writes, and what its submitters are told once that is durable.
 struct Plan {
     entries: Vec<NewEntry>,
     swaps: Vec<HeadSwap>,
-    answers: Vec<Result<Appended, AppendError>>,
+    answers: Vec<Placed>,
 }
 
-/// Decides a batch: who conflicts, what is a duplicate, which index each new entry gets. Pure.
-// Spec: SVC-02, SVC-03
+/// The index of the entry after `taken` further ones.
+fn next_index(size: TreeSize, taken: usize) -> Result<LeafIndex, String> {
+    u64::try_from(taken)
+        .ok()
+        .and_then(|offset| size.get().checked_add(offset))
+        .filter(|next| *next < TreeSize::MAX.get())
+        .and_then(LeafIndex::new)
+        .ok_or_else(|| "the log is full: 2^63 - 1 entries".to_owned())
+}
+
+/// Decides a batch: who conflicts, what is a duplicate, which index each new entry gets. Pure but
+/// for the makers of placed entries. `known` has a row for each append, in their order.
+// Spec: SVC-02, SVC-03, SVC-50
 ///
 /// # Errors
 /// When indices run out (2^63 entries).
 fn plan(
     size: TreeSize,
-    appends: Vec<Append>,
+    items: Vec<Item>,
     known: &[Option<LeafIndex>],
     mut heads: Heads,
 ) -> Result<Plan, String> {
-    let mut entries = Vec::with_capacity(appends.len());
+    let mut entries = Vec::with_capacity(items.len());
     let mut swaps: Vec<HeadSwap> = Vec::new();
-    let mut answers = Vec::with_capacity(appends.len());
+    let mut answers = Vec::with_capacity(items.len());
     let mut fresh: HashMap<Hash, LeafIndex> = HashMap::new();
-    for (append, known) in appends.into_iter().zip(known) {
-        let Append { entry, head } = append;
+    let mut known = known.iter();
+    for item in items {
+        let Append { entry, head } = match item {
+            Item::Append(append) => append,
+            Item::Place(make) => {
+                let index = next_index(size, entries.len())?;
+                let placed = make(index);
+                answers.push(Ok(placed.is_some().then_some(Appended {
+                    index,
+                    duplicate: false,
+                })));
+                entries.extend(placed);
+                continue;
+            }
+        };
+        let known = known.next().copied().flatten();
         let leaf_hash = *entry.leaf_hash();
         if let Some(swap) = &head {
             let latest = heads.get(&swap.origin).copied().flatten();
@@ -373,12 +463,7 @@ fn plan(
         let index = if let Some(index) = before {
             index
         } else {
-            let next = u64::try_from(entries.len())
-                .ok()
-                .and_then(|offset| size.get().checked_add(offset))
-                .filter(|next| *next < TreeSize::MAX.get())
-                .and_then(LeafIndex::new)
-                .ok_or("the log is full: 2^63 - 1 entries")?;
+            let next = next_index(size, entries.len())?;
             fresh.insert(leaf_hash, next);
             entries.push(entry);
             next
@@ -388,10 +473,10 @@ fn plan(
             heads.insert(swap.origin.clone(), Some((swap.new.head, swap.new.time)));
             swaps.push(swap);
         }
-        answers.push(Ok(Appended {
+        answers.push(Ok(Some(Appended {
             index,
             duplicate: before.is_some(),
-        }));
+        })));
     }
     Ok(Plan {
         entries,
@@ -439,11 +524,12 @@ impl Metrics {
         metrics
     }
 
-    fn record(&self, appended: usize, answers: &[Result<Appended, AppendError>]) {
+    fn record(&self, appended: usize, answers: &[Placed]) {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         self.entries.inc_by(count(appended));
         let duplicates = answers
             .iter()
+            .flatten()
             .flatten()
             .filter(|answer| answer.duplicate)
             .count();
@@ -499,14 +585,16 @@ mod tests {
             .iter()
             .map(|index| index.and_then(LeafIndex::new))
             .collect();
-        plan(TreeSize::new(10).unwrap(), appends, &known, heads).unwrap()
+        let items = appends.into_iter().map(Item::Append).collect();
+        plan(TreeSize::new(10).unwrap(), items, &known, heads).unwrap()
     }
 
     fn indices(plan: &Plan) -> Vec<Option<(u64, bool)>> {
-        let answer = |answer: &Result<Appended, AppendError>| {
+        let answer = |answer: &Placed| {
             answer
                 .as_ref()
                 .ok()
+                .and_then(Option::as_ref)
                 .map(|done| (done.index.get(), done.duplicate))
         };
         plan.answers.iter().map(answer).collect()
@@ -554,7 +642,60 @@ mod tests {
     #[test]
     fn a_full_log_is_an_error_and_not_a_wrapped_index() {
         let full = TreeSize::MAX;
-        assert!(plan(full, vec![append("a", None)], &[None], Heads::new()).is_err());
+        let items = || vec![Item::Append(append("a", None))];
+        assert!(plan(full, items(), &[None], Heads::new()).is_err());
+        let placed = vec![Item::Place(Box::new(|_| Some(entry("a"))))];
+        assert!(plan(full, placed, &[], Heads::new()).is_err());
+    }
+
+    // Spec: SVC-50
+    #[test]
+    fn an_entry_is_made_for_its_place_and_one_that_is_not_made_takes_none() {
+        let place = |make: bool| {
+            Item::Place(Box::new(move |index: LeafIndex| {
+                make.then(|| entry(&format!("at {}", index.get())))
+            }))
+        };
+        let items = vec![
+            place(true),
+            Item::Append(append("a", None)),
+            place(false),
+            place(true),
+            Item::Append(append("old", None)),
+            place(true),
+        ];
+        let size = TreeSize::new(10).unwrap();
+        let plan = plan(size, items, &[None, LeafIndex::new(3)], Heads::new()).unwrap();
+        let at = |index| Some((index, false));
+        let answers = [at(10), at(11), None, at(12), Some((3, true)), at(13)];
+        assert_eq!(indices(&plan), answers);
+        assert_eq!(plan.answers[2], Ok(None));
+        let texts = ["at 10", "a", "at 12", "at 13"].map(entry);
+        assert_eq!(plan.entries, texts);
+    }
+
+    // Spec: SVC-50, TSA-05
+    #[tokio::test]
+    async fn a_placed_entry_is_made_before_it_is_durable_and_answered_after() {
+        let store = Arc::new(MemoryStore::new());
+        let shared: Arc<dyn LogStore> = store.clone();
+        let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let reader: Arc<dyn LogStore> = store.clone();
+        let placing = sequencer.place(Box::new(move |index| {
+            let durable = reader.entry(index).unwrap().is_some();
+            tell.send((index, durable)).unwrap();
+            Some(entry("placed"))
+        }));
+        let placing = placing.unwrap();
+        let (index, durable) = told.await.unwrap();
+        assert!(!durable);
+        let appended = placing.durable().await.unwrap().unwrap();
+        assert_eq!(appended.index, index);
+        assert_eq!(store.entry(index).unwrap().unwrap(), b"placed");
+        let unmade = sequencer.place(Box::new(|_| None)).unwrap();
+        assert_eq!(unmade.durable().await, Ok(None));
+        assert_eq!(store.head().unwrap().size.get(), 1);
     }
 
     fn started(store: impl LogStore + 'static) -> Sequencer {

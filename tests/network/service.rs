@@ -26,8 +26,19 @@ pub struct Home {
 }
 
 impl Home {
-    /// A service without witnesses that makes tree heads as fast as they are wanted.
+    /// A service without witnesses and without time-stamps, that makes tree heads as fast as they
+    /// are wanted: its first entry is the first one that is sent.
     pub fn new() -> Self {
+        let home = Self::with_timestamps();
+        let text = std::fs::read_to_string(home.config()).unwrap();
+        let (others, timestamps) = text.split_once("\n[timestamp]").unwrap();
+        assert!(!timestamps.contains('['), "it is the last table");
+        std::fs::write(home.config(), others).unwrap();
+        home
+    }
+
+    /// The same with the time-stamp authority, whose first entry is the start of its unit.
+    pub fn with_timestamps() -> Self {
         let home = Self {
             root: tempfile::tempdir().unwrap(),
         };

@@ -25,6 +25,12 @@ pub const RECEIPT: ObjectIdentifier = ObjectIdentifier::new_unwrap(
     "1.2.840.113556.1.8000.2554.24355.54125.48897.16678.42822.7514055.13516296.2",
 );
 
+/// The policy of an authority whose operator has none of their own: RFC 3161 and the rules of
+/// `spec/authority.md`, and nothing promised beyond them.
+pub const DEFAULT_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap(
+    "1.2.840.113556.1.8000.2554.24355.54125.48897.16678.42822.7514055.13516296.3",
+);
+
 macro_rules! known {
     ($($name:ident = $text:literal;)*) => {
         $(pub(crate) const $name: ObjectIdentifier = ObjectIdentifier::new_unwrap($text);)*
@@ -264,5 +270,9 @@ mod tests {
             [&text, ".1"].concat()
         );
         assert_eq!(Oid::from(RECEIPT).to_string(), [&text, ".2"].concat());
+        assert_eq!(
+            Oid::from(DEFAULT_POLICY).to_string(),
+            [&text, ".3"].concat()
+        );
     }
 }

@@ -1,0 +1,355 @@
+//! `POST /timestamp` under all its names, `POST /timestamp/upgrade`, and sigstore's paths.
+//!
+//! A rejection is an answer: 200 with a DER body, since clients drop the body of any other status.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jurat_daemon::http::{self, Cache, HeaderMap, Request, Response, StatusCode, header};
+use jurat_proto::base64;
+use jurat_proto::tree::LeafIndex;
+use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
+use jurat_proto::tsp::issue::to_pem;
+use jurat_proto::tsp::oid::Oid;
+use jurat_proto::tsp::request::{Nonce, REQUEST_BYTES_MAX, TimestampRequest};
+use jurat_proto::tsp::response::{RESPONSE_BYTES_MAX, TimestampResponse};
+use jurat_proto::tsp::signed_data::TimestampToken;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::respond::{error, with_header};
+use super::submissions::{patience, prefer_wait};
+use super::{App, Refused};
+use crate::log::receipts::ReceiptError;
+use crate::tsa::{Authority, Granted, UpgradeError};
+
+const QUERY: &str = "application/timestamp-query";
+const REPLY: &str = "application/timestamp-reply";
+const JSON: &str = "application/json";
+/// A token without an answer around it.
+const TOKEN: &str = "application/cms";
+/// The most of a request in JSON.
+const JSON_BYTES_MAX: usize = 1024;
+/// How long an upgrade waits for a receipt when the client names no time.
+const UPGRADE_WAIT: Duration = Duration::from_secs(10);
+
+/// RFC 3161; `with_json` also takes sigstore's form.
+// Spec: TSA-40, TSA-41, TSA-42, TSA-43
+pub(super) async fn stamp(
+    app: &App,
+    request: Request,
+    peer: SocketAddr,
+    with_json: bool,
+) -> Response {
+    let Some(authority) = &app.authority else {
+        return http::not_found();
+    };
+    http::with_cache(
+        match take(app, authority, request, peer, with_json).await {
+            Ok(response) => response,
+            Err(refused) => *refused,
+        },
+        Cache::No,
+    )
+}
+
+async fn take(
+    app: &App,
+    authority: &Arc<Authority>,
+    request: Request,
+    peer: SocketAddr,
+    with_json: bool,
+) -> Result<Response, Refused> {
+    let begun = Instant::now();
+    let now = app.clock.clock().instant();
+    if let Some(limit) = &app.timestamp_rate
+        && let Err(wait) = limit.take(peer.ip(), now)
+    {
+        return Err(too_many(wait).into());
+    }
+    let wanted = prefer_wait(&request);
+    let form = form(request.headers(), with_json)?;
+    let limit = if form == Form::Json {
+        JSON_BYTES_MAX
+    } else {
+        REQUEST_BYTES_MAX
+    };
+    let body = http::read_body(request, limit, app.limits.body_timeout)
+        .await
+        .map_err(|error| Refused::from(error.response()))?;
+    if body.is_empty() {
+        return Err(error(400, "the body is empty; want a TimeStampReq in DER").into());
+    }
+    let body = match form {
+        Form::Der => body.to_vec(),
+        Form::Json => from_json(&body).map_err(|why| Refused::from(error(400, &why)))?,
+    };
+    let (response, index) = match authority.answer(&body).await {
+        Granted::Token { response, index } => (response, index),
+        Granted::Rejected(response) => return Ok(reply(&response)),
+        Granted::Overloaded => return Ok(http::too_busy("too many requests are waiting\n", 1)),
+    };
+    let upgraded = match wanted {
+        None => None,
+        // Spec: TSA-52. The plain token is as good as before; it is sent when there is no receipt.
+        Some(wanted) => {
+            let receipt = app.receipts.wait(index, patience(app, begun, wanted)).await;
+            receipt.ok().and_then(|receipt| {
+                let token = response.token()?.with_receipt(&receipt).ok()?;
+                Some(TimestampResponse::granted(token))
+            })
+        }
+    };
+    let answer = match &upgraded {
+        Some(upgraded) => with_header(reply(upgraded), PREFERENCE_APPLIED, "wait"),
+        None => reply(&response),
+    };
+    Ok(with_header(answer, header::LOCATION, &location(index)))
+}
+
+const PREFERENCE_APPLIED: header::HeaderName =
+    header::HeaderName::from_static("preference-applied");
+
+/// Puts the receipt into a token, or into the token of a whole answer.
+// Spec: TSA-50, TSA-51
+pub(super) async fn upgrade(app: &App, request: Request) -> Response {
+    let Some(authority) = &app.authority else {
+        return http::not_found();
+    };
+    let response = match upgraded(app, authority, request).await {
+        Ok(response) => response,
+        Err(refused) => *refused,
+    };
+    http::with_cache(response, Cache::No)
+}
+
+async fn upgraded(app: &App, authority: &Authority, request: Request) -> Result<Response, Refused> {
+    let begun = Instant::now();
+    let wanted = prefer_wait(&request).unwrap_or(UPGRADE_WAIT);
+    let body = http::read_body(request, RESPONSE_BYTES_MAX, app.limits.body_timeout)
+        .await
+        .map_err(|error| Refused::from(error.response()))?;
+    let whole = TimestampResponse::parse(&body).ok();
+    let token = match &whole {
+        Some(response) => response.token().cloned().ok_or_else(|| {
+            Refused::from(error(
+                400,
+                "the answer is a rejection; there is no token in it",
+            ))
+        })?,
+        None => TimestampToken::parse(&body).map_err(|why| {
+            let why = format!("neither a TimeStampResp nor a token: {why}");
+            Refused::from(error(400, &why))
+        })?,
+    };
+    let index = authority
+        .place_of(&token)
+        .map_err(|why| Refused::from(not_ours(&why)))?;
+    let receipt = app.receipts.wait(index, patience(app, begun, wanted)).await;
+    let receipt = receipt.map_err(|why| Refused::from(no_receipt(&why)))?;
+    let token = token
+        .with_receipt(&receipt)
+        .map_err(|why| Refused::from(error(500, &why.to_string())))?;
+    Ok(match whole {
+        Some(_) => reply(&TimestampResponse::granted(token)),
+        None => body_of(TOKEN, token.to_bytes()),
+    })
+}
+
+fn not_ours(why: &UpgradeError) -> Response {
+    match why {
+        UpgradeError::NotOurs => error(404, &why.to_string()),
+        UpgradeError::NoEntry { .. } | UpgradeError::OtherEntry { .. } => {
+            error(409, &why.to_string())
+        }
+        UpgradeError::Store(cause) => {
+            tracing::error!("a token could not be upgraded: {cause}");
+            error(500, "the store cannot be read")
+        }
+    }
+}
+
+fn no_receipt(why: &ReceiptError) -> Response {
+    match why {
+        ReceiptError::Pending { .. } => {
+            with_header(error(202, &why.to_string()), header::RETRY_AFTER, "1")
+        }
+        ReceiptError::NoEntry { .. } => error(404, &why.to_string()),
+        ReceiptError::Store(_) | ReceiptError::Tree(_) | ReceiptError::Encode(_) => {
+            tracing::error!("a receipt could not be made: {why}");
+            error(500, "the store cannot be read")
+        }
+    }
+}
+
+/// The signing unit's certificate and those above it, for clients that start from a base URL.
+// Spec: TSA-44
+pub(super) fn chain(app: &App) -> Response {
+    let Some(authority) = &app.authority else {
+        return http::not_found();
+    };
+    let current = authority.units.borrow().current().map(Arc::clone);
+    let Some(unit) = current else {
+        return error(404, "no time-stamping unit is open");
+    };
+    let chain: Vec<_> = unit.issuing.chain().cloned().collect();
+    with_header(
+        body_of(
+            "application/pem-certificate-chain",
+            to_pem(&chain).into_bytes(),
+        ),
+        header::CACHE_CONTROL,
+        "max-age=3600",
+    )
+}
+
+fn reply(response: &TimestampResponse) -> Response {
+    body_of(REPLY, response.to_bytes())
+}
+
+fn body_of(content_type: &str, body: Vec<u8>) -> Response {
+    let response = http::text(StatusCode::OK, body);
+    with_header(response, header::CONTENT_TYPE, content_type)
+}
+
+fn too_many(wait: Duration) -> Response {
+    let seconds = u32::try_from(wait.as_secs())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    let mut response = http::too_busy("this client asks too often\n", seconds);
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    response
+}
+
+fn location(index: LeafIndex) -> String {
+    format!("/receipt/{}", index.get())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Der,
+    Json,
+}
+
+/// The form of a request by its media type. Some clients send none, and mean DER.
+// Spec: TSA-41
+fn form(headers: &HeaderMap, with_json: bool) -> Result<Form, Refused> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(Form::Der);
+    };
+    let essence = value.to_str().unwrap_or_default();
+    let essence = essence.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case(QUERY) {
+        Ok(Form::Der)
+    } else if with_json && essence.eq_ignore_ascii_case(JSON) {
+        Ok(Form::Json)
+    } else {
+        let want = if with_json {
+            " or application/json"
+        } else {
+            ""
+        };
+        Err(error(415, &format!("the type of the body must be {QUERY}{want}")).into())
+    }
+}
+
+/// sigstore's request: the same in JSON.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct JsonRequest {
+    artifact_hash: String,
+    hash_algorithm: String,
+    #[serde(default)]
+    certificates: bool,
+    nonce: Option<u64>,
+    #[serde(rename = "tsaPolicyOID")]
+    tsa_policy_oid: Option<String>,
+}
+
+/// The request in DER.
+// Spec: TSA-42
+fn from_json(body: &[u8]) -> Result<Vec<u8>, String> {
+    let json: JsonRequest = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let digest =
+        base64::decode(&json.artifact_hash).map_err(|error| format!("artifactHash: {error}"))?;
+    let name = json.hash_algorithm.to_ascii_lowercase().replace('-', "");
+    let algorithm = HashAlgorithm::ALL
+        .into_iter()
+        .find(|known| known.name().to_ascii_lowercase().replace('-', "") == name)
+        .ok_or_else(|| format!("hashAlgorithm {} is not known", json.hash_algorithm))?;
+    let imprint =
+        MessageImprint::new(algorithm, digest).map_err(|error| format!("artifactHash: {error}"))?;
+    let policy = json.tsa_policy_oid.filter(|policy| !policy.is_empty());
+    let policy = policy.map(|policy| Oid::parse(&policy)).transpose();
+    let policy = policy.map_err(|error| format!("tsaPolicyOID: {error}"))?;
+    let nonce = json
+        .nonce
+        .map(|nonce| Nonce::from_number(&nonce.to_be_bytes()))
+        .transpose();
+    let nonce = nonce.map_err(|error| format!("nonce: {error}"))?;
+    Ok(TimestampRequest::new(imprint, policy, nonce, json.certificates).to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: TSA-42
+    #[test]
+    fn the_json_form_says_the_same_as_the_der_form() {
+        let digest = base64::encode(&[7; 32]);
+        let json = format!(
+            r#"{{"artifactHash":"{digest}","hashAlgorithm":"sha256","certificates":true,"nonce":18446744073709551615,"tsaPolicyOID":"1.2.3"}}"#
+        );
+        let der = from_json(json.as_bytes()).unwrap();
+        let request = TimestampRequest::parse(&der).unwrap();
+        assert_eq!(request.imprint().digest(), [7; 32]);
+        assert_eq!(request.imprint().algorithm(), HashAlgorithm::Sha256);
+        assert_eq!(request.policy().unwrap().to_string(), "1.2.3");
+        assert_eq!(request.nonce().unwrap().as_bytes()[1..], [0xff; 8]);
+        assert!(request.wants_certificate());
+        for (wrong, why) in [
+            (
+                json.replace("sha256", "md5"),
+                "hashAlgorithm md5 is not known",
+            ),
+            (json.replace("sha256", "sha384"), "artifactHash: "),
+            (json.replace("1.2.3", "1"), "tsaPolicyOID: "),
+            (json.replace("nonce", "more"), "unknown field"),
+            (json.replace(&digest, "!"), "artifactHash: "),
+            ("7".to_owned(), "invalid type"),
+        ] {
+            let error = from_json(wrong.as_bytes()).unwrap_err();
+            assert!(error.starts_with(why), "{error}");
+        }
+    }
+
+    // Spec: TSA-41
+    #[test]
+    fn the_type_of_a_body_is_read_as_a_media_type() {
+        let with = |value: &str, json| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            form(&headers, json).map_err(|response| response.status())
+        };
+        assert_eq!(with("application/timestamp-query", false), Ok(Form::Der));
+        assert_eq!(
+            with("Application/Timestamp-Query ; a=b", true),
+            Ok(Form::Der)
+        );
+        assert_eq!(
+            with("application/json; charset=utf-8", true),
+            Ok(Form::Json)
+        );
+        assert_eq!(
+            with("application/json", false),
+            Err(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        );
+        assert_eq!(
+            with("text/plain", true),
+            Err(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        );
+        assert!(form(&HeaderMap::new(), false).is_ok());
+    }
+}

@@ -1,0 +1,419 @@
+//! The time-stamp authority: RFC 3161 tokens, each of which is also an entry of the log.
+//!
+//! ```text
+//! request ─▶ proto: parse, decide ─▶ sequencer: place, time, entry ─┬▶ one fsync for many ─┐
+//!                                     (the serial number is the      │                      ▼
+//!                                      unit and the leaf index)      └▶ sign, meanwhile ─▶ answer
+//! ```
+//!
+//! The order is that of everything here: the entry is durable before a byte of its token leaves. A
+//! token that fails to be signed after that leaves a gap that everybody sees, an entry without a
+//! token; never the reverse. What the clock guard does not believe is stated in no token.
+//!
+//! In scope: which token is made, when, and by which unit. Out of scope: HTTP; the structures,
+//! which are `jurat_proto::tsp`'s.
+//!
+//! Rows: `spec/authority.md`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jurat_daemon::clock::ClockGuard;
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::entry::{Entry, TimestampEntry};
+use jurat_proto::tree::LeafIndex;
+use jurat_proto::tsp::element::Flag;
+use jurat_proto::tsp::gen_time::GenTime;
+use jurat_proto::tsp::oid::Oid;
+use jurat_proto::tsp::request::{Offer, TimestampRequest};
+use jurat_proto::tsp::response::{Refusal, TimestampResponse};
+use jurat_proto::tsp::signed_data::{Certificates, TimestampToken, ToBeSigned};
+use jurat_proto::tsp::tst_info::{Accuracy, Extensions, SerialNumber, TstInfo};
+use jurat_store::{LogStore, NewEntry};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::log::{AppendError, Sequencer};
+
+mod metrics;
+mod not_before;
+pub mod rate;
+mod time;
+pub mod units;
+mod upgrade;
+mod watch_over;
+
+pub use self::metrics::Metrics;
+pub use self::not_before::{Bracket, follow};
+pub use self::time::LeapSeconds;
+pub use self::upgrade::UpgradeError;
+pub use self::watch_over::{follow_clock, follow_units, log_units};
+
+use self::units::{Unit, Units, Unusable};
+
+/// How the authority is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Policies and hash algorithms.
+    pub offer: Offer,
+    /// What tokens state, when there are time sources.
+    pub accuracy: Duration,
+    /// Whether there are.
+    pub has_sources: bool,
+    /// Whether tokens that are asked for a certificate hold the whole chain.
+    pub include_chain: bool,
+    /// What happens around a possible leap second.
+    pub leap_seconds: LeapSeconds,
+}
+
+/// The time-stamp authority.
+pub struct Authority {
+    /// The log's origin.
+    pub origin: Origin,
+    /// Its configuration.
+    pub settings: Settings,
+    /// Its units, whose starts are in the log; replaced when their file changes.
+    pub units: watch::Receiver<Arc<Units>>,
+    /// Entries, for upgrades.
+    pub store: Arc<dyn LogStore>,
+    /// Where entries go.
+    pub sequencer: Sequencer,
+    /// The time, while it can be believed.
+    pub clock: Arc<ClockGuard>,
+    /// What a token says that it is after.
+    pub bracket: watch::Receiver<Option<Arc<Bracket>>>,
+    /// The time of the newest token. Only the sequencing thread writes it.
+    pub last: AtomicU64,
+    /// Slow signatures (RSA) at once.
+    pub slow: Semaphore,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// What a request gets.
+#[derive(Debug)]
+pub enum Granted {
+    /// A token, and the place of its entry.
+    Token {
+        /// The answer in DER.
+        response: TimestampResponse,
+        /// Where its entry is.
+        index: LeafIndex,
+    },
+    /// A rejection, which is an answer as well.
+    Rejected(TimestampResponse),
+    /// Too many wait.
+    Overloaded,
+}
+
+/// Why no token was made, beside what the client is told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The request.
+    #[error("{0}")]
+    Request(Refusal),
+    /// No time can be stated.
+    #[error("{0}")]
+    NoTime(String),
+    /// No unit may sign.
+    #[error("no time-stamping unit may sign: {0}")]
+    Unit(Unusable),
+    /// There is no unit.
+    #[error("no time-stamping unit is open")]
+    NoUnit,
+    /// The entry could not be made or made durable.
+    #[error("the log: {0}")]
+    Log(String),
+    /// The key failed.
+    #[error("the key of the time-stamping unit: {0}")]
+    Signer(String),
+    /// The client went away before its token had a place.
+    #[error("the client went away")]
+    Gone,
+    /// Too many wait.
+    #[error("too many wait")]
+    Overloaded,
+}
+
+impl Denied {
+    /// What the client is told.
+    // Spec: TSA-02, TSP-20
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Request(refusal) => refusal.clone(),
+            Self::NoTime(_) => Refusal::TimeNotAvailable,
+            Self::Unit(_)
+            | Self::NoUnit
+            | Self::Log(_)
+            | Self::Signer(_)
+            | Self::Gone
+            | Self::Overloaded => Refusal::SystemFailure,
+        }
+    }
+}
+
+impl Authority {
+    /// Answers a request in DER.
+    // Spec: TSA-01, TSA-02
+    pub async fn answer(self: &Arc<Self>, request: &[u8]) -> Granted {
+        let result = match TimestampRequest::parse(request) {
+            Ok(request) => self.grant(&Arc::new(request)).await,
+            Err(error) => Err(Denied::Request(Refusal::Request(error))),
+        };
+        self.metrics.record(result.as_ref().err());
+        match result {
+            Ok((token, index)) => Granted::Token {
+                response: TimestampResponse::granted(token),
+                index,
+            },
+            Err(Denied::Overloaded) => Granted::Overloaded,
+            Err(denied) => {
+                if matches!(denied, Denied::Log(_) | Denied::Signer(_)) {
+                    tracing::error!("a time-stamp could not be made: {denied}");
+                }
+                Granted::Rejected(TimestampResponse::rejected(&denied.refusal()))
+            }
+        }
+    }
+
+    /// Whether a token could be made now, and if not, why.
+    /// The seconds around a leap second do not count.
+    ///
+    /// # Errors
+    /// [`Denied`]: as a request would be.
+    pub fn ready(&self) -> Result<(), Denied> {
+        let unit = self.unit()?;
+        let (time, _) = self.time_with(0, LeapSeconds::Ignore)?;
+        unit.refuses(time)
+            .map_or(Ok(()), |why| Err(Denied::Unit(why)))
+    }
+
+    /// Since when on the unit that signs will not, in seconds since 1970.
+    pub fn signs_until(&self) -> Option<u64> {
+        let units = self.units.borrow();
+        units
+            .current()
+            .map(|unit| unit.issuing.certificate().signs_until().as_secs())
+    }
+
+    fn unit(&self) -> Result<Arc<Unit>, Denied> {
+        let unit = self.units.borrow().current().map(Arc::clone);
+        unit.ok_or(Denied::NoUnit)
+    }
+
+    /// A unit that is closed while a request waits for its place hands it to the next one.
+    // Spec: TSA-33
+    async fn grant(
+        self: &Arc<Self>,
+        request: &Arc<TimestampRequest>,
+    ) -> Result<(TimestampToken, LeafIndex), Denied> {
+        let policy = request
+            .decide(&self.settings.offer)
+            .map_err(Denied::Request)?
+            .clone();
+        let unit = self.unit()?;
+        match self.grant_by(&unit, request, &policy).await {
+            Err(Denied::Unit(Unusable::Closed)) => match self.unit()? {
+                next if next.id != unit.id => self.grant_by(&next, request, &policy).await,
+                _ => Err(Denied::Unit(Unusable::Closed)),
+            },
+            result => result,
+        }
+    }
+
+    // Spec: TSA-03, TSA-04, TSA-05, TSA-06
+    async fn grant_by(
+        self: &Arc<Self>,
+        unit: &Arc<Unit>,
+        request: &Arc<TimestampRequest>,
+        policy: &Oid,
+    ) -> Result<(TimestampToken, LeafIndex), Denied> {
+        // What would be refused in the sequencing thread is not sent there.
+        let (time, _) = self.time(0)?;
+        if let Some(why) = unit.refuses(time) {
+            return Err(Denied::Unit(why));
+        }
+        let certificates = match (request.wants_certificate(), self.settings.include_chain) {
+            (false, _) => Certificates::Absent,
+            (true, false) => Certificates::Signer,
+            (true, true) => Certificates::Chain,
+        };
+        let bracket = self.bracket.borrow().clone();
+        let (tell, told) = oneshot::channel();
+        let (maker, making) = (Arc::clone(self), Arc::clone(unit));
+        let (request, policy) = (Arc::clone(request), policy.clone());
+        let placing = self.sequencer.place(Box::new(move |index| {
+            if tell.is_closed() {
+                return None;
+            }
+            match maker.make(&request, policy, &making, bracket.as_deref(), index) {
+                Ok((info, entry)) => tell.send(Ok(info)).is_ok().then_some(entry),
+                Err(denied) => {
+                    // Whoever waited has gone; there is nobody to tell.
+                    let _ = tell.send(Err(denied));
+                    None
+                }
+            }
+        }));
+        let placing = placing.map_err(|error| match error {
+            AppendError::Overloaded => Denied::Overloaded,
+            other => Denied::Log(other.to_string()),
+        })?;
+        // The signature is made while the commit is in flight, on this request's own thread.
+        let signed = match told.await {
+            Ok(Ok(info)) => self.sign(unit, info, certificates).await,
+            Ok(Err(denied)) => return Err(denied),
+            Err(_) => Err(Denied::Log(
+                "it ended before the entry had a place".to_owned(),
+            )),
+        };
+        // Spec: TSA-05. Only from here on may a byte of the token leave.
+        let placed = placing.durable().await;
+        let placed = placed.map_err(|error| Denied::Log(error.to_string()))?;
+        let appended = placed.ok_or(Denied::Gone)?;
+        Ok((signed?, appended.index))
+    }
+
+    /// What the token says and its entry, in the sequencing thread.
+    // Spec: TSA-03, TSA-10, TSA-11, TSA-20, TSA-32, ENT-09, ENT-10, TSP-35
+    fn make(
+        &self,
+        request: &TimestampRequest,
+        policy: Oid,
+        unit: &Unit,
+        bracket: Option<&Bracket>,
+        index: LeafIndex,
+    ) -> Result<(TstInfo, NewEntry), Denied> {
+        let floor = bracket.map_or(0, |bracket| bracket.time);
+        let (gen_time, accuracy) = self.time(floor)?;
+        if let Some(why) = unit.refuses(gen_time) {
+            return Err(Denied::Unit(why));
+        }
+        let extension = bracket.and_then(|bracket| bracket.extension.clone());
+        let extensions = Extensions::new(extension.into_iter().collect());
+        let info = TstInfo {
+            policy,
+            imprint: request.imprint().clone(),
+            serial: SerialNumber::of_unit(unit.id, index),
+            gen_time,
+            accuracy,
+            ordering: Flag::Absent,
+            nonce: request.nonce().cloned(),
+            tsa: Some(unit.issuing.name()),
+            extensions: extensions.map_err(|error| Denied::Log(error.to_string()))?,
+        };
+        let entry = TimestampEntry::of(&info).map_err(|error| Denied::Log(error.to_string()))?;
+        let entry = NewEntry::new(Entry::Timestamp(entry).to_bytes());
+        let entry = entry.map_err(|error| Denied::Log(error.to_string()))?;
+        self.last.store(gen_time.seconds(), Ordering::SeqCst);
+        Ok((info, entry))
+    }
+
+    /// The time that a token may state now, and how exact it is.
+    // Spec: TSA-10, TSA-11, TSA-12, TSA-13
+    fn time(&self, floor: u64) -> Result<(GenTime, Option<Accuracy>), Denied> {
+        self.time_with(floor, self.settings.leap_seconds)
+    }
+
+    fn time_with(
+        &self,
+        floor: u64,
+        leap_seconds: LeapSeconds,
+    ) -> Result<(GenTime, Option<Accuracy>), Denied> {
+        let no_time = |why: String| Denied::NoTime(why);
+        let (told, accuracy) = if self.settings.has_sources {
+            // A second of it is what is cut off.
+            let bound = self
+                .settings
+                .accuracy
+                .saturating_sub(Duration::from_secs(1));
+            let told = self.clock.read_within(bound);
+            let told = told.map_err(|error| no_time(error.to_string()))?;
+            (told, stated(self.settings.accuracy))
+        } else {
+            (
+                self.clock
+                    .read()
+                    .map_err(|error| no_time(error.to_string()))?,
+                None,
+            )
+        };
+        let floor = floor.max(self.last.load(Ordering::SeqCst));
+        time::gen_time(told.time, floor, leap_seconds)
+            .map(|time| (time, accuracy))
+            .ok_or_else(|| {
+                no_time(format!(
+                    "the clock says {}, which is before {floor}, or a leap second may be near",
+                    told.time
+                ))
+            })
+    }
+
+    // Spec: TSA-04
+    async fn sign(
+        self: &Arc<Self>,
+        unit: &Arc<Unit>,
+        info: TstInfo,
+        certificates: Certificates,
+    ) -> Result<TimestampToken, Denied> {
+        let prepared = unit
+            .issuing
+            .prepare(info, certificates)
+            .map_err(|error| Denied::Unit(Unusable::Time(error)))?;
+        if !unit.key.as_ref().is_some_and(|key| key.is_slow()) {
+            return finish(unit, prepared);
+        }
+        let Ok(_place) = self.slow.acquire().await else {
+            return Err(Denied::Signer("the service is stopping".to_owned()));
+        };
+        let unit = Arc::clone(unit);
+        let signed = tokio::task::spawn_blocking(move || finish(&unit, prepared)).await;
+        signed.unwrap_or_else(|_| Err(Denied::Signer("the signing task failed".to_owned())))
+    }
+}
+
+fn finish(unit: &Unit, prepared: ToBeSigned) -> Result<TimestampToken, Denied> {
+    let failed = |why: String| Denied::Signer(why);
+    let key = unit
+        .key
+        .as_ref()
+        .ok_or_else(|| failed("it is closed".to_owned()))?;
+    let signature = key.sign(prepared.message());
+    let signature = signature.map_err(|error| failed(error.to_string()))?;
+    prepared
+        .finish(&signature)
+        .map_err(|error| failed(error.to_string()))
+}
+
+/// As a token states it.
+fn stated(accuracy: Duration) -> Option<Accuracy> {
+    let seconds = u32::try_from(accuracy.as_secs()).ok()?;
+    let millis = u16::try_from(accuracy.subsec_millis()).ok()?;
+    Accuracy::new(seconds, millis, 0)
+}
+
+/// The time of the newest token in the log, and so the earliest of the next: of the last entries,
+/// the newest time-stamp's, and at least that of the last tree head, which is not before those
+/// that it covers.
+///
+/// # Errors
+/// The store's.
+// Spec: TSA-11
+pub fn last_time(store: &dyn LogStore) -> Result<u64, jurat_store::StoreError> {
+    let signed = store.last_signed()?.map_or(0, |signed| signed.time.get());
+    let size = store.head()?.size.get();
+    for back in 1..=size.min(LOOK_BACK_ENTRIES) {
+        let Some(index) = LeafIndex::new(size - back) else {
+            continue;
+        };
+        let entry = store.entry(index)?.map(|bytes| Entry::parse(&bytes));
+        if let Some(Ok(Entry::Timestamp(entry))) = entry {
+            return Ok(signed.max(entry.gen_time().get()));
+        }
+    }
+    Ok(signed)
+}
+
+/// How many entries are looked at for the newest token at start. Beyond them there were that many
+/// checkpoints since, and a tree head.
+const LOOK_BACK_ENTRIES: u64 = 16_384;

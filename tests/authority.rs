@@ -1,0 +1,287 @@
+//! The time-stamp authority over a store in memory, with a clock that the test moves, a store that
+//! fails and a key that fails: what real processes cannot be made to do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what panics here is a test that fails"
+)]
+
+mod network;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use jurat::log::Sequencer;
+use jurat::tsa::units::{Unit, Units};
+use jurat::tsa::{self, Authority, Granted, LeapSeconds, Settings};
+use jurat_daemon::clock::{Clock as _, ClockGuard, ManualClock, UnixTime};
+use jurat_daemon::shutdown::Shutdown;
+use jurat_keys::TimestampSigner;
+use jurat_proto::entry::{ClockEvent, Entry};
+use jurat_proto::key::SignerError;
+use jurat_proto::tree::LeafIndex;
+use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
+use jurat_proto::tsp::oid::Oid;
+use jurat_proto::tsp::request::{Offer, TimestampRequest};
+use jurat_proto::tsp::response::{FailureBits, PkiFailureInfo, TimestampResponse};
+use jurat_store::{Fault, Faulty, LogStore, MemoryStore};
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+
+use crate::network::Home;
+use crate::network::service::ORIGIN;
+
+struct Rig {
+    authority: Arc<Authority>,
+    store: Arc<dyn LogStore>,
+    clock: ManualClock,
+    _home: Home,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(Arc::new(MemoryStore::new()), |_| {}, None)
+    }
+
+    /// The clock stands ten seconds after the unit's start.
+    fn with(
+        store: Arc<dyn LogStore>,
+        change: impl FnOnce(&mut Settings),
+        key: Option<Arc<dyn TimestampSigner>>,
+    ) -> Self {
+        let home = Home::with_timestamps();
+        let origin = ORIGIN.parse().unwrap();
+        let units = Units::load(&home.file("timestamp.toml"), &origin).unwrap();
+        let unit = Arc::clone(units.current().unwrap());
+        let units = match key {
+            None => units,
+            Some(key) => Units::new(vec![Arc::new(Unit {
+                id: unit.id,
+                issuing: unit.issuing.clone(),
+                key: Some(key),
+                certificate: unit.certificate,
+                started: unit.started,
+                closed: None,
+                ended: AtomicBool::new(false),
+            })]),
+        };
+        let clock = ManualClock::new(UnixTime::from_seconds(unit.started.get() + 10));
+        let mut settings = Settings {
+            offer: Offer {
+                default_policy: Oid::parse("1.2.3").unwrap(),
+                other_policies: Vec::new(),
+                hash_algorithms: HashAlgorithm::ALL.to_vec(),
+            },
+            accuracy: Duration::from_secs(2),
+            has_sources: false,
+            include_chain: false,
+            leap_seconds: LeapSeconds::Pause,
+        };
+        change(&mut settings);
+        let registry = &mut Registry::default();
+        let sequencer = Sequencer::start(Arc::clone(&store), registry).unwrap();
+        let authority = Arc::new(Authority {
+            origin,
+            settings,
+            units: watch::channel(Arc::new(units)).1,
+            store: Arc::clone(&store),
+            sequencer,
+            clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
+            bracket: watch::channel(None).1,
+            last: AtomicU64::new(tsa::last_time(store.as_ref()).unwrap()),
+            slow: Semaphore::new(1),
+            metrics: tsa::Metrics::new(registry),
+        });
+        Self {
+            authority,
+            store,
+            clock,
+            _home: home,
+        }
+    }
+
+    async fn ask(&self) -> Granted {
+        let digest = HashAlgorithm::Sha256.digest(b"any");
+        let imprint = MessageImprint::new(HashAlgorithm::Sha256, digest).unwrap();
+        let request = TimestampRequest::new(imprint, None, None, false);
+        self.authority.answer(&request.to_bytes()).await
+    }
+
+    /// The failure of a refusal; none of a token.
+    async fn refused(&self) -> Option<PkiFailureInfo> {
+        match self.ask().await {
+            Granted::Rejected(response) => failure(&response),
+            Granted::Token { .. } => None,
+            Granted::Overloaded => panic!("nobody else asks"),
+        }
+    }
+
+    fn size(&self) -> u64 {
+        self.store.head().unwrap().size.get()
+    }
+
+    fn entry(&self, index: u64) -> Entry {
+        let bytes = self.store.entry(LeafIndex::new(index).unwrap()).unwrap();
+        Entry::parse(&bytes.unwrap()).unwrap()
+    }
+}
+
+fn failure(response: &TimestampResponse) -> Option<PkiFailureInfo> {
+    response
+        .failures()
+        .into_iter()
+        .flat_map(FailureBits::failures)
+        .next()
+}
+
+/// A key that is out of reach.
+struct Gone {
+    slow: bool,
+}
+
+impl TimestampSigner for Gone {
+    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        Err(SignerError::new("the device does not answer"))
+    }
+
+    fn is_slow(&self) -> bool {
+        self.slow
+    }
+}
+
+// Spec: TSA-04, TSA-06
+#[tokio::test]
+async fn a_key_that_fails_leaves_an_entry_without_a_token_and_never_the_reverse() {
+    for slow in [false, true] {
+        let store = Arc::new(MemoryStore::new());
+        let rig = Rig::with(store, |_| {}, Some(Arc::new(Gone { slow })));
+        assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+        assert_eq!(rig.size(), 1);
+        assert!(matches!(rig.entry(0), Entry::Timestamp(_)));
+    }
+}
+
+// Spec: TSA-05
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_gives_no_token() {
+    for fault in [
+        Fault::Before,
+        Fault::UnknownUnwritten,
+        Fault::UnknownWritten,
+    ] {
+        let store = Faulty::new(MemoryStore::new());
+        store.fail_at(2, fault);
+        let rig = Rig::with(Arc::new(store), |_| {}, None);
+        assert_eq!(rig.refused().await, None);
+        assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+        assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+    }
+}
+
+// Spec: TSA-13
+#[tokio::test]
+async fn a_clock_that_is_not_believed_is_stated_in_no_token() {
+    let rig = Rig::new();
+    let no_time = Some(PkiFailureInfo::TimeNotAvailable);
+    assert_eq!(rig.refused().await, None);
+    rig.clock.step_back(Duration::from_secs(60));
+    assert_eq!(rig.refused().await, no_time);
+    rig.clock.advance(Duration::from_secs(61));
+    assert_eq!(rig.refused().await, None);
+    rig.clock.step_forward(Duration::from_secs(3_600));
+    assert_eq!(rig.refused().await, no_time);
+    rig.clock.advance(Duration::from_secs(600));
+    assert_eq!(rig.refused().await, None);
+    assert_eq!(rig.size(), 3);
+    // Sources that have said nothing yet.
+    let rig = Rig::with(
+        Arc::new(MemoryStore::new()),
+        |settings| settings.has_sources = true,
+        None,
+    );
+    assert_eq!(rig.refused().await, no_time);
+    assert_eq!(rig.size(), 0);
+}
+
+// Spec: TSA-11
+#[tokio::test]
+async fn a_token_after_a_restart_is_not_before_those_of_the_life_before() {
+    let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
+    let rig = Rig::with(Arc::clone(&store), |_| {}, None);
+    rig.clock.advance(Duration::from_secs(60));
+    assert_eq!(rig.refused().await, None);
+    let Entry::Timestamp(last) = rig.entry(0) else {
+        panic!("a token's entry");
+    };
+    let again = Rig::with(store, |_| {}, None);
+    let now = again.clock.now().seconds();
+    assert!(now < last.gen_time().get());
+    assert_eq!(
+        again.refused().await,
+        Some(PkiFailureInfo::TimeNotAvailable)
+    );
+    again
+        .clock
+        .advance(Duration::from_secs(last.gen_time().get() - now));
+    assert_eq!(again.refused().await, None);
+}
+
+// Spec: TSA-32
+#[tokio::test]
+async fn a_unit_whose_key_has_ended_signs_nothing_and_nothing_is_logged() {
+    let rig = Rig::new();
+    assert_eq!(rig.refused().await, None);
+    rig.authority.ready().unwrap();
+    let until = rig.authority.signs_until().unwrap();
+    rig.clock
+        .advance(Duration::from_secs(until - rig.clock.now().seconds()));
+    assert_eq!(rig.refused().await, None);
+    rig.clock.advance(Duration::from_secs(1));
+    assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+    let why = rig.authority.ready().unwrap_err().to_string();
+    assert!(why.contains("no time-stamping unit may sign"), "{why}");
+    assert_eq!(rig.size(), 2);
+}
+
+// Spec: TSA-14
+#[tokio::test]
+async fn a_clock_that_is_lost_and_regained_is_an_entry_each() {
+    let rig = Rig::new();
+    let shutdown = Shutdown::new();
+    let mut committed = rig.authority.sequencer.committed();
+    tokio::spawn(tsa::follow_clock(
+        Arc::clone(&rig.authority),
+        shutdown.clone(),
+    ));
+    assert_eq!(rig.refused().await, None);
+    committed
+        .wait_for(|head| head.size.get() == 1)
+        .await
+        .unwrap();
+    rig.clock.step_back(Duration::from_secs(60));
+    committed
+        .wait_for(|head| head.size.get() == 2)
+        .await
+        .unwrap();
+    rig.clock.advance(Duration::from_secs(61));
+    committed
+        .wait_for(|head| head.size.get() == 3)
+        .await
+        .unwrap();
+    let events = [1, 2].map(|index| match rig.entry(index) {
+        Entry::Clock(clock) => (clock.event(), clock.reason().to_owned()),
+        other => panic!("{other:?}"),
+    });
+    let reason = "stepped-back".to_owned();
+    assert_eq!(
+        events,
+        [
+            (ClockEvent::Lost, reason.clone()),
+            (ClockEvent::Regained, reason)
+        ]
+    );
+    shutdown.trigger();
+}

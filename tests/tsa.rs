@@ -1,0 +1,481 @@
+//! Time-stamps of the real service, asked for and verified by OpenSSL: what it grants and refuses,
+//! in which order what becomes durable, and the life of its keys.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what panics here is a test that fails"
+)]
+
+mod network;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jurat_proto::entry::{CloseReason, Entry, KeyEvent, TimestampEntry};
+use jurat_proto::receipt::Receipt;
+use jurat_proto::tsp::gen_time::GenTime;
+use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
+use jurat_proto::tsp::oid::Oid;
+use jurat_proto::tsp::request::{Nonce, TimestampRequest};
+use jurat_proto::tsp::response::{FailureBits, PkiFailureInfo, PkiStatus, TimestampResponse};
+use jurat_proto::tsp::tst_info::{TstInfo, UnitId};
+
+use crate::network::{Answer, Home, Service, eventually};
+
+const QUERY: &str = "Content-Type: application/timestamp-query";
+
+fn openssl(dir: &Path, args: &[&str]) -> (bool, String) {
+    let output = Command::new("openssl")
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// A request by OpenSSL, in a file.
+fn query(dir: &Path, more: &[&str]) -> Vec<u8> {
+    std::fs::write(dir.join("data"), "what is stamped").unwrap();
+    let args = ["ts", "-query", "-data", "data", "-out", "q.tsq"];
+    let (made, text) = openssl(dir, &[&args, more].concat());
+    assert!(made, "{text}");
+    std::fs::read(dir.join("q.tsq")).unwrap()
+}
+
+/// OpenSSL takes the answer for the request of [`query`].
+fn verified_by_openssl(home: &Home, answer: &[u8], more: &[&str]) {
+    let root = home.file("keys/tsa/ca.pem");
+    std::fs::write(home.root().join("r.tsr"), answer).unwrap();
+    let args = [
+        "ts",
+        "-verify",
+        "-queryfile",
+        "q.tsq",
+        "-in",
+        "r.tsr",
+        "-CAfile",
+    ];
+    let args = [&args, [root.to_str().unwrap()].as_slice(), more].concat();
+    let (good, text) = openssl(home.root(), &args);
+    assert!(good, "{text}");
+}
+
+fn request(number: u64) -> TimestampRequest {
+    let digest = HashAlgorithm::Sha256.digest(&number.to_be_bytes());
+    let imprint = MessageImprint::new(HashAlgorithm::Sha256, digest).unwrap();
+    let nonce = Nonce::from_number(&number.to_be_bytes()).unwrap();
+    TimestampRequest::new(imprint, None, Some(nonce), true)
+}
+
+fn stamp(service: &Service, body: &[u8]) -> TimestampResponse {
+    let answer = service.call("POST", "/timestamp", &[QUERY], body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    TimestampResponse::parse(&answer.body).unwrap()
+}
+
+fn granted(service: &Service, number: u64) -> (TimestampResponse, TstInfo) {
+    let response = stamp(service, &request(number).to_bytes());
+    assert_eq!(
+        response.status(),
+        PkiStatus::Granted,
+        "{:?}",
+        response.texts()
+    );
+    let info = response.token().unwrap().tst_info().clone();
+    (response, info)
+}
+
+fn failure(response: &TimestampResponse) -> Option<PkiFailureInfo> {
+    assert_eq!(response.status(), PkiStatus::Rejection);
+    assert!(!response.texts().concat().is_empty());
+    assert!(response.token().is_none());
+    response
+        .failures()
+        .into_iter()
+        .flat_map(FailureBits::failures)
+        .next()
+}
+
+fn unit_of(info: &TstInfo) -> (UnitId, u64) {
+    let (unit, index) = info.serial.as_unit().unwrap();
+    (unit, index.get())
+}
+
+/// The entry at a place, from its receipt.
+fn entry(home: &Home, service: &Service, index: u64) -> Entry {
+    let answer = service.get(&format!("/receipt/{index}?wait=25"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(home.verify(&answer.body).index.get(), index);
+    Receipt::parse(&answer.body).unwrap().entry().clone()
+}
+
+// Spec: TSA-01, TSA-03, TSA-05, TSA-20, TSA-31, TSA-40, TSP-51
+#[test]
+fn openssl_gets_a_token_whose_entry_is_in_the_log() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let Entry::Key(start) = entry(&home, &service, 0) else {
+        panic!("the first entry is the unit's start");
+    };
+    assert_eq!(start.event, KeyEvent::Start);
+    let unit = home.file("keys/tsa/unit-1.pem");
+    let root = home.file("keys/tsa/ca.pem");
+    let (root, unit) = (root.to_str().unwrap(), unit.to_str().unwrap());
+    let args = [
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        root,
+        "-purpose",
+        "timestampsign",
+        unit,
+    ];
+    let (good, text) = openssl(home.root(), &args);
+    assert!(good, "{text}");
+
+    for (place, hash) in ["-sha256", "-sha384", "-sha512", "-sha3-256"]
+        .iter()
+        .enumerate()
+    {
+        let body = query(home.root(), &[hash, "-cert"]);
+        let answer = service.call("POST", "/timestamp", &[QUERY], &body);
+        assert_eq!(answer.status, 200);
+        assert_eq!(
+            answer.header("content-type").unwrap(),
+            "application/timestamp-reply"
+        );
+        assert_eq!(answer.header("cache-control").unwrap(), "no-store");
+        let location = answer.header("location").unwrap();
+        verified_by_openssl(&home, &answer.body, &[]);
+        let response = TimestampResponse::parse(&answer.body).unwrap();
+        let info = response.token().unwrap().tst_info();
+        let (unit, index) = unit_of(info);
+        assert_eq!(unit, start.unit);
+        assert_eq!(location, format!("/receipt/{index}"));
+        assert_eq!(index, 1 + u64::try_from(place).unwrap());
+        let due = TimestampEntry::of(info).unwrap();
+        assert_eq!(entry(&home, &service, index), Entry::Timestamp(due));
+        // Without time sources nobody knows how wrong the clock is.
+        assert_eq!(info.accuracy, None);
+    }
+    // By now a checkpoint is published, and the next token is after it.
+    let (response, info) = granted(&service, 1);
+    let before = info
+        .not_before()
+        .unwrap()
+        .expect("a checkpoint is published");
+    home.policy()
+        .verify_checkpoint(before.checkpoint())
+        .unwrap();
+    assert!(response.token().unwrap().certificates().len() == 1);
+}
+
+// Spec: TSA-01, TSP-44
+#[test]
+fn a_token_without_certificates_verifies_with_the_certificate_beside_it() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let body = query(home.root(), &["-sha256", "-no_nonce"]);
+    let answer = service.call("POST", "/tsa", &[QUERY], &body);
+    let unit = home.file("keys/tsa/unit-1.pem");
+    verified_by_openssl(&home, &answer.body, &["-untrusted", unit.to_str().unwrap()]);
+    let response = TimestampResponse::parse(&answer.body).unwrap();
+    assert!(response.token().unwrap().certificates().is_empty());
+}
+
+// Spec: TSA-02, TSA-40, TSA-41
+#[test]
+fn a_refusal_is_an_answer_that_openssl_shows_and_other_faults_are_statuses() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let good = request(1).to_bytes();
+    let policy = Some(Oid::parse("1.2.3").unwrap());
+    let imprint = request(1).imprint().clone();
+    let other_policy = TimestampRequest::new(imprint, policy, None, true).to_bytes();
+    let md5 = query(home.root(), &["-md5"]);
+    for (body, want) in [
+        (&good[1..], PkiFailureInfo::BadDataFormat),
+        (
+            &[good.as_slice(), b"\0"].concat(),
+            PkiFailureInfo::BadDataFormat,
+        ),
+        (&other_policy, PkiFailureInfo::UnacceptedPolicy),
+        (&md5, PkiFailureInfo::BadAlg),
+    ] {
+        assert_eq!(failure(&stamp(&service, body)), Some(want));
+    }
+    let answer = service.call("POST", "/", &[QUERY], &other_policy);
+    std::fs::write(home.root().join("rejected.tsr"), &answer.body).unwrap();
+    let (_, text) = openssl(
+        home.root(),
+        &["ts", "-reply", "-in", "rejected.tsr", "-text"],
+    );
+    assert!(
+        text.contains("the policy 1.2.3 is not offered here"),
+        "{text}"
+    );
+
+    let call =
+        |path: &str, headers: &[&str], body: &[u8]| service.call("POST", path, headers, body);
+    assert_eq!(call("/timestamp", &[QUERY], b"").status, 400);
+    assert_eq!(
+        call("/timestamp", &["Content-Type: text/plain"], &good).status,
+        415
+    );
+    assert_eq!(call("/timestamp", &[], &good).status, 200);
+    let parameter = "Content-Type: Application/Timestamp-Query; a=b";
+    assert_eq!(call("/timestamp", &[parameter], &good).status, 200);
+    assert_eq!(call("/timestamp", &[QUERY], &[0x30; 4097]).status, 413);
+    let refused = service.get("/timestamp");
+    assert_eq!(
+        (refused.status, refused.header("allow")),
+        (405, Some("POST"))
+    );
+    // Nothing of what was refused is in the log.
+    assert_eq!(service.committed(), 3);
+}
+
+// Spec: TSA-42, TSA-44
+#[test]
+fn sigstores_paths_give_the_same_and_the_chain() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let digest = HashAlgorithm::Sha256.digest(b"an artifact");
+    let json = format!(
+        r#"{{"artifactHash":"{}","hashAlgorithm":"sha256","certificates":true,"nonce":7}}"#,
+        jurat_proto::base64::encode(&digest)
+    );
+    let path = "/api/v1/timestamp";
+    let json_type = "Content-Type: application/json";
+    let answer = service.call("POST", path, &[json_type], json.as_bytes());
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let response = TimestampResponse::parse(&answer.body).unwrap();
+    let info = response.token().unwrap().tst_info();
+    assert_eq!(info.imprint.digest(), digest);
+    assert_eq!(info.nonce.as_ref().unwrap().as_bytes(), [7]);
+    let wrong = service.call("POST", path, &[json_type], b"{}");
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.text().contains("artifactHash"), "{}", wrong.text());
+    assert_eq!(
+        service
+            .call("POST", path, &[QUERY], &request(1).to_bytes())
+            .status,
+        200
+    );
+    let chain = service.get("/api/v1/timestamp/certchain");
+    let file = std::fs::read_to_string(home.file("keys/tsa/unit-1.pem")).unwrap();
+    assert_eq!(chain.text(), file);
+}
+
+// Spec: TSA-50, TSA-51, TSA-52
+#[test]
+fn an_upgraded_token_is_an_ordinary_one_with_its_receipt() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let body = query(home.root(), &["-sha256", "-cert"]);
+    let plain = service.call("POST", "/timestamp", &[QUERY], &body);
+    let upgraded = service.call(
+        "POST",
+        "/timestamp/upgrade",
+        &["Prefer: wait=25"],
+        &plain.body,
+    );
+    assert_eq!(upgraded.status, 200, "{}", upgraded.text());
+    verified_by_openssl(&home, &upgraded.body, &[]);
+    let proven = |answer: &Answer| {
+        let response = TimestampResponse::parse(&answer.body).unwrap();
+        let token = response.token().unwrap().clone();
+        let receipt = Receipt::parse(token.receipt().expect("a receipt")).unwrap();
+        receipt.verify(&home.policy()).unwrap();
+        let due = TimestampEntry::of(token.tst_info()).unwrap();
+        assert_eq!(receipt.entry(), &Entry::Timestamp(due));
+        token
+    };
+    let token = proven(&upgraded);
+    assert_eq!(
+        TimestampResponse::parse(&plain.body).unwrap().token(),
+        Some(&token.without_receipt())
+    );
+    // A bare token comes back as one, and one that has a receipt gets a newer one.
+    let bare = service.call("POST", "/timestamp/upgrade", &[], &token.to_bytes());
+    assert_eq!(bare.header("content-type"), Some("application/cms"));
+    let again = jurat_proto::tsp::signed_data::TimestampToken::parse(&bare.body).unwrap();
+    assert_eq!(again.without_receipt(), token.without_receipt());
+    // At once, when the client would rather wait.
+    let wait = [QUERY, "Prefer: wait=25"];
+    let at_once = service.call("POST", "/timestamp", &wait, &body);
+    assert_eq!(at_once.header("preference-applied"), Some("wait"));
+    proven(&at_once);
+    verified_by_openssl(&home, &at_once.body, &[]);
+}
+
+// Spec: TSA-50
+#[test]
+fn a_token_that_the_log_does_not_have_gets_no_receipt() {
+    let (home, other) = (Home::with_timestamps(), Home::with_timestamps());
+    let (service, stranger) = (home.serve(), other.serve());
+    let upgrade = |body: &[u8]| service.call("POST", "/timestamp/upgrade", &[], body);
+    assert_eq!(upgrade(b"no token").status, 400);
+    let rejected = stamp(&service, b"nonsense").to_bytes();
+    assert_eq!(upgrade(&rejected).status, 400);
+    let (foreign, _) = granted(&stranger, 1);
+    assert_eq!(upgrade(&foreign.to_bytes()).status, 404);
+    // Somebody else with the unit's key: the same place, another token.
+    let (mine, info) = granted(&service, 1);
+    let mut forged = mine.to_bytes();
+    let imprint = info.imprint.digest();
+    let at = forged
+        .windows(32)
+        .position(|window| window == imprint)
+        .unwrap();
+    forged[at] ^= 1;
+    let answer = upgrade(&forged);
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert!(answer.text().contains("past the log"), "{}", answer.text());
+}
+
+// Spec: TSA-31, TSA-32, TSA-33, TSA-34, TSA-35
+#[test]
+fn units_follow_each_other_and_no_token_stands_after_its_units_closing() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let (_, first) = granted(&service, 1);
+    let output = home.command(&["tsa", "rotate"]);
+    assert!(output.status.success(), "{output:?}");
+    let mut numbers = 2..;
+    // While the change is taken over, every request is granted by the one or the other.
+    let second = eventually("the next unit signs", || {
+        let (_, info) = granted(&service, numbers.next().unwrap());
+        (unit_of(&info).0 != unit_of(&first).0).then_some(info)
+    });
+    let output = home.command(&["tsa", "close", "--reason", "compromise"]);
+    assert!(output.status.success(), "{output:?}");
+    let refused = eventually("no unit signs", || {
+        let response = stamp(&service, &request(numbers.next().unwrap()).to_bytes());
+        (response.status() == PkiStatus::Rejection).then_some(response)
+    });
+    assert_eq!(failure(&refused), Some(PkiFailureInfo::SystemFailure));
+    let health = service.until("it says so", |health| health["healthy"] == false);
+    let summary = health["summary"].as_str().unwrap();
+    assert!(
+        summary.contains("no time-stamping unit is open"),
+        "{summary}"
+    );
+    let close = eventually("the closing is logged", || {
+        let last = service.committed() - 1;
+        match entry(&home, &service, last) {
+            Entry::Key(key) => Some(key),
+            _ => None,
+        }
+    });
+    assert_eq!(close.event, KeyEvent::Close(CloseReason::Compromise));
+    assert_eq!(close.unit, unit_of(&second).0);
+    drop(service);
+    // Once more from the start: nothing is logged twice, and closed stays closed.
+    let entries = home.fsck();
+    let service = home.serve();
+    assert_eq!(
+        failure(&stamp(&service, &request(1).to_bytes())),
+        Some(PkiFailureInfo::SystemFailure)
+    );
+    assert_eq!(service.committed(), entries);
+    let mut closed = Vec::new();
+    let mut started = Vec::new();
+    for index in 0..entries {
+        match entry(&home, &service, index) {
+            Entry::Key(key) if key.event == KeyEvent::Start => started.push(key.unit),
+            Entry::Key(key) => closed.push(key.unit),
+            Entry::Timestamp(token) => {
+                assert!(started.contains(&token.unit()) && !closed.contains(&token.unit()));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(closed, [unit_of(&first).0, unit_of(&second).0]);
+    assert_eq!(started, closed);
+}
+
+// Spec: TSA-30, TSP-48
+#[test]
+fn a_unit_that_must_not_sign_stops_the_start_with_all_that_is_wrong() {
+    let home = Home::with_timestamps();
+    let other = Home::with_timestamps();
+    let key = home.file("keys/tsa/unit-1.key");
+    std::fs::copy(other.file("keys/tsa/unit-1.key"), &key).unwrap();
+    let chain = std::fs::read_to_string(home.file("keys/tsa/unit-1.pem")).unwrap();
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, _) = chain.split_once(end).unwrap();
+    std::fs::write(home.file("keys/tsa/unit-1.pem"), format!("{leaf}{end}")).unwrap();
+    for args in [["check-config"], ["serve"]] {
+        let output = home.command(&args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{text}");
+        assert!(
+            text.contains("its private key is not the certificate's"),
+            "{text}"
+        );
+        assert!(text.contains("its chain: "), "{text}");
+    }
+}
+
+// Spec: TSA-43
+#[test]
+fn a_client_that_asks_too_often_is_told_when_to_come_again() {
+    let home = Home::with_timestamps();
+    home.configure("client_per_s = 1\nclient_burst = 2");
+    let service = home.serve();
+    let body = request(1).to_bytes();
+    let call = || service.call("POST", "/timestamp", &[QUERY], &body);
+    let refused = eventually("the burst is over", || {
+        let answer = call();
+        (answer.status != 200).then_some(answer)
+    });
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("retry-after").is_some());
+}
+
+// Spec: TSA-10, TSA-11
+#[test]
+fn times_do_not_go_back_with_the_index() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let answers: Vec<TstInfo> = std::thread::scope(|scope| {
+        let client = |from: u64| {
+            let service = &service;
+            scope.spawn(move || {
+                let numbers = from..from + 40;
+                numbers
+                    .map(|number| granted(service, number).1)
+                    .collect::<Vec<_>>()
+            })
+        };
+        let clients = [0, 1_000, 2_000, 3_000].map(client);
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect()
+    });
+    let mut places: Vec<(u64, GenTime)> = answers
+        .iter()
+        .map(|info| (unit_of(info).1, info.gen_time))
+        .collect();
+    places.sort_unstable();
+    let before = places.len();
+    places.dedup_by_key(|(index, _)| *index);
+    assert_eq!(places.len(), before, "an index was given twice");
+    assert!(places.is_sorted_by_key(|(_, time)| *time));
+    assert!(places.iter().all(|(_, time)| time.nanos() == 0));
+}
+
+/// So that a test which needs it says so, rather than fail in the middle.
+#[test]
+fn openssl_is_installed() {
+    let (found, text) = openssl(&PathBuf::from("."), &["version"]);
+    assert!(found, "{text}; tests/run tools installs it");
+}
