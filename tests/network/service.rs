@@ -32,7 +32,7 @@ impl Home {
         let home = Self::with_timestamps();
         let text = std::fs::read_to_string(home.config()).unwrap();
         let (others, timestamps) = text.split_once("\n[timestamp]").unwrap();
-        assert!(!timestamps.contains('['), "it is the last table");
+        assert!(!timestamps.contains("\n["), "it is the last table");
         std::fs::write(home.config(), others).unwrap();
         home
     }

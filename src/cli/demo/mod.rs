@@ -1,6 +1,7 @@
 //! `jurat demo`: the whole network on one machine, with real processes and a real log's checkpoint.
 
 mod sample_log;
+mod stamp;
 mod witnesses;
 
 use std::path::{Path, PathBuf};
@@ -163,6 +164,10 @@ async fn tell_story(
     let line = anchor(&remote, &request, policy, &go_receipt).await?;
     output::line("A checkpoint that the Go checksum database signed:");
     output::line(format_args!("  {line}"));
+    output::line("A time-stamp of that receipt, which is in the log as well:");
+    let service = dir.join("service");
+    let line = stamp::stamp(url, &service, &go_receipt, policy).await?;
+    output::line(format_args!("  {line}"));
     let receipt = dir.join("payroll-audit.tlog-proof");
     output::line("A sample audit log:");
     loop {
@@ -193,7 +198,10 @@ async fn tell_story(
         tokio::time::sleep(SAMPLE_PERIOD).await;
     }
     output::line("");
-    output::line("Both receipts verified offline: logged, and cosigned by a quorum of witnesses.");
+    output::line(
+        "Both receipts and the time-stamp verified offline: logged, and cosigned by a quorum of \
+         witnesses.",
+    );
     Ok(())
 }
 
