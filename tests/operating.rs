@@ -293,6 +293,7 @@ fn completions_and_manual_cover_every_command() {
         "anchor",
         "timestamp",
         "verify",
+        "export",
         "fsck",
         "demo",
         "check\\-config",

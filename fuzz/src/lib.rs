@@ -58,6 +58,7 @@ pub const TARGETS: &[Target] = &[
     ("tst_info", timestamps::tst_info),
     ("certificate", timestamps::certificate),
     ("oid", timestamps::oid),
+    ("cose_sign1", timestamps::cose_sign1),
     ("key_file", settings::key_file),
     ("key_pem", settings::key_pem),
     ("registry", settings::registry),

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use jurat_proto::base64;
 use jurat_proto::tsp::certificate::Certificate;
+use jurat_proto::tsp::cose::Sign1;
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::HashAlgorithm;
 use jurat_proto::tsp::not_before::NotBefore;
@@ -132,6 +133,17 @@ pub(crate) fn certificate(data: &[u8]) {
     drop(certificate.subject_text());
 }
 
+pub(crate) fn cose_sign1(data: &[u8]) {
+    let Some(message) = canonical(data, Sign1::parse, Sign1::to_bytes) else {
+        return;
+    };
+    let token = TimestampToken::parse(example!("token.der")).expect("made for this");
+    assert!(
+        message.with_token(&token).is_err(),
+        "it is about a document"
+    );
+}
+
 pub(crate) fn oid(data: &[u8]) {
     canonical_text(data, Oid::parse, ToString::to_string);
     let unit = |text: &str| UnitId::parse(text).ok_or("no unit");
@@ -171,6 +183,12 @@ pub(crate) fn seeds(add: Add<'_>) {
         base64::encode(example!("root.der"))
     );
     add("certificate", "pem", pem.into_bytes());
+    let message = [
+        &b"\xd2\x84\x43\xa1\x01\x26\xa1\x04\x42\x31\x31\x54"[..],
+        b"This is the content.\x58\x40",
+        &[7; 64],
+    ];
+    add("cose_sign1", "message", message.concat());
     add(
         "oid",
         "uuid",

@@ -11,6 +11,7 @@ mod authority;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
+mod export;
 mod fsck;
 mod init;
 mod logs;
@@ -68,6 +69,8 @@ enum Command {
     /// Verify receipts, checkpoints, time-stamps and evidence offline, under a policy (exit code 0
     /// or 1)
     Verify(verify::VerifyArgs),
+    /// Write a time-stamp or its proof in another form: the token, its receipt, COSE headers
+    Export(export::ExportArgs),
     /// Derive the whole tree again from what is stored, and compare
     Fsck(fsck::FsckArgs),
     /// Print a completion script for a shell
@@ -140,6 +143,7 @@ pub fn run() -> ExitCode {
         Command::Anchor(args) => anchor::run(&args),
         Command::Timestamp(args) => timestamp::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Fsck(args) => fsck::run(&args),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { dir } => manual::man(dir.as_deref()),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,8 +26,8 @@ use tokio::task::JoinSet;
 
 use super::output;
 use super::serve::runtime;
-use super::token::{granted, imprint_of};
-use super::verify::read_file;
+use super::token::{granted, imprint_of, imprint_of_cose};
+use super::verify::{read_file, write_file};
 
 /// Arguments of `jurat timestamp`.
 #[derive(Clone, Debug, Args)]
@@ -59,6 +58,10 @@ pub(super) struct TimestampArgs {
     /// Do not ask for the signer's certificate: whoever verifies must have it
     #[arg(long)]
     no_cert: bool,
+    /// The files are `COSE_Sign1` messages: stamp their signatures (`jurat export` puts the
+    /// time-stamps in)
+    #[arg(long)]
+    cose: bool,
     /// Wait for the log and put the receipt into the time-stamp (an authority of Jurat's only)
     #[arg(long)]
     upgrade: bool,
@@ -305,7 +308,7 @@ impl Authority {
                 let after = self.upgraded(granted(&before)?).await?;
                 // The same time-stamp, and more: nothing is lost.
                 let bytes = TimestampResponse::granted(after.clone()).to_bytes();
-                write(answer, &bytes, answer == file || self.args.force)?;
+                write_file(answer, &bytes, answer == file || self.args.force)?;
                 Ok(Stamped {
                     answer: answer.clone(),
                     token: after,
@@ -319,7 +322,12 @@ impl Authority {
         self.must_not_exist(query)?;
         self.must_not_exist(answer)?;
         let (path, algorithm) = (file.to_owned(), self.args.hash.algorithm());
-        let imprint = tokio::task::spawn_blocking(move || imprint_of(&path, algorithm)).await??;
+        let of = if self.args.cose {
+            imprint_of_cose
+        } else {
+            imprint_of
+        };
+        let imprint = tokio::task::spawn_blocking(move || of(&path, algorithm)).await??;
         let nonce = if self.args.no_nonce {
             None
         } else {
@@ -336,8 +344,8 @@ impl Authority {
         let token = verify_answer(&response, &request, now)
             .context("not what was asked for")?
             .clone();
-        write(query, &asked, self.args.force)?;
-        write(answer, &body, self.args.force)?;
+        write_file(query, &asked, self.args.force)?;
+        write_file(answer, &body, self.args.force)?;
         let mut stamped = Stamped {
             answer: answer.to_owned(),
             token,
@@ -349,7 +357,7 @@ impl Authority {
                 .await
                 .with_context(|| format!("stamped, and {} has no receipt yet", answer.display()))?;
             let bytes = TimestampResponse::granted(after.clone()).to_bytes();
-            write(answer, &bytes, true)?;
+            write_file(answer, &bytes, true)?;
             stamped.token = after;
             stamped.upgraded = true;
         }
@@ -447,29 +455,6 @@ fn upgrade_url(url: &str) -> String {
     format!("{base}/timestamp/upgrade")
 }
 
-/// Writes a file whole or not at all; one that exists is left alone unless told otherwise.
-// Spec: TSP-93
-fn write(path: &Path, bytes: &[u8], replace: bool) -> anyhow::Result<()> {
-    let new = |path: &Path| -> std::io::Result<()> {
-        let mut file = fs::File::create_new(path)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        if written.is_err() {
-            drop(fs::remove_file(path));
-        }
-        written
-    };
-    let written = if replace {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        drop(fs::remove_file(&beside));
-        new(&beside).and_then(|()| fs::rename(&beside, path))
-    } else {
-        new(path)
-    };
-    written.with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,18 +480,5 @@ mod tests {
         ] {
             assert_eq!(upgrade_url(url), expected);
         }
-    }
-
-    // Spec: TSP-93
-    #[test]
-    fn nothing_that_exists_is_written_over_unless_told() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.tsr");
-        write(&path, b"one", false).unwrap();
-        assert!(write(&path, b"two", false).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        write(&path, b"two", true).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

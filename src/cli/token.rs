@@ -11,6 +11,7 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::policy::{Policy, PolicyBuilder};
 use jurat_proto::receipt::Receipt;
 use jurat_proto::tsp::certificate::Certificate;
+use jurat_proto::tsp::cose::{SIGN1_BYTES_MAX, Sign1};
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::{HashAlgorithm, Hasher, MessageImprint};
 use jurat_proto::tsp::logged::{
@@ -37,6 +38,9 @@ pub(super) struct TokenArgs {
     /// What was stamped. Without it, FILE.tsr is taken to be about FILE
     #[arg(long, value_name = "FILE", conflicts_with = "digest")]
     data: Option<PathBuf>,
+    /// What was stamped is the signature of a `COSE_Sign1` message (RFC 9921)
+    #[arg(long, conflicts_with = "digest")]
+    cose: bool,
     /// The digest of what was stamped, by the time-stamp's algorithm, in hexadecimal digits
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
@@ -227,7 +231,11 @@ impl<'a> TokenVerifier<'a> {
             (imprint, "the digest given".to_owned())
         } else {
             let data = self.data(file)?;
-            let imprint = imprint_of(&data, algorithm)?;
+            let imprint = if self.args.cose {
+                imprint_of_cose(&data, algorithm)?
+            } else {
+                imprint_of(&data, algorithm)?
+            };
             (imprint, data.display().to_string())
         };
         if let Some(query) = &self.query {
@@ -532,6 +540,20 @@ pub(super) fn imprint_of(path: &Path, algorithm: HashAlgorithm) -> anyhow::Resul
 
 /// What is hashed at a time.
 const PIECE_BYTES: usize = 256 * 1024;
+
+/// The imprint of a message's signature, which a time-stamp in its header is about.
+///
+/// # Errors
+/// When it cannot be read, or is no message.
+// Spec: TSP-96
+pub(super) fn imprint_of_cose(
+    path: &Path,
+    algorithm: HashAlgorithm,
+) -> anyhow::Result<MessageImprint> {
+    let bytes = read_file(path, u64::try_from(SIGN1_BYTES_MAX)?)?;
+    let message = Sign1::parse(&bytes).with_context(|| format!("{}", path.display()))?;
+    Ok(MessageImprint::of(algorithm, message.signature_field()))
+}
 
 fn read_query(path: &Path) -> anyhow::Result<TimestampRequest> {
     let bytes = read_file(path, u64::try_from(REQUEST_BYTES_MAX)?)?;

@@ -1,5 +1,7 @@
 //! `jurat verify`: offline; says what is proven, and what is not.
 
+use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -155,7 +157,7 @@ impl Verifier<'_> {
 /// # Errors
 /// When it cannot be read or is none.
 pub(super) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
-    let bytes = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+    let bytes = fs::read(path).with_context(|| format!("{}", path.display()))?;
     Policy::parse(&bytes)
         .map_err(|error| output::usage(format_args!("{}: {error}", path.display())))
 }
@@ -171,14 +173,40 @@ fn parse_keys(vkeys: &[String]) -> anyhow::Result<Vec<VerifierKey>> {
 /// When it is, or cannot be read.
 pub(super) fn read_file(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     let read = || {
-        let size = std::fs::metadata(path)?.len();
+        let size = fs::metadata(path)?.len();
         anyhow::ensure!(
             size <= bytes_max,
             "{size} bytes, and at most {bytes_max} are read"
         );
-        Ok(std::fs::read(path)?)
+        Ok(fs::read(path)?)
     };
     read().with_context(|| format!("{}", path.display()))
+}
+
+/// Writes a file whole or not at all; one that exists is left alone unless told otherwise.
+///
+/// # Errors
+/// When it exists, or cannot be written.
+// Spec: TSP-93
+pub(super) fn write_file(path: &Path, bytes: &[u8], replace: bool) -> anyhow::Result<()> {
+    let new = |path: &Path| -> std::io::Result<()> {
+        let mut file = fs::File::create_new(path)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        if written.is_err() {
+            drop(fs::remove_file(path));
+        }
+        written
+    };
+    let written = if replace {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        drop(fs::remove_file(&beside));
+        new(&beside).and_then(|()| fs::rename(&beside, path))
+    } else {
+        new(path)
+    };
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
@@ -374,4 +402,22 @@ pub(super) fn when(time: UnixSeconds) -> String {
         .ok()
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
         .map_or_else(|| format!("at {time} s"), |time| format!("at {time}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: TSP-93
+    #[test]
+    fn nothing_that_exists_is_written_over_unless_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.tsr");
+        write_file(&path, b"one", false).unwrap();
+        assert!(write_file(&path, b"two", false).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        write_file(&path, b"two", true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }

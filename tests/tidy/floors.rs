@@ -61,12 +61,13 @@ const WALLS: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// What `proto/` may ship with: hashing, signatures, DER and base64.
+/// What `proto/` may ship with: hashing, signatures, DER, CBOR and base64.
 const PROTO_SHIPS: &[&str] = &[
     "base64",
     "const-oid",
     "der",
     "ed25519-dalek",
+    "minicbor",
     "ml-dsa",
     "p256",
     "p384",
@@ -169,7 +170,7 @@ fn check_wall(manifest: &Source, room: &str, line: usize, name: &str) -> Option<
         return Some(manifest.finding(
             line,
             format!("proto/ ships with {name}"),
-            "proto/ takes only hashing, signatures, DER and base64",
+            "proto/ takes only hashing, signatures, DER, CBOR and base64",
         ));
     }
     let (_, rooms, reason) = WALLS.iter().find(|(crate_name, ..)| *crate_name == name)?;
