@@ -9,6 +9,8 @@
 )]
 
 mod network;
+#[path = "../daemon/tests/time_server/mod.rs"]
+mod time_server;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +24,8 @@ use jurat_proto::tsp::request::{Nonce, TimestampRequest};
 use jurat_proto::tsp::response::{FailureBits, PkiFailureInfo, PkiStatus, TimestampResponse};
 use jurat_proto::tsp::tst_info::{TstInfo, UnitId};
 
-use crate::network::{Answer, Home, Service, eventually};
+use crate::network::{Answer, Home, Service, eventually, network_of};
+use crate::time_server::{Say, TimeServer};
 
 const QUERY: &str = "Content-Type: application/timestamp-query";
 
@@ -315,6 +318,97 @@ fn an_upgraded_token_is_an_ordinary_one_with_its_receipt() {
     verified_by_openssl(&home, &at_once.body, &[]);
 }
 
+// Spec: TSA-11, TSA-20, TSA-52
+#[test]
+fn witnesses_and_not_the_authority_say_between_when_a_token_was_made() {
+    let (home, witnesses) = network_of(Home::with_timestamps(), 3, 2);
+    let service = home.serve();
+    let policy = home.policy();
+    let first = service.get("/receipt/0?wait=25");
+    assert_eq!(first.status, 200, "{}", first.text());
+    let wait = [QUERY, "Prefer: wait=25"];
+    let answer = eventually("a token that names a checkpoint", || {
+        let body = query(home.root(), &["-sha256", "-cert"]);
+        let answer = service.call("POST", "/timestamp", &wait, &body);
+        let response = TimestampResponse::parse(&answer.body).unwrap();
+        let info = response.token().unwrap().tst_info();
+        info.not_before().unwrap().is_some().then_some(answer)
+    });
+    verified_by_openssl(&home, &answer.body, &[]);
+    let response = TimestampResponse::parse(&answer.body).unwrap();
+    let token = response.token().unwrap();
+    let info = token.tst_info();
+    let before = info.not_before().unwrap().unwrap();
+    // The lines of the log and of two witnesses, and no more than they need.
+    assert_eq!(before.checkpoint().signatures().len(), 3);
+    let verdict = policy.verify_checkpoint(before.checkpoint()).unwrap();
+    let since = policy.quorum_since(&verdict.witnesses).unwrap();
+    let receipt = Receipt::parse(token.receipt().unwrap()).unwrap();
+    let verdict = receipt.verify(&policy).unwrap();
+    let by = policy.quorum_by(&verdict.witnesses).unwrap();
+    let made = info.gen_time.seconds();
+    assert!(
+        since.get() <= made && made <= by.get(),
+        "{since} {made} {by}"
+    );
+    drop(witnesses);
+}
+
+// Spec: TSA-13, TSA-14
+#[test]
+fn a_clock_that_the_time_sources_contradict_is_stated_in_no_token() {
+    let home = Home::with_timestamps();
+    let source = TimeServer::start(Say::Right);
+    let address = source.address;
+    home.configure(&format!(
+        "[clock]\nntp = [\"{address}\"]\nevery_s = 1\nvalid_s = 3600"
+    ));
+    let service = home.serve();
+    let mut numbers = 1..;
+    let mut next = || stamp(&service, &request(numbers.next().unwrap()).to_bytes());
+    let granted = |response: TimestampResponse| response.token().map(|t| t.tst_info().clone());
+    let info = eventually("the source has answered", || granted(next()));
+    assert_eq!(info.accuracy.unwrap().as_micros(), 2_000_000);
+    let mut last = unit_of(&info).1;
+    source.say(Say::Ahead(3_600));
+    let refused = eventually("the clock is doubted", || {
+        let response = next();
+        let Some(token) = response.token() else {
+            return Some(response);
+        };
+        last = unit_of(token.tst_info()).1;
+        None
+    });
+    assert_eq!(failure(&refused), Some(PkiFailureInfo::TimeNotAvailable));
+    let health = service.until("it says so", |health| health["healthy"] == false);
+    assert_eq!(health["timestamps"]["ready"], false, "{health}");
+    assert_eq!(
+        service.metric("jurat_timestamp_requests_total{outcome=\"no_time\"}"),
+        1
+    );
+    // Nobody sees the loss yet: no tree head is signed without a time.
+    let logged = last + 2;
+    eventually("the loss is logged", || {
+        (service.committed() == logged).then_some(())
+    });
+    source.say(Say::Right);
+    let again = eventually("the clock is believed again", || granted(next()));
+    assert!(unit_of(&again).1 >= logged);
+    let events = eventually("that it was regained is logged", || {
+        let size = service.published()?.size.get();
+        let bundle = service.get(&format!("/tile/entries/000.p/{size}"));
+        let text = String::from_utf8_lossy(&bundle.body).into_owned();
+        let events = text.match_indices("v1 clock\n").map(|(at, found)| {
+            let rest = &text[at + found.len()..];
+            rest.lines().next().unwrap().to_owned()
+        });
+        Some(events.collect::<Vec<_>>()).filter(|events| events.len() == 2)
+    });
+    assert_eq!(events, ["lost", "regained"]);
+    drop(service);
+    home.fsck();
+}
+
 // Spec: TSA-50
 #[test]
 fn a_token_that_the_log_does_not_have_gets_no_receipt() {
@@ -399,6 +493,55 @@ fn units_follow_each_other_and_no_token_stands_after_its_units_closing() {
     }
     assert_eq!(closed, [unit_of(&first).0, unit_of(&second).0]);
     assert_eq!(started, closed);
+}
+
+// Spec: TSA-04, TSA-30, TSA-35, KEY-23
+#[test]
+fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
+    let home = Home::with_timestamps();
+    let dir = home.root();
+    let extensions = "[root]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign\n\
+         subjectKeyIdentifier = hash\n[unit]\nkeyUsage = critical,digitalSignature\n\
+         extendedKeyUsage = critical,timeStamping\nsubjectKeyIdentifier = hash\n\
+         authorityKeyIdentifier = keyid\n[req]\ndistinguished_name = dn\n[dn]\n";
+    std::fs::write(dir.join("own.cnf"), extensions).unwrap();
+    let run = |line: &str| {
+        let (done, text) = openssl(dir, &line.split(' ').collect::<Vec<_>>());
+        assert!(done, "{line}: {text}");
+    };
+    run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out own.key");
+    run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out unit.key");
+    run(
+        "req -x509 -config own.cnf -extensions root -key own.key -subj /CN=Own -days 99 -out own.pem",
+    );
+    run("req -new -config own.cnf -key unit.key -subj /CN=Unit -out unit.csr");
+    run(
+        "x509 -req -in unit.csr -CA own.pem -CAkey own.key -CAcreateserial -extfile own.cnf \
+         -extensions unit -days 90 -out unit.pem",
+    );
+    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+    std::fs::write(dir.join("chain.pem"), read("unit.pem") + &read("own.pem")).unwrap();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let rotate = |key: &str| {
+        let (chain, key) = (path("chain.pem"), path(key));
+        home.command(&["tsa", "rotate", "--chain", &chain, "--key", &key])
+    };
+    // Another key than the certificate's changes nothing.
+    let before = std::fs::read(home.file("timestamp.toml")).unwrap();
+    let refused = rotate("own.key");
+    assert!(!refused.status.success());
+    assert_eq!(std::fs::read(home.file("timestamp.toml")).unwrap(), before);
+    let output = rotate("unit.key");
+    assert!(output.status.success(), "{output:?}");
+    home.configure("include_chain = true");
+
+    let service = home.serve();
+    let body = query(dir, &["-sha512", "-cert"]);
+    let answer = service.call("POST", "/timestamp", &[QUERY], &body);
+    std::fs::write(dir.join("r.tsr"), &answer.body).unwrap();
+    run("ts -verify -queryfile q.tsq -in r.tsr -CAfile own.pem");
+    let response = TimestampResponse::parse(&answer.body).unwrap();
+    assert_eq!(response.token().unwrap().certificates().len(), 2);
 }
 
 // Spec: TSA-30, TSP-48

@@ -66,6 +66,12 @@ pub(super) fn run(args: &InitArgs) -> anyhow::Result<ExitCode> {
     for key in &created.cosigners {
         output::line(format_args!("  {key}"));
     }
+    let root = args
+        .dir
+        .join(authority::DIR)
+        .join(authority::CA_CERTIFICATE);
+    output::line("Root certificate of its time-stamps (for whoever verifies tokens):");
+    output::line(format_args!("  {}", root.display()));
     output::line("");
     let config = created.config.display();
     if args.policy.is_none() && !args.without_witnesses {

@@ -35,7 +35,7 @@ pub use self::http::{Answer, Client};
 pub use self::log::TestLog;
 pub use self::process::{Process, jurat};
 pub use self::service::{Home, Service};
-pub use self::witness::{Member, WitnessHome, network, policy};
+pub use self::witness::{Member, WitnessHome, network, network_of, policy};
 
 /// How long anything on this machine may take before the test has failed. Generous: a loaded
 /// machine is slow, and a test that passes does not wait for it.

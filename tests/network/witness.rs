@@ -140,7 +140,11 @@ pub fn policy(log_keys: &[VerifierKey], members: &[Member], quorum: usize) -> St
 
 /// A service with so many running witnesses, of which `quorum` must cosign. It is not started yet.
 pub fn network(witnesses: usize, quorum: usize) -> (Home, Vec<WitnessHome>) {
-    let home = Home::new();
+    network_of(Home::new(), witnesses, quorum)
+}
+
+/// The same around a service that is there.
+pub fn network_of(home: Home, witnesses: usize, quorum: usize) -> (Home, Vec<WitnessHome>) {
     let keys = home.log_keys();
     let witnesses: Vec<WitnessHome> = (1..=witnesses)
         .map(|number| WitnessHome::new(home.root(), number, &keys))

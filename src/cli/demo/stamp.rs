@@ -8,6 +8,7 @@ use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use jurat_keys::random_serial;
 use jurat_proto::entry::{Entry, TimestampEntry};
+use jurat_proto::key::UnixSeconds;
 use jurat_proto::policy::Policy;
 use jurat_proto::receipt::Receipt;
 use jurat_proto::tsp::gen_time::GenTime;
@@ -66,8 +67,24 @@ pub(super) async fn stamp(
     if *receipt.entry() != due {
         bail!("the receipt in the token is that of another entry");
     }
+    // Nobody had these cosignatures before they were made.
+    let before = match &good.not_before {
+        Some(before) => policy.verify_checkpoint(before.checkpoint())?.witnesses,
+        None => Vec::new(),
+    };
+    let since = policy.quorum_since(&before).map_or(0, UnixSeconds::get);
+    let by = policy
+        .quorum_by(&verdict.witnesses)
+        .map_or(0, UnixSeconds::get);
+    let within = match since {
+        0 => String::new(),
+        _ => format!(
+            ", within {} s by the witnesses",
+            by.saturating_sub(since) + 1
+        ),
+    };
     Ok(format!(
-        "{}: entry {} of {} leaves, {} cosignatures; token of {} bytes verifies: {}",
+        "{}{within}: entry {} of {} leaves, {} cosignatures; token of {} bytes verifies: {}",
         good.gen_time,
         verdict.index.get(),
         verdict.head.size.get(),
