@@ -500,8 +500,9 @@ fn units_follow_each_other_and_no_token_stands_after_its_units_closing() {
 fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
     let home = Home::with_timestamps();
     let dir = home.root();
-    let extensions = "[root]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign\n\
-         subjectKeyIdentifier = hash\n[unit]\nkeyUsage = critical,digitalSignature\n\
+    let extensions = "[root]\nbasicConstraints = critical,CA:TRUE\n\
+         keyUsage = critical,keyCertSign\nsubjectKeyIdentifier = hash\n[unit]\n\
+         keyUsage = critical,digitalSignature\n\
          extendedKeyUsage = critical,timeStamping\nsubjectKeyIdentifier = hash\n\
          authorityKeyIdentifier = keyid\n[req]\ndistinguished_name = dn\n[dn]\n";
     std::fs::write(dir.join("own.cnf"), extensions).unwrap();
@@ -511,9 +512,8 @@ fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
     };
     run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out own.key");
     run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out unit.key");
-    run(
-        "req -x509 -config own.cnf -extensions root -key own.key -subj /CN=Own -days 99 -out own.pem",
-    );
+    run("req -x509 -config own.cnf -extensions root -key own.key \
+         -subj /CN=Own -days 99 -out own.pem");
     run("req -new -config own.cnf -key unit.key -subj /CN=Unit -out unit.csr");
     run(
         "x509 -req -in unit.csr -CA own.pem -CAkey own.key -CAcreateserial -extfile own.cnf \
