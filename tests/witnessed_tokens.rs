@@ -1,0 +1,103 @@
+//! A document is stamped by the real service among three real witnesses, and what is proven of it
+//! is verified offline: plain, with its receipt, and after the key was closed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what panics here is a test that fails"
+)]
+
+mod network;
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::network::{Home, eventually, jurat, network_of};
+
+fn verify(token: &str, more: &[&str]) -> (i32, Value) {
+    let args = ["verify", token, "--json"];
+    let output = jurat(args.iter().chain(more));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code().unwrap(), report["files"][0].clone())
+}
+
+// Spec: TSP-81, TSP-83, TSP-84, TSP-87, TSP-89, TSP-92, TSA-50
+#[test]
+fn a_document_is_stamped_bracketed_by_witnesses_and_outlives_its_key() {
+    let (home, _witnesses) = network_of(Home::with_timestamps(), 3, 2);
+    let service = home.serve();
+    let url = format!("http://{}/timestamp", service.address);
+    let place = |name: &str| home.root().join(name).to_str().unwrap().to_owned();
+    let stamp = |args: &[&str]| {
+        let output = jurat(["timestamp", "--url", &url].iter().chain(args));
+        assert!(output.status.success(), "{output:?}");
+    };
+    // Until a quorum has cosigned a tree head, a token has nothing to carry.
+    service.until("something is published", |health| {
+        health["published_size"].as_u64() > Some(0)
+    });
+    for name in ["first", "late"] {
+        fs::write(place(name), name).unwrap();
+    }
+    stamp(&["--upgrade", &place("first")]);
+    stamp(&[&place("late")]);
+
+    let (policy, root) = (home.policy_file(), home.file("keys/tsa/ca.pem"));
+    let (policy, root) = (policy.to_str().unwrap(), root.to_str().unwrap());
+    let (first, late) = (place("first.tsr"), place("late.tsr"));
+    let query = place("first.tsq");
+    let how = ["--policy", policy, "--ca", root];
+    let required = [&how[..], &["--require", "bracketed", "--query", &query]].concat();
+    let (code, row) = verify(&first, &required);
+    assert_eq!(code, 0, "{row}");
+    let proven = &row["proven"];
+    assert_eq!(proven["class"], "bracketed");
+    let (from, to) = (&proven["not_before"], &proven["not_after"]);
+    assert!(from.as_u64().unwrap() <= to.as_u64().unwrap(), "{proven}");
+    let index = proven["proof"]["index"].as_u64().unwrap();
+    // The log stands for its unit.
+    assert_eq!(verify(&first, &["--policy", policy]).0, 0);
+    // Alone, a token is as good as its signature, and not older than what it carries.
+    let (code, row) = verify(&late, &how);
+    assert_eq!(
+        (code, &row["proven"]["class"]),
+        (0, &"signature only".into()),
+        "{row}"
+    );
+    assert!(row["proven"]["not_before"].is_u64(), "{row}");
+    assert_eq!(verify(&late, &required[..6]).0, 1);
+
+    let closed = home.command(&["tsa", "close", "--reason", "compromise"]);
+    assert!(closed.status.success(), "{closed:?}");
+    let closing = eventually("the closing is in the log", || {
+        (index + 1..index + 8).find_map(|index| {
+            let answer = service.get(&format!("/receipt/{index}"));
+            let text = (answer.status == 200).then_some(answer.body)?;
+            let file = place("closing.tlog-proof");
+            fs::write(&file, text).unwrap();
+            let (code, row) = verify(&file, &["--policy", policy]);
+            assert_eq!(code, 0, "{row}");
+            (row["proven"]["entry"]["event"] == "close").then_some(file)
+        })
+    });
+    let how = [&how[..], &["--closed", &closing]].concat();
+    let (code, row) = verify(&first, &how);
+    assert_eq!(
+        (code, &row["proven"]["class"]),
+        (0, &"key closed".into()),
+        "{row}"
+    );
+    let (code, row) = verify(&late, &how);
+    assert_eq!(code, 1, "{row}");
+    // It was logged before the closing: its receipt saves it.
+    stamp(&["--upgrade", &late]);
+    let (code, row) = verify(&late, &how);
+    assert_eq!(
+        (code, &row["proven"]["class"]),
+        (0, &"key closed".into()),
+        "{row}"
+    );
+}
