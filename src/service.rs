@@ -65,7 +65,12 @@ pub async fn run(
     let standing = cosigners.standing.clone();
     let published = cosigners.published.clone();
     let authority = base
-        .authority(&mut config, published, &mut registry, &shutdown)
+        .authority(
+            &mut config,
+            (published, standing.clone()),
+            &mut registry,
+            &shutdown,
+        )
         .await?;
     let app = base.app(&config, cosigners, demand, authority, registry, &shutdown)?;
     listening(address);
@@ -183,7 +188,10 @@ impl Base {
     async fn authority(
         &self,
         config: &mut Config,
-        published: watch::Receiver<Option<Published>>,
+        (published, standing): (
+            watch::Receiver<Option<Published>>,
+            watch::Receiver<Standing>,
+        ),
         registry: &mut Registry,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Option<Arc<Authority>>> {
@@ -203,6 +211,7 @@ impl Base {
             store: Arc::clone(&self.store),
             sequencer: self.sequencer.clone(),
             clock: Arc::clone(&self.clock),
+            standing,
             bracket,
             last: AtomicU64::new(tsa::last_time(self.store.as_ref())?),
             slow: Semaphore::new(slow_max()),

@@ -354,6 +354,23 @@ fn witnesses_and_not_the_authority_say_between_when_a_token_was_made() {
     drop(witnesses);
 }
 
+// Spec: TSA-07
+#[test]
+fn no_token_is_made_before_the_witnesses_have_been_compared_with() {
+    let (home, mut witnesses) = network_of(Home::with_timestamps(), 1, 1);
+    witnesses[0].kill();
+    let service = home.serve();
+    let before = service.committed();
+    let refused = stamp(&service, &request(1).to_bytes());
+    assert_eq!(failure(&refused), Some(PkiFailureInfo::SystemFailure));
+    assert_eq!(service.committed(), before);
+    witnesses[0].start();
+    eventually("the witness has been compared with", || {
+        let response = stamp(&service, &request(2).to_bytes());
+        response.token().map(|_| ())
+    });
+}
+
 // Spec: TSA-13, TSA-14
 #[test]
 fn a_clock_that_the_time_sources_contradict_is_stated_in_no_token() {
@@ -501,8 +518,8 @@ fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
     let home = Home::with_timestamps();
     let dir = home.root();
     let extensions = "[root]\nbasicConstraints = critical,CA:TRUE\n\
-         keyUsage = critical,keyCertSign\nsubjectKeyIdentifier = hash\n[unit]\n\
-         keyUsage = critical,digitalSignature\n\
+         keyUsage = critical,keyCertSign\n\
+         subjectKeyIdentifier = hash\n[unit]\nkeyUsage = critical,digitalSignature\n\
          extendedKeyUsage = critical,timeStamping\nsubjectKeyIdentifier = hash\n\
          authorityKeyIdentifier = keyid\n[req]\ndistinguished_name = dn\n[dn]\n";
     std::fs::write(dir.join("own.cnf"), extensions).unwrap();
@@ -512,8 +529,10 @@ fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
     };
     run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out own.key");
     run("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out unit.key");
-    run("req -x509 -config own.cnf -extensions root -key own.key \
-         -subj /CN=Own -days 99 -out own.pem");
+    run(
+        "req -x509 -config own.cnf -extensions root -key own.key -subj /CN=Own -days 99 \
+         -out own.pem",
+    );
     run("req -new -config own.cnf -key unit.key -subj /CN=Unit -out unit.csr");
     run(
         "x509 -req -in unit.csr -CA own.pem -CAkey own.key -CAcreateserial -extfile own.cnf \

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
+use jurat::cosigners::Standing;
 use jurat::log::Sequencer;
 use jurat::tsa::units::{Unit, Units};
 use jurat::tsa::{self, Authority, Granted, LeapSeconds, Settings};
@@ -90,6 +91,7 @@ impl Rig {
             store: Arc::clone(&store),
             sequencer,
             clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
+            standing: watch::channel(Standing::Good).1,
             bracket: watch::channel(None).1,
             last: AtomicU64::new(tsa::last_time(store.as_ref()).unwrap()),
             slow: Semaphore::new(1),

@@ -33,6 +33,7 @@ use jurat_proto::tsp::tst_info::{Accuracy, Extensions, SerialNumber, TstInfo};
 use jurat_store::{LogStore, NewEntry};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use crate::cosigners::Standing;
 use crate::log::{AppendError, Sequencer};
 
 mod metrics;
@@ -80,6 +81,8 @@ pub struct Authority {
     pub sequencer: Sequencer,
     /// The time, while it can be believed.
     pub clock: Arc<ClockGuard>,
+    /// Whether the witnesses have been compared with.
+    pub standing: watch::Receiver<Standing>,
     /// What a token says that it is after.
     pub bracket: watch::Receiver<Option<Arc<Bracket>>>,
     /// The time of the newest token. Only the sequencing thread writes it.
@@ -121,6 +124,9 @@ pub enum Denied {
     /// There is no unit.
     #[error("no time-stamping unit is open")]
     NoUnit,
+    /// This state has not been compared with the witnesses', and might be one that was put back.
+    #[error("this state has not been compared with the witnesses'")]
+    NotCompared,
     /// The entry could not be made or made durable.
     #[error("the log: {0}")]
     Log(String),
@@ -144,6 +150,7 @@ impl Denied {
             Self::NoTime(_) => Refusal::TimeNotAvailable,
             Self::Unit(_)
             | Self::NoUnit
+            | Self::NotCompared
             | Self::Log(_)
             | Self::Signer(_)
             | Self::Gone
@@ -182,6 +189,9 @@ impl Authority {
     /// # Errors
     /// [`Denied`]: as a request would be.
     pub fn ready(&self) -> Result<(), Denied> {
+        if *self.standing.borrow() != Standing::Good {
+            return Err(Denied::NotCompared);
+        }
         let unit = self.unit()?;
         let (time, _) = self.time_with(0, LeapSeconds::Ignore)?;
         unit.refuses(time)
@@ -194,6 +204,21 @@ impl Authority {
         units
             .current()
             .map(|unit| unit.issuing.certificate().signs_until().as_secs())
+    }
+
+    /// Waits for the comparison with the witnesses, which usually is over within milliseconds of
+    /// the start: a database that was put back would give the same serial numbers again.
+    // Spec: TSA-07
+    async fn compared(&self) -> Result<(), Denied> {
+        if *self.standing.borrow() == Standing::Good {
+            return Ok(());
+        }
+        let mut standing = self.standing.clone();
+        let good = standing.wait_for(|standing| *standing == Standing::Good);
+        match tokio::time::timeout(COMPARE_WAIT, good).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Denied::NotCompared),
+        }
     }
 
     fn unit(&self) -> Result<Arc<Unit>, Denied> {
@@ -211,6 +236,7 @@ impl Authority {
             .decide(&self.settings.offer)
             .map_err(Denied::Request)?
             .clone();
+        self.compared().await?;
         let unit = self.unit()?;
         match self.grant_by(&unit, request, &policy).await {
             Err(Denied::Unit(Unusable::Closed)) => match self.unit()? {
@@ -413,6 +439,9 @@ pub fn last_time(store: &dyn LogStore) -> Result<u64, jurat_store::StoreError> {
     }
     Ok(signed)
 }
+
+/// How long a request waits for the comparison with the witnesses.
+const COMPARE_WAIT: Duration = Duration::from_secs(2);
 
 /// How many entries are looked at for the newest token at start. Beyond them there were that many
 /// checkpoints since, and a tree head.
