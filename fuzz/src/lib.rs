@@ -62,6 +62,8 @@ pub const TARGETS: &[Target] = &[
     ("key_file", settings::key_file),
     ("key_pem", settings::key_pem),
     ("registry", settings::registry),
+    ("timestamp_json", settings::timestamp_json),
+    ("units", settings::units),
     ("limits", settings::limits),
     ("service_config", settings::service_config),
     ("witness_config", settings::witness_config),

@@ -7,11 +7,14 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use jurat::tsa::json;
+use jurat::tsa::units::UnitsFile;
 use jurat_daemon::config;
 use jurat_daemon::http::Limits;
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::key::Signer as _;
 use jurat_proto::note::KeyName;
+use jurat_proto::tsp::request::TimestampRequest;
 use jurat_store::registry::Registry;
 
 use crate::canonical_text;
@@ -101,6 +104,32 @@ pub(crate) fn registry(data: &[u8]) {
                     .all(|problem| !problem.to_string().is_empty())
             );
         }
+    }
+}
+
+/// What is written again says the same.
+pub(crate) fn units(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match UnitsFile::parse(text) {
+        // A number above 63 bits cannot be written in TOML, and is not read from it either.
+        Ok(file) => {
+            let again = file.to_text().expect("what was read can be written");
+            assert_eq!(UnitsFile::parse(&again), Ok(file));
+        }
+        Err(error) => assert!(!error.is_empty()),
+    }
+}
+
+/// A request in JSON is one in DER.
+pub(crate) fn timestamp_json(data: &[u8]) {
+    match json::parse(data) {
+        Ok(request) => {
+            let der = request.to_bytes();
+            assert_eq!(TimestampRequest::parse(&der), Ok(request));
+        }
+        Err(error) => assert!(!error.is_empty()),
     }
 }
 

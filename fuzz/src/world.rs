@@ -389,6 +389,16 @@ fn settings_seeds(add: Add<'_>) {
         let note = world.signed(5, cosigned).to_bytes();
         add("shown_checkpoint", name, note);
     }
+    let units = "[[unit]]\nchain = \"u.pem\"\nkey = \"u.key\"\nstarted = 7\nclosed = 8\n\
+                 reason = \"superseded\"\n\n[[unit]]\nchain = \"v.pem\"\nkey = \"v.key\"\n\
+                 started = 8\n";
+    add("units", "two", units.as_bytes().to_vec());
+    let digest = leaf_hash(b"any").to_base64();
+    let json = format!(
+        "{{\"artifactHash\":\"{digest}\",\"hashAlgorithm\":\"sha256\",\"certificates\":true,\
+         \"nonce\":7,\"tsaPolicyOID\":\"1.2.3\"}}"
+    );
+    add("timestamp_json", "whole", json.into_bytes());
     for (target, text) in configurations() {
         add(target, "whole", text.into_bytes());
     }

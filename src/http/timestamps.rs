@@ -7,22 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::http::{self, Cache, HeaderMap, Request, Response, StatusCode, header};
-use jurat_proto::base64;
 use jurat_proto::tree::LeafIndex;
-use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
 use jurat_proto::tsp::issue::to_pem;
-use jurat_proto::tsp::oid::Oid;
-use jurat_proto::tsp::request::{Nonce, REQUEST_BYTES_MAX, TimestampRequest};
+use jurat_proto::tsp::request::REQUEST_BYTES_MAX;
 use jurat_proto::tsp::response::{RESPONSE_BYTES_MAX, TimestampResponse};
 use jurat_proto::tsp::signed_data::TimestampToken;
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::respond::{error, with_header};
 use super::submissions::{patience, prefer_wait};
 use super::{App, Refused};
 use crate::log::receipts::ReceiptError;
-use crate::tsa::{Authority, Granted, UpgradeError};
+use crate::tsa::{Authority, Granted, UpgradeError, json};
 
 const QUERY: &str = "application/timestamp-query";
 const REPLY: &str = "application/timestamp-reply";
@@ -83,7 +79,9 @@ async fn take(
     }
     let body = match form {
         Form::Der => body.to_vec(),
-        Form::Json => from_json(&body).map_err(|why| Refused::from(error(400, &why)))?,
+        Form::Json => json::parse(&body)
+            .map_err(|why| Refused::from(error(400, &why)))?
+            .to_bytes(),
     };
     let (response, index) = match authority.answer(&body).await {
         Granted::Token { response, index } => (response, index),
@@ -254,76 +252,9 @@ fn form(headers: &HeaderMap, with_json: bool) -> Result<Form, Refused> {
     }
 }
 
-/// sigstore's request: the same in JSON.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct JsonRequest {
-    artifact_hash: String,
-    hash_algorithm: String,
-    #[serde(default)]
-    certificates: bool,
-    nonce: Option<u64>,
-    #[serde(rename = "tsaPolicyOID")]
-    tsa_policy_oid: Option<String>,
-}
-
-/// The request in DER.
-// Spec: TSA-42
-fn from_json(body: &[u8]) -> Result<Vec<u8>, String> {
-    let json: JsonRequest = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let digest =
-        base64::decode(&json.artifact_hash).map_err(|error| format!("artifactHash: {error}"))?;
-    let name = json.hash_algorithm.to_ascii_lowercase().replace('-', "");
-    let algorithm = HashAlgorithm::ALL
-        .into_iter()
-        .find(|known| known.name().to_ascii_lowercase().replace('-', "") == name)
-        .ok_or_else(|| format!("hashAlgorithm {} is not known", json.hash_algorithm))?;
-    let imprint =
-        MessageImprint::new(algorithm, digest).map_err(|error| format!("artifactHash: {error}"))?;
-    let policy = json.tsa_policy_oid.filter(|policy| !policy.is_empty());
-    let policy = policy.map(|policy| Oid::parse(&policy)).transpose();
-    let policy = policy.map_err(|error| format!("tsaPolicyOID: {error}"))?;
-    let nonce = json
-        .nonce
-        .map(|nonce| Nonce::from_number(&nonce.to_be_bytes()))
-        .transpose();
-    let nonce = nonce.map_err(|error| format!("nonce: {error}"))?;
-    Ok(TimestampRequest::new(imprint, policy, nonce, json.certificates).to_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // Spec: TSA-42
-    #[test]
-    fn the_json_form_says_the_same_as_the_der_form() {
-        let digest = base64::encode(&[7; 32]);
-        let json = format!(
-            r#"{{"artifactHash":"{digest}","hashAlgorithm":"sha256","certificates":true,"nonce":18446744073709551615,"tsaPolicyOID":"1.2.3"}}"#
-        );
-        let der = from_json(json.as_bytes()).unwrap();
-        let request = TimestampRequest::parse(&der).unwrap();
-        assert_eq!(request.imprint().digest(), [7; 32]);
-        assert_eq!(request.imprint().algorithm(), HashAlgorithm::Sha256);
-        assert_eq!(request.policy().unwrap().to_string(), "1.2.3");
-        assert_eq!(request.nonce().unwrap().as_bytes()[1..], [0xff; 8]);
-        assert!(request.wants_certificate());
-        for (wrong, why) in [
-            (
-                json.replace("sha256", "md5"),
-                "hashAlgorithm md5 is not known",
-            ),
-            (json.replace("sha256", "sha384"), "artifactHash: "),
-            (json.replace("1.2.3", "1"), "tsaPolicyOID: "),
-            (json.replace("nonce", "more"), "unknown field"),
-            (json.replace(&digest, "!"), "artifactHash: "),
-            ("7".to_owned(), "invalid type"),
-        ] {
-            let error = from_json(wrong.as_bytes()).unwrap_err();
-            assert!(error.starts_with(why), "{error}");
-        }
-    }
 
     // Spec: TSA-41
     #[test]

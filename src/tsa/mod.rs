@@ -36,6 +36,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::cosigners::Standing;
 use crate::log::{AppendError, Sequencer};
 
+pub mod json;
 mod metrics;
 mod not_before;
 pub mod rate;

@@ -36,7 +36,7 @@ const UNITS_MAX: usize = 256;
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The file as it is written.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitsFile {
     /// In the order in which they were made.
@@ -45,7 +45,7 @@ pub struct UnitsFile {
 }
 
 /// One unit as it is written. Paths are relative to the file.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitRow {
     /// PEM: the unit's certificate, then those above it.
@@ -79,9 +79,17 @@ impl UnitsFile {
             return Err(wrong(format!("{length} bytes are too many")));
         }
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let file: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        Self::parse(&text).map_err(wrong)
+    }
+
+    /// Parses the file's text.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if file.unit.len() > UNITS_MAX {
-            return Err(wrong(format!("more than {UNITS_MAX} units")));
+            return Err(format!("more than {UNITS_MAX} units"));
         }
         Ok(file)
     }
