@@ -586,6 +586,33 @@ fn a_unit_that_must_not_sign_stops_the_start_with_all_that_is_wrong() {
     }
 }
 
+// Spec: TSA-30
+#[test]
+fn every_problem_of_the_table_is_reported_at_once() {
+    let home = Home::with_timestamps();
+    home.configure(
+        "policy = \"1.2.x\"\naccuracy_ms = 1000\nhash_algorithms = [\"MD5\"]\n\
+         require_time_sources = true\nclient_burst = 0",
+    );
+    std::fs::write(home.file("timestamp.toml"), "[[unit]]\nchain = 7\n").unwrap();
+    let output = home.command(&["check-config"]);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    for field in [
+        "policy",
+        "accuracy_ms",
+        "hash_algorithms",
+        "require_time_sources",
+        "client_burst",
+        "units",
+    ] {
+        assert!(
+            text.contains(&format!("timestamp.{field}")),
+            "{field}: {text}"
+        );
+    }
+}
+
 // Spec: TSA-43
 #[test]
 fn a_client_that_asks_too_often_is_told_when_to_come_again() {
