@@ -24,8 +24,6 @@
 
 mod support;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +34,7 @@ use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
 use serde_json::json;
 use support::Effort;
+use support::disk;
 use support::load::{Connection, Paced, Saturated, Statuses, paced, saturate};
 use support::peers::{PEERS, Peer, Start, TUNED};
 use support::process::cpu_time;
@@ -319,22 +318,7 @@ fn healths(effort: Effort) -> Vec<Vec<u8>> {
 
 /// What it costs to make 4 KiB durable, at the pace of the requests.
 fn fsyncs(folder: &Path, effort: Effort) -> Vec<Duration> {
-    let file = File::create(folder.join("fsync")).unwrap();
-    file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
-    file.sync_all().unwrap();
-    let begun = Instant::now();
-    (0..effort.pick(1_000, 100))
-        .map(|round: u32| {
-            let due = begun + Duration::from_secs(1) / SLOW_RATE * round;
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            let page = vec![u8::try_from(round % 251).unwrap(); 4096];
-            let begun = Instant::now();
-            file.write_all_at(&page, u64::from(round % 256) * 4096)
-                .unwrap();
-            file.sync_data().unwrap();
-            begun.elapsed()
-        })
-        .collect()
+    disk::fsyncs(folder, effort.pick(1_000, 100), SLOW_RATE)
 }
 
 fn many(effort: Effort, report: &mut Report) {

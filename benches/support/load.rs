@@ -175,6 +175,19 @@ pub fn paced(
     connections: usize,
     skipped: usize,
 ) -> Paced {
+    paced_and_looked_at(address, requests, rate, connections, skipped, |_| {})
+}
+
+/// The same, and each answer's body is looked at, after its time was taken.
+pub fn paced_and_looked_at(
+    address: SocketAddr,
+    requests: &[Vec<u8>],
+    rate: u32,
+    connections: usize,
+    skipped: usize,
+    look: impl Fn(&[u8]) + Sync,
+) -> Paced {
+    let look = &look;
     let period = Duration::from_secs(1) / rate;
     let ready = Barrier::new(connections);
     // Later than the slowest thread needs to start.
@@ -200,6 +213,7 @@ pub fn paced(
                         let late = due.elapsed();
                         let status = connection.call(request);
                         let took = due.elapsed();
+                        look(connection.body());
                         *statuses.entry(status).or_default() += 1;
                         if place >= skipped {
                             times.push((took, late));

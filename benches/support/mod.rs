@@ -19,6 +19,8 @@
     reason = "a program that measures, and stops at the first failure"
 )]
 
+pub mod authorities;
+pub mod disk;
 pub mod load;
 pub mod peers;
 pub mod process;

@@ -206,7 +206,7 @@ impl Drop for Peer {
     }
 }
 
-fn quiet(command: &mut Command) -> Child {
+pub(super) fn quiet(command: &mut Command) -> Child {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -215,7 +215,7 @@ fn quiet(command: &mut Command) -> Child {
         .unwrap()
 }
 
-fn until(mut holds: impl FnMut() -> bool) {
+pub(super) fn until(mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < end, "it did not happen within 20 s");

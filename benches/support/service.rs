@@ -72,6 +72,11 @@ impl Home {
         self.dir.join("jurat.toml")
     }
 
+    /// The file of the units of its time-stamp authority.
+    pub fn units(&self) -> PathBuf {
+        self.dir.join("timestamp.toml")
+    }
+
     /// The service's database file.
     pub fn database(&self) -> PathBuf {
         self.dir.join("jurat.redb")
@@ -240,7 +245,8 @@ pub struct Process {
 }
 
 impl Process {
-    fn start(mut command: Command, log: &Path) -> Self {
+    /// Starts a program that says where it listens; what else it says goes to the log.
+    pub fn start(mut command: Command, log: &Path) -> Self {
         let begun = Instant::now();
         let mut child = command
             .stdin(Stdio::null())
