@@ -53,7 +53,11 @@ func keyStore(t *testing.T, root string) string {
 }
 
 func storeArgs(store string) []string {
-	return []string{"-J-Duser.language=en", "-keystore", store, "-storepass", storePassword}
+	args := []string{"-J-Duser.language=en", "-keystore", store, "-storepass", storePassword}
+	for _, option := range quickJava {
+		args = append(args, "-J"+option)
+	}
+	return args
 }
 
 func jarsigner(t *testing.T, store string, args ...string) string {
