@@ -103,7 +103,7 @@ struct Target<'a> {
 
 fn throughput(effort: Effort, report: &mut Report) {
     let folder = support::scratch();
-    let home = Home::init(&folder.path().join("service"));
+    let home = Home::with_authority(&folder.path().join("service"));
     let program = std::env::var_os("JURAT_BENCH_AUTHORITY").map(PathBuf::from);
     let mut peers = Vec::new();
     let mut peer = |report: &mut Report| {
@@ -370,7 +370,7 @@ fn spent(work: impl FnOnce()) -> Duration {
 
 /// A service with three witnesses, of which two are its quorum.
 fn witnessed(folder: &Path) -> (Home, Vec<Witness>) {
-    let home = Home::init(&folder.join("service"));
+    let home = Home::with_authority(&folder.join("service"));
     let log_keys = home.log_keys();
     let witnesses: Vec<Witness> = (1..=3)
         .map(|number| Witness::start(folder, number, &log_keys))
@@ -403,7 +403,7 @@ fn latency(effort: Effort, report: &mut Report) {
         .map(|number| request(OURS, number, ""))
         .collect();
     let folder = support::scratch();
-    let home = Home::init(&folder.path().join("service"));
+    let home = Home::with_authority(&folder.path().join("service"));
     let service = home.serve();
     let fsyncs = || disk::fsyncs(folder.path(), effort.pick(5_000, 500), RATE);
     let before = fsyncs();

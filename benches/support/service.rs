@@ -26,19 +26,24 @@ pub struct Home {
 impl Home {
     /// A service without witnesses.
     pub fn init(dir: &Path) -> Self {
-        run(Command::new(JURAT)
-            .arg("init")
-            .arg(dir)
-            .args(["--origin", ORIGIN, "--without-witnesses"])
-            .args(["--listen", "127.0.0.1:0"]));
-        let home = Self {
-            dir: dir.to_owned(),
-        };
+        let home = Self::with_authority(dir);
         // What is measured are checkpoints, from an empty log on.
         let text = std::fs::read_to_string(home.config()).unwrap();
         let (others, _) = text.split_once("\n[timestamp]").unwrap();
         std::fs::write(home.config(), others).unwrap();
         home
+    }
+
+    /// The same with its time-stamp authority, whose unit's start is the first entry.
+    pub fn with_authority(dir: &Path) -> Self {
+        run(Command::new(JURAT)
+            .arg("init")
+            .arg(dir)
+            .args(["--origin", ORIGIN, "--without-witnesses"])
+            .args(["--listen", "127.0.0.1:0"]));
+        Self {
+            dir: dir.to_owned(),
+        }
     }
 
     /// Replaces the registry of logs.
