@@ -214,11 +214,21 @@ impl Cast {
             [&[0, 1], &[2]],
             [&[0, 1, 2], &[]],
         ];
-        bad.iter()
+        let mut files: Vec<Evidence> = bad
+            .iter()
             .map(|[one, other]| {
                 Evidence::same_size(note(&self.log, one), note(&self.fork, other)).unwrap()
             })
-            .collect()
+            .collect();
+        // Two keys of the log, behind two bad lines of a witness.
+        let by = |history: &TestLog, key, bad: &[usize]| {
+            let note = self.note(history.head(20), &[key, &self.witness, &self.witness], NOW);
+            spoil(&note, bad)
+        };
+        let one = by(&self.log, &self.log.key, &[]);
+        let other = by(&self.fork, &self.old_key, &[1, 2]);
+        files.push(Evidence::same_size(one, other).unwrap());
+        files
     }
 
     /// What the Go program is told, and what we know. It verifies no ML-DSA-44.

@@ -79,9 +79,16 @@ func (k *knownKeys) resolve() error {
 
 // trial is what was found so far; see EVI-42 to EVI-45.
 type trial struct {
-	failed int
+	failed []failure
 	guilty []string
 	log    string
+}
+
+// failure is a line that failed for a key: it is not tried, and does not count, twice.
+type failure struct {
+	vkey string
+	s    *statement
+	line int
 }
 
 // verify says who is convicted: "log", what of the log, then role and key of each.
@@ -149,15 +156,19 @@ func (t *trial) histories(e *evidence, k *knownKeys) {
 	for _, key := range k.logs(e.origin) {
 		try("log", key)
 	}
+	// The log is done with before its cosigners: see EVI-45.
 	if len(t.guilty) > 0 {
 		t.log = "guilty"
+	} else {
+		t.across(e, k)
 	}
 	for _, key := range k.cosigners {
 		try("cosigner", key)
 	}
-	if t.log == "guilty" {
-		return
-	}
+}
+
+// across is EVI-43.
+func (t *trial) across(e *evidence, k *knownKeys) {
 	first := func(s *statement) *knownKey {
 		for _, key := range k.logs(e.origin) {
 			if t.good(key, s, nil) {
@@ -206,20 +217,24 @@ func (k *knownKey) matches(l signatureLine) bool { return l.name == k.name && l.
 
 // good finds a good line of a key, of a time if one is wanted.
 func (t *trial) good(key *knownKey, s *statement, at *uint64) bool {
-	for _, line := range s.lines {
+	for place, line := range s.lines {
 		if !key.matches(line) {
 			continue
 		}
 		if stated, ok := line.time(); at != nil && (!ok || stated != *at) {
 			continue
 		}
-		if t.failed >= failedLinesMax {
+		this := failure{key.vkey, s, place}
+		if slices.Contains(t.failed, this) {
+			continue
+		}
+		if len(t.failed) >= failedLinesMax {
 			return false
 		}
 		if key.checkSignature(s.text, line) {
 			return true
 		}
-		t.failed++
+		t.failed = append(t.failed, this)
 	}
 	return false
 }

@@ -95,7 +95,7 @@ impl KnownKeys {
     }
 
     /// The keys of a log: those that it signs with first.
-    pub(super) fn logs<'a>(&'a self, origin: &'a Origin) -> impl Iterator<Item = &'a LogKey> {
+    pub(super) fn logs<'k>(&'k self, origin: &Origin) -> impl Iterator<Item = &'k LogKey> {
         let of = move |standing| {
             let keys = self.logs.iter();
             keys.filter(move |log| log.origin == *origin && log.standing == standing)

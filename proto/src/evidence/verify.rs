@@ -50,9 +50,10 @@ impl Verdict {
 }
 
 /// What evidence says of the log that it is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LogFinding {
     /// Nothing: none of its keys signed both statements.
+    #[default]
     NotShown,
     /// One of its keys signed both.
     Guilty,
@@ -166,26 +167,16 @@ impl Evidence {
 const FAILED_LINES_MAX: usize = 2;
 
 /// What was found so far.
-struct Trial {
+#[derive(Default)]
+struct Trial<'e> {
     guilty: Vec<Guilty>,
     log: LogFinding,
     /// The places of the lines that count, in either note.
     lines: [Vec<usize>; 2],
     /// How many keys that could be convicted have lines where it takes them.
     candidates: usize,
-    failed: usize,
-}
-
-impl Default for Trial {
-    fn default() -> Self {
-        Self {
-            guilty: Vec::new(),
-            log: LogFinding::NotShown,
-            lines: [Vec::new(), Vec::new()],
-            candidates: 0,
-            failed: 0,
-        }
-    }
+    /// The lines that failed, and for which key: none is tried, or counts, twice.
+    failed: Vec<(VerifierKey, &'e SignatureLine)>,
 }
 
 /// A line that was verified.
@@ -195,20 +186,27 @@ struct Good {
     time: Option<UnixSeconds>,
 }
 
-impl Trial {
+impl<'e> Trial<'e> {
     /// Same size, opening, entry: a log or a cosigner that signed both signed two histories.
     // Spec: EVI-10, EVI-11, EVI-12, EVI-42
-    fn two_histories(&mut self, a: &SignedCheckpoint, b: &SignedCheckpoint, keys: &KnownKeys) {
-        let origin = a.origin();
-        let logs = keys.logs(origin).map(|log| (Role::Log, &log.key));
-        let cosigners = keys.cosigners().iter().map(|key| (Role::Cosigner, key));
-        for (role, key) in logs.chain(cosigners) {
-            self.accuse(role, key, a, b);
+    fn two_histories(
+        &mut self,
+        a: &'e SignedCheckpoint,
+        b: &'e SignedCheckpoint,
+        keys: &KnownKeys,
+    ) {
+        for log in keys.logs(a.origin()) {
+            self.accuse(Role::Log, &log.key, a, b);
         }
-        if self.guilty.iter().any(|guilty| guilty.role == Role::Log) {
-            self.log = LogFinding::Guilty;
-        } else {
+        // Spec: EVI-45. All of the log before any cosigner: anybody can put lines in a cosigner's
+        // name under a note, and they fail.
+        if self.guilty.is_empty() {
             self.across_keys(a, b, keys);
+        } else {
+            self.log = LogFinding::Guilty;
+        }
+        for key in keys.cosigners() {
+            self.accuse(Role::Cosigner, key, a, b);
         }
     }
 
@@ -216,8 +214,8 @@ impl Trial {
         &mut self,
         role: Role,
         key: &VerifierKey,
-        a: &SignedCheckpoint,
-        b: &SignedCheckpoint,
+        a: &'e SignedCheckpoint,
+        b: &'e SignedCheckpoint,
     ) {
         // One key may be both the log's and a cosigner's, and is convicted once.
         if self.guilty.iter().any(|guilty| guilty.key == *key) {
@@ -243,7 +241,7 @@ impl Trial {
 
     /// Two keys of one log, one on each note.
     // Spec: EVI-43
-    fn across_keys(&mut self, a: &SignedCheckpoint, b: &SignedCheckpoint, keys: &KnownKeys) {
+    fn across_keys(&mut self, a: &'e SignedCheckpoint, b: &'e SignedCheckpoint, keys: &KnownKeys) {
         let stands = |log: &LogKey| {
             let mut lines = a.signatures().iter().chain(b.signatures());
             lines.any(|line| log.key.matches(line))
@@ -267,17 +265,17 @@ impl Trial {
 
     fn first_log_key<'k>(
         &mut self,
-        note: &'k SignedCheckpoint,
+        note: &'e SignedCheckpoint,
         keys: &'k KnownKeys,
     ) -> Option<(&'k LogKey, Good)> {
-        keys.logs(note.origin())
-            .find_map(|log| Some((log, self.signed(&log.key, note)?)))
+        let mut logs = keys.logs(note.origin());
+        logs.find_map(|log| Some((log, self.signed(&log.key, note)?)))
     }
 
     /// A tree without leaves: only the log's own keys are asked. A cosigner that did not look is
     /// lax, and no liar.
     // Spec: EVI-13
-    fn nonsense(&mut self, note: &SignedCheckpoint, keys: &KnownKeys) {
+    fn nonsense(&mut self, note: &'e SignedCheckpoint, keys: &KnownKeys) {
         for log in keys.logs(note.origin()) {
             if !note.signatures().iter().any(|line| log.key.matches(line)) {
                 continue;
@@ -293,7 +291,7 @@ impl Trial {
     // Spec: EVI-14
     fn regress(
         &mut self,
-        [a, b]: &[SignedCheckpoint; 2],
+        [a, b]: &'e [SignedCheckpoint; 2],
         by: &Cosigner,
         [time_a, time_b]: &[UnixSeconds; 2],
         keys: &KnownKeys,
@@ -310,7 +308,7 @@ impl Trial {
 
     /// The gossip key alone is convicted: whoever stole it can hide what its witness cosigned.
     // Spec: EVI-15
-    fn omission(&mut self, omission: &Omission, keys: &KnownKeys) {
+    fn omission(&mut self, omission: &'e Omission, keys: &KnownKeys) {
         let Omission {
             page,
             note,
@@ -332,7 +330,7 @@ impl Trial {
     }
 
     // Spec: EVI-16
-    fn equivocation(&mut self, a: &SignedStatement, b: &SignedStatement, keys: &KnownKeys) {
+    fn equivocation(&mut self, a: &'e SignedStatement, b: &'e SignedStatement, keys: &KnownKeys) {
         for key in speakers(a, keys) {
             if !b.signatures().iter().any(|line| key.matches(line)) {
                 continue;
@@ -362,7 +360,7 @@ impl Trial {
     }
 
     /// The first good line of a key under a checkpoint.
-    fn signed(&mut self, key: &VerifierKey, note: &SignedCheckpoint) -> Option<Good> {
+    fn signed(&mut self, key: &VerifierKey, note: &'e SignedCheckpoint) -> Option<Good> {
         self.find(
             key,
             note.signatures(),
@@ -378,7 +376,7 @@ impl Trial {
     fn signed_at(
         &mut self,
         key: &VerifierKey,
-        note: &SignedCheckpoint,
+        note: &'e SignedCheckpoint,
         time: UnixSeconds,
     ) -> Option<Good> {
         let at = |line: &SignatureLine| stated_time(line) == Some(time);
@@ -389,7 +387,7 @@ impl Trial {
     }
 
     /// The first good line of a key under a statement of gossip.
-    fn stated(&mut self, key: &VerifierKey, signed: &SignedStatement) -> Option<Good> {
+    fn stated(&mut self, key: &VerifierKey, signed: &'e SignedStatement) -> Option<Good> {
         let text = signed.note().text();
         self.find(
             key,
@@ -402,7 +400,7 @@ impl Trial {
     fn find(
         &mut self,
         key: &VerifierKey,
-        lines: &[SignatureLine],
+        lines: &'e [SignatureLine],
         wanted: impl Fn(&SignatureLine) -> bool,
         verify: impl Fn(&SignatureLine) -> Option<Verified>,
     ) -> Option<Good> {
@@ -410,7 +408,13 @@ impl Trial {
             if !key.matches(line) || !wanted(line) {
                 continue;
             }
-            if self.failed >= FAILED_LINES_MAX {
+            let known = |(of, failed): &(VerifierKey, &SignatureLine)| {
+                core::ptr::eq(*failed, line) && of == key
+            };
+            if self.failed.iter().any(known) {
+                continue;
+            }
+            if self.failed.len() >= FAILED_LINES_MAX {
                 return None;
             }
             match verify(line) {
@@ -420,7 +424,7 @@ impl Trial {
                         time: timestamp,
                     });
                 }
-                None => self.failed += 1,
+                None => self.failed.push((key.clone(), line)),
             }
         }
         None

@@ -445,6 +445,42 @@ fn two_keys_of_one_log_convict_the_log_only_while_both_are_current() {
     assert!(matches!(verdict.log, LogFinding::AcrossKeys { .. }));
 }
 
+// Spec: EVI-43, EVI-45
+#[test]
+fn a_log_does_not_hide_its_second_key_behind_bad_lines_of_witnesses() {
+    let cast = Cast::new();
+    let (a, b) = forked(20, 7);
+    let witnesses = [&cast.one, &cast.two];
+    let with = |log, tree: &Tree| signed(ORIGIN, tree.head(20), &[log, &cast.one, &cast.two]);
+    let note = with(&cast.log, &b);
+    let mut lines = note.signatures().to_vec();
+    for line in lines.iter_mut().skip(1) {
+        *line = spoiled(line);
+    }
+    let note = SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap();
+    let evidence = Evidence::same_size(with(&cast.old_log, &a), note).unwrap();
+    let mut keys = KnownKeys::new();
+    for key in [&cast.log, &cast.old_log] {
+        keys.add_log(origin(), key.vkey(), Standing::Current);
+    }
+    for key in witnesses {
+        keys.add_cosigner(key.vkey()).unwrap();
+    }
+    let verdict = evidence.verify(&keys).unwrap();
+    assert!(matches!(verdict.log, LogFinding::AcrossKeys { .. }));
+    assert!(verdict.convicts_log() && verdict.guilty.is_empty());
+
+    // One bad line of the log's is one, however often the log is looked for.
+    let both = |tree: &Tree| signed(ORIGIN, tree.head(20), &[&cast.log, &cast.old_log]);
+    let note = both(&a);
+    let lines = note.signatures();
+    let lines = vec![spoiled(&lines[0]), lines[1].clone()];
+    let note = SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap();
+    let other = signed(ORIGIN, b.head(20), &[&cast.log]);
+    let evidence = Evidence::same_size(note, other).unwrap();
+    assert!(evidence.verify(&keys).unwrap().convicts_log());
+}
+
 // Spec: EVI-41
 #[test]
 fn a_log_may_sign_with_p256() {
