@@ -19,11 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::evidence::{
-    EVIDENCE_BYTES_MAX, Evidence, KnownKeys, LogFinding, ParseError, Verdict,
+    EVIDENCE_BYTES_MAX, Evidence, Kind, KnownKeys, LogFinding, ParseError, Verdict,
 };
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
@@ -36,8 +37,9 @@ const FOLDER: &str = "evidence";
 /// How the names of files end.
 const SUFFIX: &str = ".tlog-fork";
 
-/// How many files are kept that convict one key for one log. Any two statements suffice to convict;
-/// a log that signs a million forks gets no more room.
+/// How many files of one kind are kept that convict one key for one log. Any two statements suffice
+/// to convict; a log that signs a million forks gets no more room. Each kind has room of its own:
+/// else a log would sign nonsense about the empty tree, which costs it nothing, before it forks.
 // Spec: WIT-121
 const KEPT_MAX: usize = 4;
 /// How many contradictions wait for a disk that takes no file, in all.
@@ -48,6 +50,8 @@ const UNWRITTEN_MAX: usize = 64;
 pub struct EvidenceFolder {
     folder: PathBuf,
     state: Mutex<State>,
+    /// What is kept and what is not written, for who must not wait for the disk.
+    counts: [AtomicUsize; 2],
     metrics: Metrics,
 }
 
@@ -66,6 +70,7 @@ type Signer = (KeyName, KeyId);
 
 #[derive(Debug)]
 struct Kept {
+    kind: Kind,
     origin: Option<Origin>,
     /// The keys with lines under either statement: whom it convicts, and perhaps strangers.
     signers: Vec<Signer>,
@@ -77,11 +82,16 @@ impl Kept {
         let lines = [Some(a), b].into_iter().flatten();
         let lines = lines.flat_map(|said| said.signatures());
         Self {
+            kind: evidence.kind(),
             origin: evidence.origin().cloned(),
             signers: lines
                 .map(|line| (line.name().clone(), line.key_id()))
                 .collect(),
         }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.origin == other.origin
     }
 }
 
@@ -92,7 +102,7 @@ pub enum Outcome {
     Kept,
     /// It was there already.
     Known,
-    /// Enough is kept that convicts the same keys: it is counted.
+    /// Enough is kept, or waits for the disk, that convicts the same keys: it is counted.
     Counted,
     /// The disk did not take it. It is tried again, and `/health` says so.
     NotWritten,
@@ -113,6 +123,7 @@ impl EvidenceFolder {
         let this = Self {
             folder,
             state: Mutex::default(),
+            counts: Default::default(),
             metrics,
         };
         this.look()?;
@@ -124,8 +135,9 @@ impl EvidenceFolder {
     /// # Errors
     /// As for [`Self::open`].
     pub fn look(&self) -> io::Result<()> {
-        let looked = self.look_into(&mut self.state());
-        self.show();
+        let mut state = self.state();
+        let looked = self.look_into(&mut state);
+        self.show(&state);
         looked
     }
 
@@ -148,10 +160,13 @@ impl EvidenceFolder {
         Ok(())
     }
 
-    /// How many contradictions are kept, and how many could not be written.
+    /// How many contradictions are kept, and how many could not be written. Never waits for a disk.
     pub fn counts(&self) -> (usize, usize) {
-        let state = self.state();
-        (state.kept.len(), state.unwritten.len())
+        let [kept, unwritten] = &self.counts;
+        (
+            kept.load(Ordering::Relaxed),
+            unwritten.load(Ordering::Relaxed),
+        )
     }
 
     /// Keeps evidence, if it convicts anybody under these keys: what it convicts of, and what
@@ -167,10 +182,11 @@ impl EvidenceFolder {
             if let Err(error) = self.look_into(&mut state) {
                 tracing::warn!(%error, "the folder of evidence cannot be read");
             }
-            self.insert(&mut state, smallest, culprits(&verdict))
+            let outcome = self.insert(&mut state, smallest, culprits(&verdict));
+            self.show(&state);
+            outcome
         };
         self.metrics.evidence_found(verdict.kind, outcome);
-        self.show();
         Some((verdict, outcome))
     }
 
@@ -182,8 +198,7 @@ impl EvidenceFolder {
         for (evidence, culprits) in waiting.into_values() {
             self.insert(&mut state, evidence, culprits);
         }
-        drop(state);
-        self.show();
+        self.show(&state);
     }
 
     // Spec: WIT-121
@@ -196,9 +211,13 @@ impl EvidenceFolder {
         // Only whom it convicts counts: lines of strangers cost nothing to make.
         let full = |culprit: &Signer| {
             let kept = state.kept.values();
-            let alike =
-                kept.filter(|kept| kept.origin == new.origin && kept.signers.contains(culprit));
-            alike.count() >= KEPT_MAX
+            let kept = kept.filter(|kept| kept.is_like(&new) && kept.signers.contains(culprit));
+            // What waits for the disk counts, too: one log must not take all the places there.
+            let waiting = state.unwritten.iter();
+            let waiting = waiting.filter(|(other, (evidence, culprits))| {
+                **other != id && culprits.contains(culprit) && Kept::of(evidence).is_like(&new)
+            });
+            kept.count() + waiting.count() >= KEPT_MAX
         };
         if culprits.iter().all(full) {
             return Outcome::Counted;
@@ -223,25 +242,31 @@ impl EvidenceFolder {
     fn write(&self, id: &Hash, evidence: &Evidence) -> io::Result<()> {
         if !self.folder.is_dir() {
             fs::create_dir(&self.folder)?;
-            let parent = self
-                .folder
-                .parent()
-                .filter(|path| !path.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
+        // Each time: whoever made the folder may have died before its name was durable.
+        let parent = self.folder.parent();
+        let parent = parent.filter(|path| !path.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         let name = hex::encode(id.as_bytes());
         // A command may write the same at the same time.
         let draft = format!(".{name}.{}.draft", std::process::id());
         let draft = self.folder.join(draft);
-        let mut file = File::create(&draft)?;
-        file.write_all(&evidence.to_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, self.folder.join(name + SUFFIX))?;
+        let written = write_file(&draft, &evidence.to_bytes())
+            .and_then(|()| fs::rename(&draft, self.folder.join(name + SUFFIX)));
+        if let Err(error) = written {
+            // What a full disk took of it would keep the disk full, once for each fork.
+            let _ = fs::remove_file(&draft);
+            return Err(error);
+        }
         File::open(&self.folder)?.sync_all()
     }
 
-    fn show(&self) {
-        let (kept, unwritten) = self.counts();
+    fn show(&self, state: &State) {
+        let counts = [state.kept.len(), state.unwritten.len()];
+        for (shown, count) in self.counts.iter().zip(counts) {
+            shown.store(count, Ordering::Relaxed);
+        }
+        let [kept, unwritten] = counts;
         self.metrics.evidence_kept(kept, unwritten);
     }
 
@@ -249,6 +274,12 @@ impl EvidenceFolder {
         // Whoever panicked with it left maps that are whole: each change is one step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// The keys that are convicted, or that convict their log between them.

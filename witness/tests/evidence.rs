@@ -18,6 +18,8 @@ use jurat_proto::hash::sha256;
 use jurat_proto::hex;
 use jurat_proto::tree::TreeHead;
 
+use jurat_witness::evidence::{EvidenceFolder, Outcome};
+use jurat_witness::metrics::Metrics;
 use rig::{Home, Process, TestLog, run, until};
 
 fn witness_at(size: u64) -> (TestLog, Home, Process) {
@@ -290,4 +292,81 @@ fn evidence_of_others_is_kept_when_it_verifies_and_else_nothing_is_recorded() {
     assert_eq!(fs::read(&kept(&home)[0]).unwrap(), evidence.to_bytes());
     until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
     assert_eq!(command(&home, &["submit", "absent"]).0, Some(74));
+}
+
+// Spec: WIT-121
+#[test]
+fn nonsense_about_the_empty_tree_leaves_room_for_a_fork() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    for nonsense in 0..5_u8 {
+        let head = TreeHead {
+            root_hash: sha256(&[nonsense]),
+            ..TreeHead::empty()
+        };
+        let body = log.request_with(0, log.proof(0, 0), log.sign(head));
+        assert_eq!(process.add(&body).status, 422);
+    }
+    assert_eq!(counted(&process, "empty", "kept"), 4);
+    assert_eq!(counted(&process, "empty", "counted"), 1);
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let other = fork(&mut log, 7);
+    let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
+    assert_eq!(process.add(&body).status, 422);
+    assert_eq!(counted(&process, "same-size", "kept"), 1);
+    assert_eq!(kept(&home).len(), 5);
+}
+
+/// Forks of one log, and its keys.
+fn forks_of(name: &str) -> (Vec<Evidence>, KnownKeys) {
+    let mut log = TestLog::new(name);
+    log.grow(40);
+    let forks = (2..10).map(|common| {
+        let other = fork(&mut log, common);
+        Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap()
+    });
+    let forks = forks.collect();
+    (forks, keys_of(&log))
+}
+
+// Spec: WIT-121, WIT-123
+#[test]
+fn one_log_does_not_take_all_the_places_where_evidence_waits_for_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let folder = EvidenceFolder::open(path.clone(), Metrics::unregistered()).unwrap();
+    fs::write(&path, b"in the way").unwrap();
+    let (forks, keys) = forks_of("example.com/log");
+    let became = |evidence| folder.keep(evidence, &keys).unwrap().1;
+    let outcomes: Vec<Outcome> = forks.iter().map(became).collect();
+    assert_eq!(outcomes[..4], [Outcome::NotWritten; 4]);
+    assert_eq!(outcomes[4..], [Outcome::Counted; 4]);
+    assert_eq!(folder.counts(), (0, 4));
+    // One that waits is tried again.
+    assert_eq!(became(&forks[0]), Outcome::NotWritten);
+    let (others, keys) = forks_of("example.com/other");
+    let outcome = folder.keep(&others[0], &keys).unwrap().1;
+    assert_eq!((outcome, folder.counts()), (Outcome::NotWritten, (0, 5)));
+    fs::remove_file(&path).unwrap();
+    folder.retry();
+    assert_eq!(folder.counts(), (5, 0));
+}
+
+// Spec: WIT-121, WIT-123
+#[test]
+fn what_the_disk_took_of_a_file_that_is_not_kept_is_given_back() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let folder = EvidenceFolder::open(path.clone(), Metrics::unregistered()).unwrap();
+    let (forks, keys) = forks_of("example.com/log");
+    let name = format!("{}.tlog-fork", hex::encode(forks[0].id().as_bytes()));
+    fs::create_dir_all(path.join(&name)).unwrap();
+    let (_, outcome) = folder.keep(&forks[0], &keys).unwrap();
+    assert_eq!(outcome, Outcome::NotWritten);
+    let left = fs::read_dir(&path).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [&*name]);
 }
