@@ -344,20 +344,20 @@ impl Witness {
         let request = Arc::new(request);
         let again = Arc::clone(&request);
         let added = self.add_admitted(again, &origin, &mut admitted).await;
-        // Spec: WIT-120
-        if let Err(AddError::Refused(refusal)) = &added
-            && may_prove(&request, refusal)
-        {
-            let (shown, proof) = (request.checkpoint.clone(), request.proof.clone());
-            self.look_for_evidence(shown, proof).await;
-        }
-        // Spec: WIT-67
+        // Spec: WIT-67. Before anything is waited for: who hangs up has paid.
         if let Err(error) = &added {
             match error.payer() {
                 Payer::NotSigned => admitted.not_signed(self.uptime()),
                 Payer::Refused => admitted.refused(self.uptime()),
                 Payer::Nobody => admitted.give_back(),
             }
+        }
+        // Spec: WIT-120
+        if let Err(AddError::Refused(refusal)) = &added
+            && may_prove(&request, refusal)
+        {
+            let (shown, proof) = (request.checkpoint.clone(), request.proof.clone());
+            self.look_for_evidence(shown, proof).await;
         }
         added
     }

@@ -12,6 +12,7 @@
 mod rig;
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::pin;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -37,6 +38,7 @@ use jurat_witness::about::RawAbout;
 use jurat_witness::cosign::{
     AddError, CheckpointError, ClockFault, Parts, StartError, SubtreeError, Witness,
 };
+use jurat_witness::evidence::EvidenceFolder;
 use jurat_witness::heads::{HeadFault, Heads, ReadError};
 use jurat_witness::http::Api;
 use jurat_witness::log_list::{LogList, LogListError};
@@ -1304,6 +1306,34 @@ async fn what_everybody_can_read_and_send_again_uses_up_nothing_of_the_log() {
     }
     let over = bench.add(14, 15).await.unwrap_err();
     assert!(matches!(over, AddError::OverQuota(OverQuota::Log { .. })));
+}
+
+#[tokio::test]
+async fn who_hangs_up_while_evidence_is_looked_for_has_paid() {
+    // Spec: WIT-67, WIT-120
+    let mut bench = of_24_a_day();
+    let folder = bench.dir.path().join("evidence");
+    let folder = EvidenceFolder::open(folder, Metrics::unregistered()).unwrap();
+    let witness = Arc::into_inner(bench.witness).unwrap();
+    bench.witness = Arc::new(witness.with_evidence(Arc::new(folder)));
+    bench.add(0, 5).await.unwrap();
+    let stranger = Client::at("192.0.2.1".parse().unwrap());
+    let body = Bytes::from([b"old 0\n\n", &bench.served().unwrap()[..]].concat());
+    let mut hung_up = 0;
+    let over = loop {
+        assert!(hung_up < 24, "nobody pays");
+        let witness = &bench.witness;
+        let mut asked = pin!(witness.add_checkpoint_from(body.clone(), Some(stranger)));
+        match asked.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => hung_up += 1,
+            Poll::Ready(answer) => break answer.unwrap_err(),
+        }
+    };
+    assert!(
+        matches!(over, AddError::OverQuota(OverQuota::Refused { .. })),
+        "{over}"
+    );
+    assert_eq!(hung_up, 10);
 }
 
 #[tokio::test]
