@@ -11,7 +11,7 @@
 mod network;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use jurat::cosigners::Standing;
@@ -66,7 +66,7 @@ impl Rig {
                 certificate: unit.certificate,
                 started: unit.started,
                 closed: None,
-                ended: AtomicBool::new(false),
+                ended: Arc::default(),
             })]),
         };
         let clock = ManualClock::new(UnixTime::from_seconds(unit.started.get() + 10));

@@ -121,7 +121,9 @@ pub struct Unit {
     pub closed: Option<(UnixSeconds, CloseReason)>,
     /// Set before the closing is logged; read in the sequencing thread, so that no token of this
     /// unit stands after its closing.
-    pub ended: AtomicBool,
+    /// Shared by all that was read of one unit, so that a request which holds an older reading of
+    /// it sees its end, and a file that takes a closing back does not.
+    pub ended: Arc<AtomicBool>,
 }
 
 impl Unit {
@@ -167,7 +169,7 @@ impl Unit {
                     certificate,
                     started,
                     closed,
-                    ended: AtomicBool::new(closed.is_some()),
+                    ended: Arc::new(AtomicBool::new(closed.is_some())),
                 })
             }
             (_, started, closed) => {
@@ -275,6 +277,25 @@ impl Units {
     /// Units that are known otherwise than from a file.
     pub fn new(units: Vec<Arc<Unit>>) -> Self {
         Self(units)
+    }
+
+    /// The same, where a unit that was there before has the end that it had.
+    // Spec: TSA-33, TSA-35
+    #[must_use]
+    pub(super) fn following(self, before: &Self) -> Self {
+        let following = |unit: Arc<Unit>| match before.find(unit.id) {
+            Some(known) => Arc::new(Unit {
+                ended: Arc::clone(&known.ended),
+                id: unit.id,
+                issuing: unit.issuing.clone(),
+                key: unit.key.clone(),
+                certificate: unit.certificate,
+                started: unit.started,
+                closed: unit.closed,
+            }),
+            None => unit,
+        };
+        Self(self.0.into_iter().map(following).collect())
     }
 
     /// All of them.

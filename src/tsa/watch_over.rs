@@ -112,6 +112,7 @@ async fn replace(
     sequencer: &Sequencer,
 ) -> Result<(), AppendError> {
     let before = Arc::clone(&units.borrow());
+    let now = Arc::new(now.following(&before));
     for unit in now.all() {
         if before.find(unit.id).is_none()
             && let Some(start) = unit.entries().first()
@@ -119,6 +120,8 @@ async fn replace(
             append(sequencer, start).await?;
         }
     }
+    // First, so that a request whose unit has ended finds the next one.
+    units.send_replace(Arc::clone(&now));
     // Requests that wait for their place hold the unit as it was, and look at this there.
     for unit in before.all() {
         let still = now.find(unit.id);
@@ -126,8 +129,6 @@ async fn replace(
             unit.ended.store(true, Ordering::SeqCst);
         }
     }
-    let now = Arc::new(now);
-    units.send_replace(Arc::clone(&now));
     log_units(&now, sequencer).await
 }
 
