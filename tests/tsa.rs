@@ -533,6 +533,27 @@ fn a_file_that_takes_a_closing_back_does_not_open_the_unit_again() {
     assert_eq!(failure(&refused), Some(PkiFailureInfo::SystemFailure));
 }
 
+// Spec: TSA-35
+#[test]
+fn a_change_of_units_begins_alone_and_is_not_stopped_by_one_that_ended_half_way() {
+    let home = Home::with_timestamps();
+    let rotate = || home.command(&["tsa", "rotate"]).status.success();
+    std::fs::write(home.file("timestamp.toml.new"), "").unwrap();
+    assert!(!rotate());
+    // Refused before it did anything.
+    assert!(!home.file("keys/tsa/unit-2.key").exists());
+    std::fs::remove_file(home.file("timestamp.toml.new")).unwrap();
+    std::fs::write(home.file("keys/tsa/unit-2.key"), "").unwrap();
+    assert!(rotate());
+    assert_eq!(
+        std::fs::read(home.file("keys/tsa/unit-2.key")).unwrap(),
+        b""
+    );
+    let units = std::fs::read_to_string(home.file("timestamp.toml")).unwrap();
+    assert!(units.contains("unit-3.key"), "{units}");
+    assert!(!home.file("timestamp.toml.new").exists());
+}
+
 // Spec: TSA-04, TSA-30, TSA-35, KEY-23
 #[test]
 fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {

@@ -128,6 +128,20 @@ pub(super) fn row(number: usize, now: u64) -> UnitRow {
     }
 }
 
+/// The first number from `first` on of which there are no files: those that a change which ended
+/// half-way left behind are not written over, and must not stop the next one.
+pub(super) fn free_number(dir: &Path, first: usize) -> usize {
+    let taken = |number: usize| {
+        let files = [unit_key(number), unit_chain(number)];
+        files.iter().any(|name| dir.join(name).exists())
+    };
+    let mut number = first;
+    while taken(number) {
+        number += 1;
+    }
+    number
+}
+
 /// The file of a unit's key.
 pub(super) fn unit_key(number: usize) -> String {
     format!("unit-{number}.key")

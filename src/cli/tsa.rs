@@ -83,7 +83,13 @@ pub(super) fn run(command: &TsaCommand) -> anyhow::Result<ExitCode> {
 // Spec: TSA-33, TSA-35
 fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     let home = Home::open(&args.config.config)?;
-    let mut file = UnitsFile::read(&home.units)?;
+    let units = home.change(|file| add_unit(&home, file, args))?;
+    let unit = units.current().context("the new unit is there")?;
+    output::line(format_args!("unit {} signs from now on", unit.id));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add_unit(home: &Home, file: &mut UnitsFile, args: &RotateArgs) -> anyhow::Result<()> {
     let now = SystemClock.now().seconds();
     let row = if let (Some(chain), Some(key)) = (&args.chain, &args.key) {
         UnitRow {
@@ -94,8 +100,8 @@ fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
             reason: None,
         }
     } else {
-        let number = file.unit.len() + 1;
         let dir = home.dir().join(authority::DIR);
+        let number = authority::free_number(&dir, file.unit.len() + 1);
         let authority = Authority::load(&dir).context(
             "the authority that issues units cannot be used; bring its key back, or give \
              --chain and --key",
@@ -109,23 +115,21 @@ fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
         before.reason = Some(CloseReason::Superseded.name().to_owned());
     }
     file.unit.push(row);
-    let units = home.replace(&file)?;
-    let unit = units.current().context("the new unit is there")?;
-    output::line(format_args!("unit {} signs from now on", unit.id));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 // Spec: TSA-33, TSA-35
 fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
     let home = Home::open(&args.config.config)?;
-    let mut file = UnitsFile::read(&home.units)?;
-    let now = SystemClock.now().seconds();
-    let Some(open) = file.unit.iter_mut().rev().find(|row| row.closed.is_none()) else {
-        bail!("no unit is open");
-    };
-    open.closed = Some(now.max(open.started));
-    open.reason = Some(args.reason.of_entry().name().to_owned());
-    home.replace(&file)?;
+    home.change(|file| {
+        let now = SystemClock.now().seconds();
+        let Some(open) = file.unit.iter_mut().rev().find(|row| row.closed.is_none()) else {
+            bail!("no unit is open");
+        };
+        open.closed = Some(now.max(open.started));
+        open.reason = Some(args.reason.of_entry().name().to_owned());
+        Ok(())
+    })?;
     output::line("closed; no unit signs until `jurat tsa rotate` makes another");
     Ok(ExitCode::SUCCESS)
 }
@@ -154,10 +158,14 @@ impl Home {
         self.units.parent().unwrap_or_else(|| Path::new(""))
     }
 
-    /// Puts a new file in the place of the one before, durably, when it is one that can be used.
-    /// Who comes second while this is under way is refused.
+    /// Puts a changed file in the place of the one before, durably, when it can be used. Who comes
+    /// second is refused before anything is read: what it read would be old when it writes, and
+    /// undo the first one's change.
     // Spec: TSA-35
-    fn replace(&self, file: &UnitsFile) -> anyhow::Result<Units> {
+    fn change(
+        &self,
+        edit: impl FnOnce(&mut UnitsFile) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Units> {
         let new = self.units.with_extension("toml.new");
         let mut opened = std::fs::File::create_new(&new).with_context(|| {
             format!(
@@ -167,6 +175,8 @@ impl Home {
             )
         })?;
         let replaced = (|| {
+            let mut file = UnitsFile::read(&self.units)?;
+            edit(&mut file)?;
             opened.write_all(file.to_text()?.as_bytes())?;
             opened.sync_all()?;
             let units = Units::load(&new, &self.parsed)?;
