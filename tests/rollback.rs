@@ -14,7 +14,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::network::door::{relay, response};
-use crate::network::{Home, Mode, Service, TestLog, WitnessHome, eventually, http, network};
+use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
+use jurat_proto::tsp::request::TimestampRequest;
+use jurat_proto::tsp::response::{PkiStatus, TimestampResponse};
+
+use crate::network::{
+    Home, Mode, Service, TestLog, WitnessHome, eventually, http, network, network_of,
+};
 
 fn anchoring(home: &Home) -> TestLog {
     let mut log = TestLog::new("log.example/a");
@@ -104,6 +110,40 @@ fn a_restored_backup_does_not_sign() {
     std::fs::copy(newest, home.database()).unwrap();
     let service = home.serve();
     anchor(&service, &log, &witnesses, 5, 7);
+}
+
+fn stamp(service: &Service) -> TimestampResponse {
+    let digest = HashAlgorithm::Sha256.digest(b"any");
+    let imprint = MessageImprint::new(HashAlgorithm::Sha256, digest).unwrap();
+    let body = TimestampRequest::new(imprint, None, None, false).to_bytes();
+    let headers = ["Content-Type: application/timestamp-query"];
+    let answer = service.call("POST", "/timestamp", &headers, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    TimestampResponse::parse(&answer.body).unwrap()
+}
+
+/// A serial number is a place in the log: after a restore, the next one was given before.
+// Spec: TSA-05, TSA-07
+#[test]
+fn a_restored_backup_gives_no_serial_number_while_no_witness_can_be_asked() {
+    let (home, witnesses) = network_of(Home::with_timestamps(), 3, 2);
+    let service = home.serve();
+    service.until("it is well", |health| health["healthy"] == true);
+    stop(service);
+    let backup = keep(&home, "backup");
+    let service = home.serve();
+    service.until("it is well", |health| health["healthy"] == true);
+    assert_eq!(stamp(&service).status(), PkiStatus::Granted);
+    stop(service);
+
+    std::fs::copy(backup, home.database()).unwrap();
+    for witness in &witnesses {
+        witness.door.set(Mode::Closed);
+    }
+    let service = home.serve();
+    let before = service.committed();
+    assert_eq!(stamp(&service).status(), PkiStatus::Rejection);
+    assert_eq!(service.committed(), before);
 }
 
 /// The same keys over another tree, as large as the first one or larger.

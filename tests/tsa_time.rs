@@ -10,8 +10,8 @@
 
 mod network;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jurat::cosigners::Standing;
@@ -20,7 +20,7 @@ use jurat::tsa::units::{Unit, Units};
 use jurat::tsa::{self, Authority, Granted, LeapSeconds, Settings};
 use jurat_daemon::clock::{Clock as _, ClockGuard, ManualClock, UnixTime};
 use jurat_daemon::shutdown::Shutdown;
-use jurat_keys::TimestampSigner;
+use jurat_keys::{TimestampKey, TimestampSigner};
 use jurat_proto::entry::{ClockEvent, Entry};
 use jurat_proto::key::SignerError;
 use jurat_proto::tree::LeafIndex;
@@ -39,6 +39,7 @@ struct Rig {
     authority: Arc<Authority>,
     store: Arc<dyn LogStore>,
     clock: ManualClock,
+    stand: watch::Sender<Standing>,
     _home: Home,
 }
 
@@ -82,6 +83,7 @@ impl Rig {
             leap_seconds: LeapSeconds::Pause,
         };
         change(&mut settings);
+        let (stand, standing) = watch::channel(Standing::Good);
         let registry = &mut Registry::default();
         let sequencer = Sequencer::start(Arc::clone(&store), registry).unwrap();
         let authority = Arc::new(Authority {
@@ -91,8 +93,8 @@ impl Rig {
             store: Arc::clone(&store),
             sequencer,
             clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
-            standing: watch::channel(Standing::Good).1,
             bracket: watch::channel(None).1,
+            standing,
             last: AtomicU64::new(tsa::last_time(store.as_ref()).unwrap()),
             slow: Semaphore::new(1),
             metrics: tsa::Metrics::new(registry),
@@ -101,6 +103,7 @@ impl Rig {
             authority,
             store,
             clock,
+            stand,
             _home: home,
         }
     }
@@ -181,6 +184,57 @@ async fn a_commit_of_unknown_outcome_gives_no_token() {
         assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
         assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
     }
+}
+
+// Spec: TSA-07
+#[tokio::test]
+async fn no_number_is_given_while_witnesses_may_know_of_its_first_use() {
+    let rig = Rig::new();
+    let failure = Some(PkiFailureInfo::SystemFailure);
+    rig.stand.send_replace(Standing::Comparing);
+    assert_eq!(rig.refused().await, failure);
+    let why = rig.authority.ready().unwrap_err().to_string();
+    assert!(why.contains("too few witnesses"), "{why}");
+    rig.stand.send_replace(Standing::Good);
+    assert_eq!(rig.refused().await, None);
+    rig.authority.ready().unwrap();
+    rig.stand
+        .send_replace(Standing::Refused("ahead".to_owned()));
+    assert_eq!(rig.refused().await, failure);
+    assert_eq!(rig.size(), 1);
+}
+
+/// A witness shows that it is ahead while this key signs.
+struct Overtaken {
+    key: TimestampKey,
+    stand: Arc<OnceLock<watch::Sender<Standing>>>,
+}
+
+impl TimestampSigner for Overtaken {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let stand = self.stand.get().unwrap();
+        stand.send_replace(Standing::Refused("ahead".to_owned()));
+        self.key.sign(message)
+    }
+
+    fn is_slow(&self) -> bool {
+        false
+    }
+}
+
+// Spec: TSA-07
+#[tokio::test]
+async fn a_token_whose_state_is_found_to_be_old_meanwhile_does_not_leave() {
+    let stand = Arc::new(OnceLock::new());
+    let key = Overtaken {
+        key: TimestampKey::generate().unwrap(),
+        stand: Arc::clone(&stand),
+    };
+    let store = Arc::new(MemoryStore::new());
+    let rig = Rig::with(store, |_| {}, Some(Arc::new(key)));
+    stand.set(rig.stand.clone()).unwrap();
+    assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+    assert_eq!(rig.size(), 1);
 }
 
 // Spec: TSA-13

@@ -62,7 +62,7 @@ impl Metrics {
             },
             Some(Denied::NoTime(_)) => "no_time",
             Some(Denied::Unit(_) | Denied::NoUnit) => "no_unit",
-            Some(Denied::NotCompared) => "not_compared",
+            Some(Denied::Standing(_)) => "not_compared",
             Some(Denied::Log(_) | Denied::Signer(_)) => "failed",
             Some(Denied::Gone) => "gone",
             Some(Denied::Overloaded) => "overloaded",

@@ -82,10 +82,10 @@ pub struct Authority {
     pub sequencer: Sequencer,
     /// The time, while it can be believed.
     pub clock: Arc<ClockGuard>,
-    /// Whether the witnesses have been compared with.
-    pub standing: watch::Receiver<Standing>,
     /// What a token says that it is after.
     pub bracket: watch::Receiver<Option<Arc<Bracket>>>,
+    /// Whether this state may sign, as far as the witnesses know.
+    pub standing: watch::Receiver<Standing>,
     /// The time of the newest token. Only the sequencing thread writes it.
     pub last: AtomicU64,
     /// Slow signatures (RSA) at once.
@@ -119,15 +119,16 @@ pub enum Denied {
     /// No time can be stated.
     #[error("{0}")]
     NoTime(String),
+    /// The witnesses have not been compared with, or one of them is ahead: after a restore, the
+    /// next serial numbers may be ones that were given before.
+    #[error("{0}")]
+    Standing(String),
     /// No unit may sign.
     #[error("no time-stamping unit may sign: {0}")]
     Unit(Unusable),
     /// There is no unit.
     #[error("no time-stamping unit is open")]
     NoUnit,
-    /// This state has not been compared with the witnesses', and might be one that was put back.
-    #[error("this state has not been compared with the witnesses'")]
-    NotCompared,
     /// The entry could not be made or made durable.
     #[error("the log: {0}")]
     Log(String),
@@ -149,9 +150,9 @@ impl Denied {
         match self {
             Self::Request(refusal) => refusal.clone(),
             Self::NoTime(_) => Refusal::TimeNotAvailable,
-            Self::Unit(_)
+            Self::Standing(_)
+            | Self::Unit(_)
             | Self::NoUnit
-            | Self::NotCompared
             | Self::Log(_)
             | Self::Signer(_)
             | Self::Gone
@@ -190,9 +191,7 @@ impl Authority {
     /// # Errors
     /// [`Denied`]: as a request would be.
     pub fn ready(&self) -> Result<(), Denied> {
-        if *self.standing.borrow() != Standing::Good {
-            return Err(Denied::NotCompared);
-        }
+        self.may_sign()?;
         let unit = self.unit()?;
         let (time, _) = self.time_with(0, LeapSeconds::Ignore)?;
         unit.refuses(time)
@@ -208,17 +207,23 @@ impl Authority {
     }
 
     /// Waits for the comparison with the witnesses, which usually is over within milliseconds of
-    /// the start: a database that was put back would give the same serial numbers again.
-    // Spec: TSA-07
+    /// the start.
     async fn compared(&self) -> Result<(), Denied> {
-        if *self.standing.borrow() == Standing::Good {
-            return Ok(());
-        }
         let mut standing = self.standing.clone();
-        let good = standing.wait_for(|standing| *standing == Standing::Good);
-        match tokio::time::timeout(COMPARE_WAIT, good).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(Denied::NotCompared),
+        let over = standing.wait_for(|standing| *standing != Standing::Comparing);
+        let _ = tokio::time::timeout(COMPARE_WAIT, over).await;
+        self.may_sign()
+    }
+
+    /// A database that was put back would give the same serial numbers again.
+    // Spec: TSA-07
+    fn may_sign(&self) -> Result<(), Denied> {
+        match &*self.standing.borrow() {
+            Standing::Good => Ok(()),
+            Standing::Comparing => Err(Denied::Standing(
+                "too few witnesses have been compared with since the start".to_owned(),
+            )),
+            Standing::Refused(why) => Err(Denied::Standing(why.clone())),
         }
     }
 
@@ -255,6 +260,7 @@ impl Authority {
         request: &Arc<TimestampRequest>,
         policy: &Oid,
     ) -> Result<(TimestampToken, LeafIndex), Denied> {
+        self.may_sign()?;
         // What would be refused in the sequencing thread is not sent there.
         let (time, _) = self.time(0)?;
         if let Some(why) = unit.refuses(time) {
@@ -298,6 +304,8 @@ impl Authority {
         let placed = placing.durable().await;
         let placed = placed.map_err(|error| Denied::Log(error.to_string()))?;
         let appended = placed.ok_or(Denied::Gone)?;
+        // A witness may have shown meanwhile that the place was taken long ago.
+        self.may_sign()?;
         Ok((signed?, appended.index))
     }
 
@@ -311,6 +319,7 @@ impl Authority {
         bracket: Option<&Bracket>,
         index: LeafIndex,
     ) -> Result<(TstInfo, NewEntry), Denied> {
+        self.may_sign()?;
         let floor = bracket.map_or(0, |bracket| bracket.time);
         let (gen_time, accuracy) = self.time(floor)?;
         if let Some(why) = unit.refuses(gen_time) {
