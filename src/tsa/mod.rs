@@ -203,7 +203,7 @@ impl Authority {
         let units = self.units.borrow();
         units
             .current()
-            .map(|unit| unit.issuing.certificate().signs_until().as_secs())
+            .map(|unit| unit.issuing.signs_until().as_secs())
     }
 
     /// Waits for the comparison with the witnesses, which usually is over within milliseconds of

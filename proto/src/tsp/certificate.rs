@@ -157,8 +157,13 @@ impl Certificate {
         let period = self.read::<PrivateKeyUsagePeriod>().ok().flatten();
         let to = period.and_then(|(_, period)| period.not_after);
         let to = to.map_or(Duration::MAX, |time| time.to_unix_duration());
+        to.min(self.valid_until())
+    }
+
+    /// The time since 1970 after which it is not valid.
+    pub(crate) fn valid_until(&self) -> Duration {
         let validity = self.fields.tbs_certificate().validity();
-        to.min(validity.not_after.to_unix_duration())
+        validity.not_after.to_unix_duration()
     }
 
     pub(crate) fn is_self_issued(&self) -> bool {

@@ -303,6 +303,43 @@ mod tests {
         assert_eq!(unit.signs_until(), at(NOW + YEAR).since_epoch());
     }
 
+    // Spec: TSP-47
+    #[test]
+    fn a_unit_whose_root_ends_first_signs_no_longer_than_that() {
+        let (root_key, root_public) = key(1);
+        let (_, public) = key(2);
+        let name = common_name("Root").unwrap();
+        let end = NOW + YEAR / 2;
+        let root = CertificateDraft {
+            serial: [0x80; 16],
+            issuer: name.clone(),
+            subject: name.clone(),
+            validity: (at(NOW), at(end)),
+            public_key: root_public.clone(),
+            issuer_public_key: root_public.clone(),
+            profile: CertificateProfile::Root,
+        };
+        let unit = CertificateDraft {
+            serial: [0; 16],
+            issuer: name,
+            subject: common_name("Unit 1").unwrap(),
+            validity: (at(NOW), at(NOW + 6 * YEAR)),
+            public_key: public,
+            issuer_public_key: root_public,
+            profile: CertificateProfile::Unit {
+                key_usage: (at(NOW), at(NOW + YEAR)),
+            },
+        };
+        let chain = [issue(&unit, &root_key), issue(&root, &root_key)];
+        verify_chain(&chain, at(end)).unwrap();
+        assert!(verify_chain(&chain, at(end + 1)).is_err());
+        let [unit, root] = chain;
+        let issuing = TimestampUnit::new(unit, vec![root]).unwrap();
+        issuing.verify_time(at(end)).unwrap();
+        assert!(issuing.verify_time(at(end + 1)).is_err());
+        assert_eq!(issuing.signs_until(), at(end).since_epoch());
+    }
+
     // Spec: TSP-51
     #[test]
     fn names_are_bounded_and_pem_can_be_read_again() {

@@ -28,6 +28,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use const_oid::ObjectIdentifier;
 use der::Decode as _;
@@ -533,18 +534,28 @@ impl TimestampUnit {
         Ok(self.to_be_signed(tst_info, certificates))
     }
 
-    /// Whether the unit may sign at a time, before anything is logged about it.
+    /// Whether the unit may sign at a time, before anything is logged about it. A token of a time
+    /// at which a certificate above it is over is good nowhere (TSP-66).
     ///
     /// # Errors
-    /// [`UnitTimeError`] when the certificate or its private key must not be used then.
+    /// [`UnitTimeError`] when a certificate or the private key must not be used then.
     // Spec: TSP-47
     pub fn verify_time(&self, time: GenTime) -> Result<(), UnitTimeError> {
-        if !self.certificate.is_valid_at(time) {
+        if !self
+            .chain()
+            .all(|certificate| certificate.is_valid_at(time))
+        {
             return Err(UnitTimeError::NotValid);
         }
         self.certificate
             .verify_usage_period(time)
             .map_err(UnitTimeError::UsagePeriod)
+    }
+
+    /// The time since 1970 after which it signs nothing more.
+    pub fn signs_until(&self) -> Duration {
+        let above = self.chain.iter().map(Certificate::valid_until);
+        above.fold(self.certificate.signs_until(), Duration::min)
     }
 
     /// The signer's certificate and those above it, in the order in which they were given.
@@ -755,7 +766,7 @@ impl core::error::Error for UnitError {}
 /// Why a unit must not sign at a time. The operator is at fault; nothing was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnitTimeError {
-    /// Its certificate is not valid then.
+    /// Its certificate, or one above it, is not valid then.
     NotValid,
     /// Its private key is not in its period of use then.
     UsagePeriod(ProfileError),
@@ -764,7 +775,9 @@ pub enum UnitTimeError {
 impl fmt::Display for UnitTimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotValid => f.write_str("the unit's certificate is not valid at this time"),
+            Self::NotValid => {
+                f.write_str("a certificate of the unit's chain is not valid at this time")
+            }
             Self::UsagePeriod(reason) => {
                 write!(f, "the unit's certificate at this time: {reason}")
             }
