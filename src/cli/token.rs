@@ -314,6 +314,10 @@ impl<'a> TokenVerifier<'a> {
             (Some(proof), _, _) if proof.witnesses.is_empty() => {
                 "Logged, and witnessed by nobody".to_owned()
             }
+            (Some(_), ..) if !logged.has_quorum => format!(
+                "Logged. The policy asks for no witness; cosigned by {}",
+                self.witnessed_by(logged)
+            ),
             (Some(_), Some(from), Some(to)) => format!(
                 "Bracketed between {} and {}, witnessed by {}",
                 instant(from),

@@ -54,6 +54,8 @@ pub struct LoggedVerdict {
     pub not_before: NotBeforeBound,
     /// That its entry is in a log of the policy, if there was a receipt.
     pub proof: Option<ReceiptVerdict>,
+    /// Whether the policy asks for witnesses, so that a proof has their quorum.
+    pub has_quorum: bool,
     /// By when it had been made: the time by which a quorum had cosigned the tree with its entry.
     pub not_after: Option<UnixSeconds>,
     /// The closing of its key, before which its entry stands.
@@ -99,7 +101,7 @@ pub enum TokenClass {
     SignatureOnly,
     /// That a log of the policy has it, too. Nobody but the log says so.
     Logged,
-    /// That witnesses have cosigned the tree with it.
+    /// That a quorum of witnesses, of one at least, has cosigned the tree with it.
     Witnessed,
     /// That it was made between two times, neither of them the authority's.
     Bracketed,
@@ -147,7 +149,8 @@ impl LoggedVerdict {
     fn proven(&self) -> TokenClass {
         match &self.proof {
             None => TokenClass::SignatureOnly,
-            Some(proof) if proof.witnesses.is_empty() => TokenClass::Logged,
+            // Whose policy asks for nobody has no quorum, whoever cosigned.
+            Some(_) if !self.has_quorum => TokenClass::Logged,
             Some(_) if self.not_before.time().is_some() && self.not_after.is_some() => {
                 TokenClass::Bracketed
             }
@@ -189,6 +192,7 @@ pub fn verify_logged(
     let closing = verify_open(signer, proof.as_ref(), closings)?;
     Ok(LoggedVerdict {
         not_before,
+        has_quorum: proof.is_some() && !policy.quorum_met(|_| false),
         proof,
         not_after,
         closing,

@@ -212,9 +212,10 @@ fn what_is_missing_lowers_the_class_and_nothing_else() {
     let witnessed = class(&plain, QUORUM, Some(&good_receipt(&plain)));
     assert_eq!(witnessed.class(), TokenClass::Witnessed);
     assert_eq!(witnessed.not_after, UnixSeconds::new(NOW + 2));
-    // Nobody is asked for, so no quorum stands for a time.
+    // Nobody is asked for, so no quorum stands for a time, nor for the log.
     let unasked = class(&whole, "quorum none\n", Some(&good_receipt(&whole)));
-    assert_eq!(unasked.class(), TokenClass::Witnessed);
+    assert_eq!(unasked.class(), TokenClass::Logged);
+    assert!(!unasked.shows(TokenClass::Witnessed));
     assert_eq!((unasked.not_before.time(), unasked.not_after), (None, None));
     let unwitnessed = receipt(ORIGIN, PLACE, entry_of(&whole), &[]);
     let logged = class(&whole, "quorum none\n", Some(&unwitnessed));
