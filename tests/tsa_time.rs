@@ -17,7 +17,7 @@ use std::time::Duration;
 use jurat::cosigners::Standing;
 use jurat::log::Sequencer;
 use jurat::tsa::units::{Unit, Units};
-use jurat::tsa::{self, Authority, Granted, LeapSeconds, Settings};
+use jurat::tsa::{self, Authority, Bracket, Granted, LeapSeconds, Settings};
 use jurat_daemon::clock::{Clock as _, ClockGuard, ManualClock, UnixTime};
 use jurat_daemon::shutdown::Shutdown;
 use jurat_keys::{TimestampKey, TimestampSigner};
@@ -40,6 +40,7 @@ struct Rig {
     store: Arc<dyn LogStore>,
     clock: ManualClock,
     stand: watch::Sender<Standing>,
+    tell_bracket: watch::Sender<Option<Arc<Bracket>>>,
     _home: Home,
 }
 
@@ -83,6 +84,7 @@ impl Rig {
             leap_seconds: LeapSeconds::Pause,
         };
         change(&mut settings);
+        let (tell_bracket, bracket) = watch::channel(None);
         let (stand, standing) = watch::channel(Standing::Good);
         let registry = &mut Registry::default();
         let sequencer = Sequencer::start(Arc::clone(&store), registry).unwrap();
@@ -93,7 +95,7 @@ impl Rig {
             store: Arc::clone(&store),
             sequencer,
             clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
-            bracket: watch::channel(None).1,
+            bracket,
             standing,
             last: AtomicU64::new(tsa::last_time(store.as_ref()).unwrap()),
             slow: Semaphore::new(1),
@@ -104,6 +106,7 @@ impl Rig {
             store,
             clock,
             stand,
+            tell_bracket,
             _home: home,
         }
     }
@@ -283,6 +286,25 @@ async fn a_token_after_a_restart_is_not_before_those_of_the_life_before() {
         .clock
         .advance(Duration::from_secs(last.gen_time().get() - now));
     assert_eq!(again.refused().await, None);
+}
+
+// Spec: TSA-11, TSA-14
+#[tokio::test]
+async fn witnesses_ahead_of_the_clock_stop_it_and_it_says_so() {
+    let rig = Rig::new();
+    let now = rig.clock.now().seconds();
+    let bracket = |time| {
+        let extension = None;
+        Some(Arc::new(Bracket { extension, time }))
+    };
+    rig.tell_bracket.send_replace(bracket(now + 1));
+    assert_eq!(rig.refused().await, None);
+    rig.authority.ready().unwrap();
+    rig.tell_bracket.send_replace(bracket(now + 60));
+    let no_time = Some(PkiFailureInfo::TimeNotAvailable);
+    assert_eq!(rig.refused().await, no_time);
+    assert!(rig.authority.ready().is_err());
+    assert_eq!(rig.size(), 1);
 }
 
 // Spec: TSA-32

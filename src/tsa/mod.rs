@@ -193,7 +193,8 @@ impl Authority {
     pub fn ready(&self) -> Result<(), Denied> {
         self.may_sign()?;
         let unit = self.unit()?;
-        let (time, _) = self.time_with(0, LeapSeconds::Ignore)?;
+        let floor = self.bracket.borrow().as_ref().map_or(0, |it| it.time);
+        let (time, _) = self.time_with(floor, LeapSeconds::Ignore)?;
         unit.refuses(time)
             .map_or(Ok(()), |why| Err(Denied::Unit(why)))
     }
