@@ -669,6 +669,11 @@ fn a_client_that_asks_too_often_is_told_when_to_come_again() {
     });
     assert_eq!(refused.status, 429);
     assert!(refused.header("retry-after").is_some());
+    // An upgrade is no way around: it costs more.
+    eventually("upgrades are counted, too", || {
+        let answer = service.call("POST", "/timestamp/upgrade", &[], &body);
+        (answer.status == 429).then_some(())
+    });
 }
 
 // Spec: TSA-10, TSA-11

@@ -114,7 +114,7 @@ impl App {
                     let with_json = path == SIGSTORE;
                     timestamps::stamp(self, request, peer, with_json).await
                 }
-                "timestamp-upgrade" => timestamps::upgrade(self, request).await,
+                "timestamp-upgrade" => timestamps::upgrade(self, request, peer).await,
                 "certchain" => timestamps::chain(self),
                 _ => self.read(&path, &request).await,
             },

@@ -58,12 +58,7 @@ async fn take(
     with_json: bool,
 ) -> Result<Response, Refused> {
     let begun = Instant::now();
-    let now = app.clock.clock().instant();
-    if let Some(limit) = &app.timestamp_rate
-        && let Err(wait) = limit.take(peer.ip(), now)
-    {
-        return Err(too_many(wait).into());
-    }
+    within_rate(app, peer)?;
     let wanted = prefer_wait(&request);
     let form = form(request.headers(), with_json)?;
     let limit = if form == Form::Json {
@@ -106,24 +101,41 @@ async fn take(
     Ok(with_header(answer, header::LOCATION, &location(index)))
 }
 
+// Spec: TSA-43
+fn within_rate(app: &App, peer: SocketAddr) -> Result<(), Refused> {
+    let now = app.clock.clock().instant();
+    match &app.timestamp_rate {
+        Some(limit) => limit
+            .take(peer.ip(), now)
+            .map_err(|wait| Refused::from(too_many(wait))),
+        None => Ok(()),
+    }
+}
+
 const PREFERENCE_APPLIED: header::HeaderName =
     header::HeaderName::from_static("preference-applied");
 
 /// Puts the receipt into a token, or into the token of a whole answer.
 // Spec: TSA-50, TSA-51
-pub(super) async fn upgrade(app: &App, request: Request) -> Response {
+pub(super) async fn upgrade(app: &App, request: Request, peer: SocketAddr) -> Response {
     let Some(authority) = &app.authority else {
         return http::not_found();
     };
-    let response = match upgraded(app, authority, request).await {
+    let response = match upgraded(app, authority, request, peer).await {
         Ok(response) => response,
         Err(refused) => *refused,
     };
     http::with_cache(response, Cache::No)
 }
 
-async fn upgraded(app: &App, authority: &Authority, request: Request) -> Result<Response, Refused> {
+async fn upgraded(
+    app: &App,
+    authority: &Authority,
+    request: Request,
+    peer: SocketAddr,
+) -> Result<Response, Refused> {
     let begun = Instant::now();
+    within_rate(app, peer)?;
     let wanted = prefer_wait(&request).unwrap_or(UPGRADE_WAIT);
     let body = http::read_body(request, RESPONSE_BYTES_MAX, app.limits.body_timeout)
         .await
