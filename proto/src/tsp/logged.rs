@@ -151,10 +151,17 @@ impl LoggedVerdict {
             None => TokenClass::SignatureOnly,
             // Whose policy asks for nobody has no quorum, whoever cosigned.
             Some(_) if !self.has_quorum => TokenClass::Logged,
-            Some(_) if self.not_before.time().is_some() && self.not_after.is_some() => {
-                TokenClass::Bracketed
-            }
+            Some(_) if self.is_bracketed() => TokenClass::Bracketed,
             Some(_) => TokenClass::Witnessed,
+        }
+    }
+
+    /// Whether there is a bracket. Times are whole seconds, cut off; a bracket that ends before it
+    /// begins says that witnesses' clocks disagree, and bounds nothing.
+    fn is_bracketed(&self) -> bool {
+        match (self.not_before.time(), self.not_after) {
+            (Some(since), Some(by)) => since.get() <= by.get().saturating_add(1),
+            _ => false,
         }
     }
 }

@@ -177,6 +177,12 @@ fn a_logged_token_is_bracketed_by_the_times_of_two_quorums() {
     let second = |time| UnixSeconds::new(time);
     assert_eq!(verdict.not_before.time(), second(NOW - 6));
     assert_eq!(verdict.not_after, second(NOW + 2));
+    // A bracket that ends before it begins bounds nothing.
+    let mut torn = verdict.clone();
+    torn.not_after = second(NOW - 7);
+    assert_eq!(torn.class(), TokenClass::Bracketed);
+    torn.not_after = second(NOW - 8);
+    assert_eq!(torn.class(), TokenClass::Witnessed);
     let proof = verdict.proof.as_ref().unwrap();
     assert_eq!(proof.index.get(), PLACE);
     assert_eq!(proof.origin.as_str(), ORIGIN);
