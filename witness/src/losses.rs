@@ -19,7 +19,7 @@
 //! line before it had does not make up for it.
 //!
 //! A journal grows for ever, and parsing 200,000 lines takes a second. So what was read is kept in
-//! a file beside it ([`kept`]), and a start reads what came after.
+//! a file beside it (`kept`), and a start reads what came after.
 //!
 //! In scope: reading the journal as it grows and comparing. Out of scope: whether the journal is
 //! whole ([`Journal::check`]).
