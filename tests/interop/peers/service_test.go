@@ -127,11 +127,16 @@ func startService(t *testing.T, quorum, anchored string) *service {
 		s.own.members("own", s.own.url) +
 		"group two " + quorum + " lite own\nquorum two\n"
 	replace(t, filepath.Join(dir, "witnesses.policy"), func(string) string { return s.policy })
-	// A refresh is the same size again, which the witnesses take, or do not.
+	// A refresh is the same size again, which the witnesses take, or do not. Without time-stamps
+	// the first entry is the log's, not the start of a unit.
 	replace(t, s.config, func(text string) string {
+		others, timestamps, found := strings.Cut(text, "\n[timestamp]")
+		if !found || strings.Contains(timestamps, "\n[") {
+			t.Fatalf("[timestamp] is not the last table of:\n%s", text)
+		}
 		return strings.NewReplacer(
 			"refresh_s = 30 ", "refresh_s = 1 ", "stale_after_s = 120 ", "stale_after_s = 4 ",
-		).Replace(text)
+		).Replace(others)
 	})
 	mustRun(t, "jurat", "check-config", "--config", s.config)
 	mustRun(t, "jurat", "logs", "add", anchored, "--config", s.config)
