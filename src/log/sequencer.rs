@@ -1,4 +1,6 @@
-//! The sequencer: one thread that gives every entry its place.
+//! The sequencer: one thread at a time gives every entry its place. It is the sequencing thread;
+//! for a lone submission it is the one that submits ([`jurat_daemon::batch`]), except for entries
+//! that say where they stand.
 //!
 //! Requests that arrive while a commit is in flight share the next one, so one fsync serves many
 //! and a lone request waits for nobody. Each batch becomes at most one transaction of entries and

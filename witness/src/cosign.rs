@@ -977,7 +977,7 @@ fn tell_of_fork(request: &AddCheckpoint, refusal: &Refusal) {
     }
 }
 
-/// The work of the commit thread.
+/// The work of a commit: in the commit thread, or in that of a lone request.
 fn committer(
     store: Arc<dyn CheckpointStore>,
     heads: Arc<Heads>,

@@ -7,9 +7,9 @@
 //! logs starts as fast as one of ten. The notes (up to 5 kB each with ML-DSA-44 cosignatures) stay
 //! in the database.
 //!
-//! Only the commit thread changes what is here, after the store said that the swap is durable and
-//! before anyone is told; so a head that can be read here is durable, and per origin heads appear
-//! in commit order.
+//! Only the work of a commit changes what is here, in one thread at a time, after the store said
+//! that the swap is durable and before anyone is told; so a head that can be read here is durable,
+//! and per origin heads appear in commit order.
 //!
 //! A stored head is believed only as far as the note stored with it bears it out ([`HeadFault`]):
 //! nobody can make us remember what we did not cosign by writing into the file. A line of ours has
