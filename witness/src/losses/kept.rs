@@ -108,13 +108,14 @@ fn parse(text: &str) -> Option<Said> {
         bytes: last.parse().ok().filter(|bytes| *bytes <= LINE_BYTES_MAX)?,
         digest: hash(digest)?,
     };
-    let mut logs = BTreeMap::new();
-    for line in lines {
+    let log = |line: &str| -> Option<(Origin, Facts)> {
         let (keys, rest) = line.split_once(' ')?;
         let (flags, origin) = rest.split_once(' ')?;
         let facts = Facts::from_flags(hash(keys)?, FLAGS.map(|flag| flags.contains(flag)));
-        logs.insert(Origin::parse(origin).ok()?, facts);
-    }
+        Some((Origin::parse(origin).ok()?, facts))
+    };
+    // All at once: the nodes of the map are full then.
+    let logs: BTreeMap<Origin, Facts> = lines.map(log).collect::<Option<_>>()?;
     let bytes = bytes.parse().ok()?;
     Some(Said {
         logs,
