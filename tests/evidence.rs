@@ -196,6 +196,11 @@ impl Cast {
             )
             .unwrap(),
             across.unwrap(),
+            Evidence::same_size(
+                self.note(one.head(20), &[&self.old_key], NOW),
+                self.note(other.head(20), &[&self.old_key], NOW),
+            )
+            .unwrap(),
         ]
     }
 
@@ -239,7 +244,9 @@ impl Cast {
         keys.add_log(origin.clone(), self.old_key.verifier_key().clone(), old);
         keys.add_cosigner(self.witness.verifier_key().clone())
             .unwrap();
-        keys.add_gossip(self.gossip.verifier_key().clone()).unwrap();
+        let of_the_same = [self.witness.verifier_key().clone()];
+        keys.add_gossip(self.gossip.verifier_key().clone(), &of_the_same)
+            .unwrap();
         keys
     }
 
@@ -252,7 +259,14 @@ impl Cast {
             ("-log-vkey", self.log.vkey().to_string()),
             (old_flag, self.old_key.verifier_key().to_string()),
             ("-cosigner-vkey", self.witness.verifier_key().to_string()),
-            ("-gossip-vkey", self.gossip.verifier_key().to_string()),
+            (
+                "-gossip-vkey",
+                format!(
+                    "{} {}",
+                    self.gossip.verifier_key(),
+                    self.witness.verifier_key()
+                ),
+            ),
         ];
         let mut arguments = vec!["-origin".to_owned(), ORIGIN.to_owned()];
         for (flag, key) in keys {
@@ -286,6 +300,7 @@ fn judge(file: &[u8], keys: &KnownKeys) -> String {
         LogFinding::NotShown => "none",
         LogFinding::Guilty => "guilty",
         LogFinding::AcrossKeys { .. } => "across",
+        LogFinding::RetiredKey { .. } => "retired",
         LogFinding::Undetermined { .. } => "undetermined",
     };
     let id = hex::encode(verdict.id.as_bytes());
@@ -459,7 +474,7 @@ fn verify_tells_who_is_guilty_and_by_which_two_statements() {
         .collect();
     assert_eq!(guilty, [("log", &*log_key), ("cosigner", &*witness_key)]);
 
-    let (code, said) = verify(&file, &["--key", &log_key]);
+    let (code, said) = verify(&file, &["--log-key", &log_key]);
     assert_eq!(code, 0, "{said}");
     assert!(
         said.contains(&format!("PROVEN: {ORIGIN} forked.")),
@@ -484,12 +499,12 @@ fn verify_takes_every_kind_and_says_what_it_is_not_told_the_keys_of() {
     let cast = Cast::new();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("some.tlog-fork");
+    let log_key = cast.log.vkey().to_string();
     let keys = [
-        cast.log.vkey().to_string(),
         cast.witness.verifier_key().to_string(),
         cast.gossip.verifier_key().to_string(),
     ];
-    let mut arguments = Vec::new();
+    let mut arguments = vec!["--log-key", &*log_key];
     for key in &keys {
         arguments.extend(["--key", key]);
     }
@@ -517,4 +532,92 @@ fn verify_takes_every_kind_and_says_what_it_is_not_told_the_keys_of() {
     let (code, said) = verify(&file, &arguments);
     assert_eq!(code, 1, "{said}");
     assert_eq!(verify(&file, &[]).0, 64);
+}
+
+// Spec: EVI-43, EVI-47, POL-32
+#[test]
+fn a_key_that_the_log_has_done_with_does_not_convict_it() {
+    let cast = Cast::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let old_key = key(ORIGIN, Algorithm::MlDsa44);
+    let by = |tree: &TestLog, keys: &[&SigningKey]| cast.note(tree.head(20), keys, NOW);
+    let [stolen, across] = ["stolen.tlog-fork", "across.tlog-fork"].map(path);
+    let (a, b) = (&cast.log, &cast.fork);
+    let both = Evidence::same_size(by(a, &[&old_key]), by(b, &[&old_key])).unwrap();
+    let mixed = Evidence::same_size(by(a, &[&cast.log.key]), by(b, &[&old_key])).unwrap();
+    fs::write(&stolen, both.to_bytes()).unwrap();
+    fs::write(&across, mixed.to_bytes()).unwrap();
+    let (new, old) = (
+        cast.log.vkey().to_string(),
+        old_key.verifier_key().to_string(),
+    );
+    let policy = |marked: &str| {
+        let text = format!("log {new}\nlog {old}\n{marked}quorum none\n");
+        fs::write(path("policy"), text).unwrap();
+        path("policy").to_str().unwrap().to_owned()
+    };
+    let current = policy("");
+    for file in [&stolen, &across] {
+        assert_eq!(verify(file, &["--policy", &current]).0, 0);
+        let arguments = ["--policy", &current, "--retired-log-key", &old];
+        let (code, said) = verify(file, &arguments);
+        assert_eq!(code, 1, "{said}");
+        let named = format!("{ORIGIN}+{}", old_key.verifier_key().key_id());
+        assert!(
+            said.contains("not determined") && said.contains(&named),
+            "{said}"
+        );
+    }
+    let marked = policy(&format!("#jurat:retired {old}\n"));
+    for file in [&stolen, &across] {
+        let (code, said) = verify(file, &["--policy", &marked]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("not determined"), "{said}");
+    }
+    // A cosigner's key that is named like the log is a cosigner's.
+    let posing = key(ORIGIN, Algorithm::CosignatureV1);
+    let forks = Evidence::same_size(by(a, &[&posing]), by(b, &[&posing])).unwrap();
+    fs::write(&stolen, forks.to_bytes()).unwrap();
+    let posing = posing.verifier_key().to_string();
+    let (code, row) = verify_json(&stolen, &["--key", &posing]);
+    assert_eq!(code, 0, "{row}");
+    assert_eq!(row["proven"]["log_forked"], false);
+    assert_eq!(row["proven"]["guilty"][0]["role"], "cosigner");
+}
+
+// Spec: EVI-47, GSP-10, POL-33
+#[test]
+fn a_gossip_key_is_of_the_witness_that_the_policy_says() {
+    let cast = Cast::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (file, policy) = (
+        folder.path().join("o.tlog-fork"),
+        folder.path().join("policy"),
+    );
+    fs::write(&file, cast.omission().to_bytes()).unwrap();
+    let gossip = cast.gossip.verifier_key().to_string();
+    let other = key("w1.example", Algorithm::MlDsa44);
+    let witnesses = format!(
+        "witness w1 {}\nwitness w1-ml {}\n",
+        cast.witness.verifier_key(),
+        other.verifier_key()
+    );
+    let policy_with = |line: &str| {
+        fs::write(&policy, format!("{witnesses}{line}quorum none\n")).unwrap();
+        let policy = policy.to_str().unwrap();
+        verify(&file, &["--policy", policy])
+    };
+    let (code, said) = policy_with(&format!("#jurat:gossip {gossip} w1 w1-ml\n"));
+    assert_eq!(code, 0, "{said}");
+    // Of one name, and not of one witness.
+    assert_eq!(policy_with(&format!("#jurat:gossip {gossip} w1-ml\n")).0, 1);
+    let (code, said) = verify(
+        &file,
+        &["--policy", policy.to_str().unwrap(), "--key", &gossip],
+    );
+    assert_eq!(code, 1, "{said}");
+    for line in ["#jurat:gossip x w1\n", "#jurat:gossip\n", "#jurat:what\n"] {
+        assert_eq!(policy_with(line).0, 64, "{line}");
+    }
 }

@@ -33,8 +33,9 @@ fn keys() -> KnownKeys {
         keys.add_cosigner(key.verifier_key().clone())
             .expect("it cosigns");
     }
-    keys.add_gossip(gossip_key().verifier_key().clone())
-        .expect("it is of the type");
+    let of_the_same = [world.witness.verifier_key().clone()];
+    keys.add_gossip(gossip_key().verifier_key().clone(), &of_the_same)
+        .expect("they are of the types");
     keys
 }
 

@@ -10,7 +10,12 @@
 //! witness <name> <vkey> [<url>]
 //! group <name> any|all|<k> <name>...        witnesses and groups defined on lines above
 //! quorum <name>|none                        exactly one
+//! #jurat:retired <vkey>                     ours, and a comment to others: see below
+//! #jurat:gossip <vkey> <name>...
 //! ```
+//!
+//! The last two say what only evidence asks for, in lines that other readers of the format skip:
+//! which keys logs sign with no more, and which gossip key belongs to which witnesses.
 //!
 //! Names, URLs and comments are octets without a meaning of their own: nothing here asks whether
 //! they are UTF-8.
@@ -45,6 +50,8 @@ pub struct Policy {
     witnesses: Vec<PolicyWitness>,
     groups: Vec<PolicyGroup>,
     quorum: Quorum,
+    retired: Vec<VerifierKey>,
+    gossip: Vec<PolicyGossip>,
 }
 
 /// A log whose checkpoints the policy accepts.
@@ -65,6 +72,15 @@ pub struct PolicyWitness {
     pub key: VerifierKey,
     /// Where the witness can be reached (its submission prefix), when the file says so.
     pub url: Option<PolicyWord>,
+}
+
+/// The key with which a witness gossips.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyGossip {
+    /// The key.
+    pub key: VerifierKey,
+    /// The keys with which the same witness cosigns, by their places in [`Policy::witnesses`].
+    pub witnesses: Vec<usize>,
 }
 
 /// Members of which a threshold must have witnessed a checkpoint.
@@ -183,6 +199,17 @@ impl Policy {
         &self.groups
     }
 
+    /// The keys that logs sign with no more. One that is listed as a log's, too, is accepted for
+    /// checkpoints as before.
+    pub fn retired(&self) -> &[VerifierKey] {
+        &self.retired
+    }
+
+    /// The keys with which witnesses gossip.
+    pub fn gossip(&self) -> &[PolicyGossip] {
+        &self.gossip
+    }
+
     /// What must have witnessed a checkpoint.
     pub fn quorum(&self) -> Quorum {
         self.quorum
@@ -196,8 +223,8 @@ impl Policy {
         }
     }
 
-    /// The policy as a file: logs, then witnesses, then groups, then the quorum, one space between
-    /// items and no comments. Parsing it gives an equal policy.
+    /// The policy as a file: logs, retired keys, witnesses, gossip keys, groups, the quorum, one
+    /// space between items and no other comments. Parsing it gives an equal policy.
     // Spec: POL-20
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut file = Vec::new();
@@ -205,6 +232,9 @@ impl Policy {
             let key = log.key.to_string();
             let url = log.url.as_ref().map(PolicyWord::as_bytes);
             push_line(&mut file, &[b"log", key.as_bytes()], url);
+        }
+        for key in &self.retired {
+            push_line(&mut file, &[RETIRED, key.to_string().as_bytes()], None);
         }
         for witness in &self.witnesses {
             let key = witness.key.to_string();
@@ -214,6 +244,12 @@ impl Policy {
                 &[b"witness", witness.name.as_bytes(), key.as_bytes()],
                 url,
             );
+        }
+        for gossip in &self.gossip {
+            let key = gossip.key.to_string();
+            let places = gossip.witnesses.iter().map(|&place| Member::Witness(place));
+            let names = places.filter_map(|member| Some(self.member_name(member)?.as_bytes()));
+            push_line(&mut file, &[GOSSIP, key.as_bytes()], names);
         }
         for group in &self.groups {
             let threshold = group.threshold.to_string();
@@ -247,6 +283,10 @@ fn push_line<'a>(file: &mut Vec<u8>, first: &[&'a [u8]], rest: impl IntoIterator
     file.push(b'\n');
 }
 
+/// How a line begins that names a key which its log signs with no more.
+const RETIRED: &[u8] = b"#jurat:retired";
+/// How a line begins that names the gossip key of a witness.
+const GOSSIP: &[u8] = b"#jurat:gossip";
 /// The predefined name that asks for no witness.
 const NONE: &[u8] = b"none";
 /// How many logs a policy may list. The specification asks for 32 at least.
@@ -277,6 +317,8 @@ pub struct PolicyBuilder {
     witnesses: Vec<PolicyWitness>,
     groups: Vec<PolicyGroup>,
     quorum: Option<Quorum>,
+    retired: Vec<VerifierKey>,
+    gossip: Vec<PolicyGossip>,
     /// Every defined name.
     names: BTreeMap<PolicyWord, Definition>,
 }
@@ -366,6 +408,74 @@ impl PolicyBuilder {
         Ok(())
     }
 
+    /// Says that a log signs with this key no more. The log is the one that the key is named after.
+    ///
+    /// # Errors
+    /// [`PolicyFault`] when it was said before, or too many are named.
+    // Spec: POL-32
+    pub fn retired(&mut self, key: VerifierKey) -> Result<(), PolicyFault> {
+        if self.retired.len() >= LOGS_MAX {
+            return Err(PolicyFault::TooManyLogs);
+        }
+        check_key(&key)?;
+        if self.retired.contains(&key) {
+            return Err(PolicyFault::SaidTwice {
+                key: key.to_string(),
+            });
+        }
+        self.retired.push(key);
+        Ok(())
+    }
+
+    /// Says with which key a witness gossips, that cosigns with the keys of these names.
+    ///
+    /// # Errors
+    /// [`PolicyFault`] when the key is not of the type of gossip keys or was named before, a name
+    /// is none of a witness, there is none, or there are too many.
+    // Spec: POL-33
+    pub fn gossip<'a>(
+        &mut self,
+        key: VerifierKey,
+        names: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), PolicyFault> {
+        let signature_type = key.signature_type();
+        if signature_type != SignatureType::Ed25519 {
+            return Err(PolicyFault::GossipKeyType { signature_type });
+        }
+        if self.gossip.len() >= WITNESSES_MAX {
+            return Err(PolicyFault::TooManyWitnesses);
+        }
+        check_key(&key)?;
+        let bytes = key.public_key_bytes();
+        if self
+            .gossip
+            .iter()
+            .any(|known| known.key.public_key_bytes() == bytes)
+        {
+            return Err(PolicyFault::SaidTwice {
+                key: key.to_string(),
+            });
+        }
+        let mut witnesses = Vec::new();
+        for name in names {
+            if name == NONE {
+                return Err(PolicyFault::NoneAsMember);
+            }
+            let (name, definition) = self.lookup(name)?;
+            match definition.member {
+                Member::Witness(place) if !witnesses.contains(&place) => witnesses.push(place),
+                Member::Witness(_) => return Err(PolicyFault::DuplicateName { name }),
+                Member::Group(_) => return Err(PolicyFault::NotAWitness { name }),
+            }
+        }
+        if witnesses.is_empty() {
+            let what = "a witness's name";
+            return Err(PolicyFault::Missing { what });
+        }
+        self.gossip.push(PolicyGossip { key, witnesses });
+        Ok(())
+    }
+
     /// Adds a group of names that are already defined and that no group lists yet.
     ///
     /// # Errors
@@ -451,6 +561,8 @@ impl PolicyBuilder {
             logs,
             witnesses,
             groups,
+            retired,
+            gossip,
             ..
         } = self;
         let policy = Policy {
@@ -458,6 +570,8 @@ impl PolicyBuilder {
             witnesses,
             groups,
             quorum,
+            retired,
+            gossip,
         };
         match policy.to_bytes().len() {
             bytes if bytes > POLICY_BYTES_MAX => Err(PolicyFault::TooLong { bytes }),

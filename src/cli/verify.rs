@@ -1,7 +1,7 @@
 //! `jurat verify`: offline; says what is proven, and what is not.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,7 +37,12 @@ pub(super) struct VerifyArgs {
     /// For evidence: a key of the log that the file is about, whatever the key's name
     #[arg(long = "log-key", value_name = "VKEY")]
     log_keys: Vec<String>,
-    /// A key that evidence may convict: of the log of that name, of a witness, or of its gossip
+    /// For evidence: as --log-key, of a key that the log signs with no more. What such a key signs
+    /// may be by whoever got hold of it, so alone it does not convict the log
+    #[arg(long = "retired-log-key", value_name = "VKEY")]
+    retired_log_keys: Vec<String>,
+    /// For evidence: a key with which a witness cosigns or gossips, never one of a log. Keys of one
+    /// name that are given here are taken for one witness's
     #[arg(long = "key", value_name = "VKEY")]
     keys: Vec<String>,
     /// Print one JSON document
@@ -61,7 +66,7 @@ pub(super) struct Proven {
 struct Verifier<'a> {
     policy: Option<Policy>,
     log_keys: Vec<VerifierKey>,
-    keys: Vec<VerifierKey>,
+    accused: evidence::Keys,
     tokens: TokenVerifier<'a>,
 }
 
@@ -75,7 +80,10 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let verifier = Verifier {
         policy,
         log_keys: parse_keys(&args.log_keys)?,
-        keys: parse_keys(&args.keys)?,
+        accused: evidence::Keys {
+            retired: parse_keys(&args.retired_log_keys)?,
+            witnesses: parse_keys(&args.keys)?,
+        },
         tokens,
     };
     let mut rows = Vec::new();
@@ -132,11 +140,11 @@ impl Verifier<'_> {
         }
         let policy = self.policy.as_ref();
         if bytes.starts_with(Evidence::MAGIC) {
-            if policy.is_none() && self.log_keys.is_empty() && self.keys.is_empty() {
+            if policy.is_none() && self.log_keys.is_empty() && self.accused.is_empty() {
                 let what = "give --policy, --log-key or --key: whom may it convict?";
                 return Err(output::usage(format_args!("{}: {what}", file.display())));
             }
-            return evidence::verify(&bytes, policy, &self.log_keys, &self.keys);
+            return evidence::verify(&bytes, policy, &self.log_keys, &self.accused);
         }
         let policy = policy
             .ok_or_else(|| output::usage(format_args!("{}: give --policy", file.display())))?;
@@ -173,12 +181,16 @@ fn parse_keys(vkeys: &[String]) -> anyhow::Result<Vec<VerifierKey>> {
 /// When it is, or cannot be read.
 pub(super) fn read_file(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     let read = || {
-        let size = fs::metadata(path)?.len();
+        // What is no file has no size: it is read up to the bound.
+        let mut bytes = Vec::new();
+        let file = fs::File::open(path)?;
+        file.take(bytes_max.saturating_add(1))
+            .read_to_end(&mut bytes)?;
         anyhow::ensure!(
-            size <= bytes_max,
-            "{size} bytes, and at most {bytes_max} are read"
+            u64::try_from(bytes.len()).unwrap_or(u64::MAX) <= bytes_max,
+            "more than {bytes_max} bytes, which is the most that is read"
         );
-        Ok(fs::read(path)?)
+        Ok(bytes)
     };
     read().with_context(|| format!("{}", path.display()))
 }

@@ -58,6 +58,8 @@ type knownKeys struct {
 
 	current, retired, cosigners, gossip                    []*knownKey
 	currentVKeys, retiredVKeys, cosignerVKeys, gossipVKeys repeated
+	// The cosigner keys of the witness that a gossip key is of, by the vkey of the latter.
+	tied map[string][]*knownKey
 }
 
 func (k *knownKeys) resolve() error {
@@ -67,11 +69,19 @@ func (k *knownKeys) resolve() error {
 	}{{k.currentVKeys, &k.current}, {k.retiredVKeys, &k.retired}, {k.cosignerVKeys, &k.cosigners},
 		{k.gossipVKeys, &k.gossip}} {
 		for _, vkey := range of.vkeys {
-			key, err := parseKnownKey(vkey)
+			first, rest, _ := strings.Cut(vkey, " ")
+			key, err := parseKnownKey(first)
 			if err != nil {
 				return err
 			}
 			*of.keys = append(*of.keys, key)
+			for _, vkey := range strings.Fields(rest) {
+				cosigner, err := parseKnownKey(vkey)
+				if err != nil {
+					return err
+				}
+				k.tied[first] = append(k.tied[first], cosigner)
+			}
 		}
 	}
 	return nil
@@ -101,7 +111,7 @@ func (k *knownKeys) verify(e *evidence) (string, error) {
 		for _, key := range k.logs(e.origin) {
 			if t.good(key, e.a, nil) {
 				t.convict("log", key)
-				t.log = "guilty"
+				t.found(key, k)
 			}
 		}
 	case "cosigner-regress":
@@ -153,17 +163,34 @@ func (t *trial) histories(e *evidence, k *knownKeys) {
 			t.convict(role, key)
 		}
 	}
+	retired := false
 	for _, key := range k.logs(e.origin) {
+		before := len(t.guilty)
 		try("log", key)
+		if len(t.guilty) > before {
+			t.found(key, k)
+			retired = retired || slices.Contains(k.retired, key)
+		}
 	}
 	// The log is done with before its cosigners: see EVI-45.
-	if len(t.guilty) > 0 {
-		t.log = "guilty"
-	} else {
+	if t.log != "guilty" {
 		t.across(e, k)
+	}
+	if retired && t.log == "undetermined" {
+		t.log = "retired"
 	}
 	for _, key := range k.cosigners {
 		try("cosigner", key)
+	}
+}
+
+// found says what a key that signed both says of its log: EVI-43.
+func (t *trial) found(key *knownKey, k *knownKeys) {
+	switch {
+	case !slices.Contains(k.retired, key):
+		t.log = "guilty"
+	case t.log == "none":
+		t.log = "retired"
 	}
 }
 
@@ -192,14 +219,12 @@ func (t *trial) across(e *evidence, k *knownKeys) {
 }
 
 func (t *trial) omission(e *evidence, k *knownKeys) {
-	at := slices.IndexFunc(k.cosigners, func(key *knownKey) bool {
-		return key.name == e.by.name && key.hash == e.by.hash
-	})
-	if at < 0 {
-		return
-	}
 	for _, key := range k.speakers(e.a) {
-		if t.good(key, e.a, nil) && t.good(k.cosigners[at], e.b, &e.by.times[0]) {
+		tied := k.tied[key.vkey]
+		at := slices.IndexFunc(tied, func(key *knownKey) bool {
+			return key.name == e.by.name && key.hash == e.by.hash
+		})
+		if at >= 0 && t.good(key, e.a, nil) && t.good(tied[at], e.b, &e.by.times[0]) {
 			t.convict("gossip", key)
 		}
 	}
@@ -257,12 +282,13 @@ func (k *knownKeys) judge(file []byte) string {
 func evidenceCommand(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("interop evidence", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	keys := &knownKeys{}
+	keys := &knownKeys{tied: map[string][]*knownKey{}}
 	flags.StringVar(&keys.origin, "origin", "", "the log that the log keys are of")
 	flags.Var(&keys.currentVKeys, "log-vkey", "a key that the log signs with (repeatable)")
 	flags.Var(&keys.retiredVKeys, "retired-vkey", "a key that the log signed with (repeatable)")
 	flags.Var(&keys.cosignerVKeys, "cosigner-vkey", "a witness's key (repeatable)")
-	flags.Var(&keys.gossipVKeys, "gossip-vkey", "a witness's gossip key (repeatable)")
+	flags.Var(&keys.gossipVKeys, "gossip-vkey",
+		"a witness's gossip key, and after spaces its cosigner keys (repeatable)")
 	if err := flags.Parse(args); err != nil {
 		return usageError{err.Error()}
 	}

@@ -5,7 +5,6 @@ use core::fmt;
 
 use crate::checkpoint::Origin;
 use crate::key::{SignatureType, VerifierKey};
-use crate::note::SignatureLine;
 use crate::policy::Policy;
 
 /// Keys by what they may be convicted of. A key that is not here convicts nobody.
@@ -13,7 +12,16 @@ use crate::policy::Policy;
 pub struct KnownKeys {
     logs: Vec<LogKey>,
     cosigners: Vec<VerifierKey>,
-    gossip: Vec<VerifierKey>,
+    gossip: Vec<GossipKey>,
+}
+
+/// The gossip key of a witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GossipKey {
+    pub(super) key: VerifierKey,
+    /// The keys with which the same witness cosigns: whoever gave us the keys says so. A name says
+    /// nothing; anybody makes a key of any name.
+    pub(super) cosigners: Vec<VerifierKey>,
 }
 
 /// A key of a log.
@@ -43,16 +51,37 @@ impl KnownKeys {
     }
 
     /// The logs and witnesses of a policy. The name of a log's key is its origin there.
+    // Spec: POL-32, POL-33
     pub fn from_policy(policy: &Policy) -> Self {
         let mut known = Self::new();
-        for log in policy.logs() {
+        known.add_policy(policy);
+        known
+    }
+
+    /// Adds the logs and witnesses of a policy, after keys of which the caller knows more.
+    pub fn add_policy(&mut self, policy: &Policy) {
+        // A key that is marked is retired, whether or not it is listed as a log's, too.
+        let retired = policy.retired().iter().map(|key| (key, Standing::Retired));
+        let listed = policy
+            .logs()
+            .iter()
+            .map(|log| (&log.key, Standing::Current));
+        for (key, standing) in retired.chain(listed) {
             // A key name is always an origin: it has no control characters.
-            if let Ok(origin) = Origin::parse(log.key.name().as_str()) {
-                known.add_log(origin, log.key.clone(), Standing::Current);
+            if let Ok(origin) = Origin::parse(key.name().as_str()) {
+                self.add_log(origin, key.clone(), standing);
             }
         }
-        known.cosigners = policy.witnesses().iter().map(|w| w.key.clone()).collect();
-        known
+        // The policy refuses keys of other types.
+        for witness in policy.witnesses() {
+            let _ = self.add_cosigner(witness.key.clone());
+        }
+        for gossip in policy.gossip() {
+            let of = gossip.witnesses.iter();
+            let of = of.filter_map(|&place| policy.witnesses().get(place));
+            let of: Vec<VerifierKey> = of.map(|witness| witness.key.clone()).collect();
+            let _ = self.add_gossip(gossip.key.clone(), &of);
+        }
     }
 
     /// Adds a key of a log. A key that is there already keeps its first standing.
@@ -81,15 +110,39 @@ impl KnownKeys {
         Ok(())
     }
 
-    /// Adds the gossip key of a witness. The cosigner keys of the same name are the same witness's.
+    /// Adds the gossip key of a witness, and the keys with which this witness cosigns: no others
+    /// are taken for its, whatever their names.
     ///
     /// # Errors
-    /// [`KeyRefused`] when it is not of the type that gossip keys have.
+    /// [`KeyRefused`] when a key is not of a type that its use has. Nothing was added.
     // Spec: EVI-41, GSP-10
-    pub fn add_gossip(&mut self, key: VerifierKey) -> Result<(), KeyRefused> {
+    pub fn add_gossip(
+        &mut self,
+        key: VerifierKey,
+        cosigners: &[VerifierKey],
+    ) -> Result<(), KeyRefused> {
         require(&key, &[SignatureType::Ed25519])?;
-        if !self.gossip.contains(&key) {
-            self.gossip.push(key);
+        for cosigner in cosigners {
+            require(
+                cosigner,
+                &[SignatureType::CosignatureV1, SignatureType::MlDsa44],
+            )?;
+        }
+        for cosigner in cosigners {
+            self.add_cosigner(cosigner.clone())?;
+        }
+        let place = self.gossip.iter().position(|known| known.key == key);
+        let place = place.unwrap_or_else(|| {
+            let cosigners = Vec::new();
+            self.gossip.push(GossipKey { key, cosigners });
+            self.gossip.len().saturating_sub(1)
+        });
+        if let Some(known) = self.gossip.get_mut(place) {
+            for cosigner in cosigners {
+                if !known.cosigners.contains(cosigner) {
+                    known.cosigners.push(cosigner.clone());
+                }
+            }
         }
         Ok(())
     }
@@ -103,18 +156,11 @@ impl KnownKeys {
         of(Standing::Current).chain(of(Standing::Retired))
     }
 
-    /// Whether a line names a key that is known, whatever it is a key of.
-    pub(super) fn knows(&self, line: &SignatureLine) -> bool {
-        let logs = self.logs.iter().map(|log| &log.key);
-        let others = self.cosigners.iter().chain(&self.gossip);
-        logs.chain(others).any(|key| key.matches(line))
-    }
-
     pub(super) fn cosigners(&self) -> &[VerifierKey] {
         &self.cosigners
     }
 
-    pub(super) fn gossip(&self) -> &[VerifierKey] {
+    pub(super) fn gossip(&self) -> &[GossipKey] {
         &self.gossip
     }
 }

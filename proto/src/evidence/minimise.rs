@@ -9,42 +9,42 @@ use crate::gossip::SignedStatement;
 use crate::note::SignatureLine;
 use crate::tlog_proof::TlogProof;
 
-/// How many lines by unknown keys a note may keep: enough for the witnesses that somebody else
+/// How many lines that were not tried a note may keep: enough for the witnesses that somebody else
 /// knows, and too few to fill a store.
 // Spec: EVI-51
-const UNKNOWN_LINES_MAX: usize = 16;
+const UNTRIED_LINES_MAX: usize = 16;
 
 impl Evidence {
     /// The same contradiction with the lines that it stands on, and no others: one line for each
-    /// convicted key on either note, and at most 16 lines on either by keys that are not known here
-    /// but stand on both, since somebody else may know them. The lines are in the order of their
+    /// convicted key on either note, and at most 16 lines on either that were not tried, by keys
+    /// that stand on both, since somebody else may convict them. The lines are in the order of their
     /// bytes, so that the same lines always make the same file.
     ///
     /// # Errors
     /// [`NotProven`], as [`Evidence::verify`].
     // Spec: EVI-50, EVI-51, EVI-52
     pub fn minimised(&self, keys: &KnownKeys) -> Result<(Self, Verdict), NotProven> {
-        let (verdict, [on_a, on_b]) = self.convict(keys)?;
+        let (verdict, tried) = self.convict(keys)?;
+        let [on_a, on_b] = &tried.count;
         let (a, b) = self.statements();
         let (lines_a, lines_b) = (a.signatures(), b.map_or(&[][..], |b| b.signatures()));
-        let known_a = picked(lines_a, &on_a);
-        let known_b = picked(lines_b, &on_b);
+        let known_a = picked(lines_a, on_a);
+        let known_b = picked(lines_b, on_b);
         // Only where any signer may be convicted is a stranger's line worth keeping.
         let any_signer = matches!(
             self.0,
             Contradiction::SameSize(_) | Contradiction::Opening { .. } | Contradiction::Entry(_)
         );
+        let convicted = known_a.clone();
         let strangers = |lines: &[SignatureLine], others: &[SignatureLine]| {
             if any_signer {
-                unknown(lines, others, keys)
+                untried(lines, others, &convicted, &tried.failed)
             } else {
                 Vec::new()
             }
         };
-        let kept = [
-            Kept::new(known_a, strangers(lines_a, lines_b)),
-            Kept::new(known_b, strangers(lines_b, lines_a)),
-        ];
+        let (more_a, more_b) = (strangers(lines_a, lines_b), strangers(lines_b, lines_a));
+        let kept = [Kept::new(known_a, more_a), Kept::new(known_b, more_b)];
         // A note with fewer lines is a note; were it not, the file as it came would stand.
         let smaller = self.with_lines(&kept).unwrap_or_else(|| self.clone());
         Ok((smaller, verdict))
@@ -66,24 +66,44 @@ impl Evidence {
         let Ok((mine, _)) = self.minimised(keys) else {
             return other.minimised(keys);
         };
-        let (a, b) = (mine.statements(), other.statements());
+        // A file whose lines cover no extension lines may have lost them (EVI-52): its lines count
+        // under the other's texts, too, and not the other way about.
+        let (first, second) = if mine.covers_extensions() || !other.covers_extensions() {
+            (&mine, &other)
+        } else {
+            (&other, &mine)
+        };
+        let (a, b) = (first.statements(), second.statements());
         let union = |a: Said<'_>, b: Said<'_>| {
+            let same = text(a) == text(b);
             let mut lines = a.signatures().to_vec();
-            // Other extension lines are another text: its lines are no signatures of this one.
-            if text(a) == text(b) {
-                lines.extend_from_slice(b.signatures());
-            }
-            Kept::new(lines, Vec::new())
+            // What was kept before stays before what comes: else lines that cost nothing to make
+            // would displace those of whom somebody may convict.
+            let more = b.signatures().iter();
+            let more =
+                more.filter(|line| (same || is_long(line)) && !a.signatures().contains(line));
+            lines.extend(more.cloned());
+            Kept::unsorted(lines)
         };
-        let first = union(a.0, b.0);
-        let second = match (a.1, b.1) {
+        let on_a = union(a.0, b.0);
+        let on_b = match (a.1, b.1) {
             (Some(a), Some(b)) => union(a, b),
-            _ => Kept::new(Vec::new(), Vec::new()),
+            _ => Kept::unsorted(Vec::new()),
         };
-        match mine.with_lines(&[first, second]) {
+        match first.with_lines(&[on_a, on_b]) {
             Some(both) => both.minimised(keys),
+            // They do not fit into a note: what it proves already stays.
             None => mine.minimised(keys),
         }
+    }
+
+    /// Whether a line under either statement covers its extension lines, or may.
+    fn covers_extensions(&self) -> bool {
+        let (a, b) = self.statements();
+        let lines = [Some(a), b].into_iter().flatten();
+        lines
+            .flat_map(|said| said.signatures())
+            .any(|line| !is_long(line))
     }
 
     /// The same contradiction under other lines; nothing when they do not fit into a note.
@@ -140,11 +160,17 @@ struct Kept {
 }
 
 impl Kept {
+    /// All of them, in this order, under the text as it is.
+    fn unsorted(lines: Vec<SignatureLine>) -> Self {
+        Self {
+            lines,
+            covers_extensions: true,
+        }
+    }
+
     fn new(known: Vec<SignatureLine>, unknown: Vec<SignatureLine>) -> Self {
-        // Of the types that are verified, only cosignatures of ML-DSA-44 are that long, and a line
-        // by a key that is not known may be of any type.
-        let long = |line: &SignatureLine| line.signature().len() == ML_DSA_44_LINE_BYTES;
-        let covers_extensions = !unknown.is_empty() || !known.iter().all(long);
+        // A line by a key that is not known may be of any type.
+        let covers_extensions = !unknown.is_empty() || !known.iter().all(is_long);
         let mut lines = known;
         lines.extend(unknown);
         lines.sort_by_cached_key(ToString::to_string);
@@ -156,6 +182,11 @@ impl Kept {
     }
 }
 
+/// Of the types that are verified, only cosignatures of ML-DSA-44 are that long.
+fn is_long(line: &SignatureLine) -> bool {
+    line.signature().len() == ML_DSA_44_LINE_BYTES
+}
+
 /// A time and a signature of ML-DSA-44.
 const ML_DSA_44_LINE_BYTES: usize = 8 + 2420;
 
@@ -164,23 +195,29 @@ fn picked(lines: &[SignatureLine], places: &[usize]) -> Vec<SignatureLine> {
     places.cloned().collect()
 }
 
-/// The first line of each key that is not known but has lines on both notes.
-fn unknown(
+/// The lines that were not tried, of keys that have lines on both notes and are not convicted: those
+/// of keys that are not known, or known for somebody who cannot be convicted of this, and those
+/// that were dropped unseen. All of a key's lines: the first may be somebody's who shields it.
+// Spec: EVI-51
+fn untried(
     lines: &[SignatureLine],
     others: &[SignatureLine],
-    keys: &KnownKeys,
+    convicted: &[SignatureLine],
+    failed: &[SignatureLine],
 ) -> Vec<SignatureLine> {
     let same_key = |one: &SignatureLine, other: &SignatureLine| {
         one.name() == other.name() && one.key_id() == other.key_id()
     };
     let mut found: Vec<SignatureLine> = Vec::new();
     for line in lines {
-        if found.len() >= UNKNOWN_LINES_MAX {
+        if found.len() >= UNTRIED_LINES_MAX {
             break;
         }
-        let wanted = others.iter().any(|other| same_key(line, other))
-            && !found.iter().any(|other| same_key(line, other))
-            && !keys.knows(line);
+        let stands = |other: &SignatureLine| same_key(line, other) && !failed.contains(other);
+        let wanted = others.iter().any(stands)
+            && !convicted.iter().any(|other| same_key(line, other))
+            && !failed.contains(line)
+            && !found.contains(line);
         if wanted {
             found.push(line.clone());
         }

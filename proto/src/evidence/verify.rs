@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::known::GossipKey;
 use super::{
     Contradiction, Cosigner, Evidence, Kind, KnownKeys, LogKey, NotProven, Omission, Said,
     Standing, stated_time,
@@ -44,7 +45,9 @@ impl Verdict {
         match self.log {
             LogFinding::Guilty => self.kind != Kind::Empty,
             LogFinding::AcrossKeys { .. } => true,
-            LogFinding::Undetermined { .. } | LogFinding::NotShown => false,
+            LogFinding::RetiredKey { .. }
+            | LogFinding::Undetermined { .. }
+            | LogFinding::NotShown => false,
         }
     }
 }
@@ -61,6 +64,12 @@ pub enum LogFinding {
     AcrossKeys {
         /// Who signed which.
         keys: [VerifierKey; 2],
+    },
+    /// A key that it has retired signed both: the key is convicted. When it was retired decides
+    /// whether the log signed with it, or whoever got hold of it.
+    RetiredKey {
+        /// The first of them.
+        key: VerifierKey,
     },
     /// As [`LogFinding::AcrossKeys`], but at least one of the keys is retired: when it was retired
     /// decides whether the log signed with it, or whoever got hold of it.
@@ -116,10 +125,7 @@ impl Evidence {
     }
 
     /// As [`Evidence::verify`], with the lines that the verdict stands on.
-    pub(super) fn convict(
-        &self,
-        keys: &KnownKeys,
-    ) -> Result<(Verdict, [Vec<usize>; 2]), NotProven> {
+    pub(super) fn convict(&self, keys: &KnownKeys) -> Result<(Verdict, Lines), NotProven> {
         let mut trial = Trial::default();
         let (a, b) = self.statements();
         match &self.0 {
@@ -142,7 +148,7 @@ impl Evidence {
             log,
             lines,
             candidates,
-            ..
+            failed,
         } = trial;
         if guilty.is_empty() && log == LogFinding::NotShown {
             return Err(match candidates {
@@ -157,7 +163,14 @@ impl Evidence {
             log,
             guilty,
         };
-        Ok((verdict, lines))
+        let failed = failed.into_iter().map(|(_, line)| line.clone()).collect();
+        Ok((
+            verdict,
+            Lines {
+                count: lines,
+                failed,
+            },
+        ))
     }
 }
 
@@ -165,6 +178,14 @@ impl Evidence {
 /// whoever sends files that convict nobody would decide how long we compute.
 // Spec: EVI-45
 const FAILED_LINES_MAX: usize = 2;
+
+/// What became of the lines that were tried.
+pub(super) struct Lines {
+    /// The places of those that count, in either note.
+    pub(super) count: [Vec<usize>; 2],
+    /// Those that failed.
+    pub(super) failed: Vec<SignatureLine>,
+}
 
 /// What was found so far.
 #[derive(Default)]
@@ -195,15 +216,26 @@ impl<'e> Trial<'e> {
         b: &'e SignedCheckpoint,
         keys: &KnownKeys,
     ) {
+        let mut retired = None;
         for log in keys.logs(a.origin()) {
+            let before = self.guilty.len();
             self.accuse(Role::Log, &log.key, a, b);
+            if self.guilty.len() > before {
+                match log.standing {
+                    Standing::Current => self.log = LogFinding::Guilty,
+                    Standing::Retired => retired = retired.or(Some(&log.key)),
+                }
+            }
         }
-        // Spec: EVI-45. All of the log before any cosigner: anybody can put lines in a cosigner's
-        // name under a note, and they fail.
-        if self.guilty.is_empty() {
+        // Spec: EVI-43, EVI-45. All of the log before any cosigner: anybody can put lines in a
+        // cosigner's name under a note, and they fail.
+        if self.log == LogFinding::NotShown {
             self.across_keys(a, b, keys);
-        } else {
-            self.log = LogFinding::Guilty;
+        }
+        if let (Some(key), LogFinding::NotShown | LogFinding::Undetermined { .. }) =
+            (retired, &self.log)
+        {
+            self.log = LogFinding::RetiredKey { key: key.clone() };
         }
         for key in keys.cosigners() {
             self.accuse(Role::Cosigner, key, a, b);
@@ -283,7 +315,14 @@ impl<'e> Trial<'e> {
             self.candidates += 1;
             if let Some(good) = self.signed(&log.key, note) {
                 self.convict(Role::Log, &log.key, good, None);
-                self.log = LogFinding::Guilty;
+                match (log.standing, &self.log) {
+                    (Standing::Current, _) => self.log = LogFinding::Guilty,
+                    (Standing::Retired, LogFinding::NotShown) => {
+                        let key = log.key.clone();
+                        self.log = LogFinding::RetiredKey { key };
+                    }
+                    (Standing::Retired, _) => {}
+                }
             }
         }
     }
@@ -316,10 +355,11 @@ impl<'e> Trial<'e> {
             time,
             ..
         } = omission;
-        let Some(cosigner) = keys.cosigners().iter().find(|key| is(key, by)) else {
-            return;
-        };
-        for key in speakers(page, keys) {
+        for GossipKey { key, cosigners } in speakers(page, keys) {
+            // Spec: GSP-10. Of this witness: who has another's name has not its keys.
+            let Some(cosigner) = cosigners.iter().find(|key| is(key, by)) else {
+                continue;
+            };
             self.candidates += 1;
             let on_page = self.stated(key, page);
             let on_note = on_page.and_then(|_| self.signed_at(cosigner, note, *time));
@@ -331,7 +371,7 @@ impl<'e> Trial<'e> {
 
     // Spec: EVI-16
     fn equivocation(&mut self, a: &'e SignedStatement, b: &'e SignedStatement, keys: &KnownKeys) {
-        for key in speakers(a, keys) {
+        for GossipKey { key, .. } in speakers(a, keys) {
             if !b.signatures().iter().any(|line| key.matches(line)) {
                 continue;
             }
@@ -436,12 +476,12 @@ impl<'e> Trial<'e> {
 fn speakers<'k>(
     signed: &SignedStatement,
     keys: &'k KnownKeys,
-) -> impl Iterator<Item = &'k VerifierKey> {
+) -> impl Iterator<Item = &'k GossipKey> {
     let name = signed.statement().name();
     let lines = signed.signatures();
-    keys.gossip()
-        .iter()
-        .filter(move |key| key.name() == name && lines.iter().any(|line| key.matches(line)))
+    keys.gossip().iter().filter(move |GossipKey { key, .. }| {
+        key.name() == name && lines.iter().any(|line| key.matches(line))
+    })
 }
 
 fn is(key: &VerifierKey, by: &Cosigner) -> bool {

@@ -4,8 +4,8 @@ use alloc::string::String;
 use core::fmt;
 
 use super::{
-    GROUPS_MAX, LOGS_MAX, POLICY_BYTES_MAX, Policy, PolicyBuilder, PolicyWord, Threshold,
-    WITNESSES_MAX,
+    GOSSIP, GROUPS_MAX, LOGS_MAX, POLICY_BYTES_MAX, Policy, PolicyBuilder, PolicyWord, RETIRED,
+    Threshold, WITNESSES_MAX,
 };
 use crate::decimal::{DecimalError, parse_decimal};
 use crate::key::{KeyError, VerifierKey};
@@ -67,7 +67,8 @@ fn parse_line(builder: &mut PolicyBuilder, octets: &[u8]) -> Result<(), PolicyFa
     let mut items = octets
         .split(|octet| matches!(octet, b' ' | b'\t'))
         .filter(|item| !item.is_empty());
-    let Some(keyword) = items.next().filter(|item| !item.starts_with(b"#")) else {
+    let ours = |item: &&[u8]| !item.starts_with(b"#") || item.starts_with(OURS);
+    let Some(keyword) = items.next().filter(ours) else {
         return Ok(());
     };
     match keyword {
@@ -94,11 +95,25 @@ fn parse_line(builder: &mut PolicyBuilder, octets: &[u8]) -> Result<(), PolicyFa
             nothing_left(&mut items)?;
             builder.quorum(name)
         }
+        RETIRED => {
+            let key = parse_key(required(&mut items, "a retired key")?)?;
+            nothing_left(&mut items)?;
+            builder.retired(key)
+        }
+        GOSSIP => {
+            let key = parse_key(required(&mut items, "a gossip key")?)?;
+            builder.gossip(key, items)
+        }
         other => Err(PolicyFault::UnknownKeyword {
             keyword: lossy(other),
         }),
     }
 }
+
+/// How a comment begins that is one to others only. One of these that is not understood refuses the
+/// file: who wrote it meant something.
+// Spec: POL-34
+const OURS: &[u8] = b"#jurat:";
 
 fn required<'a>(
     items: &mut impl Iterator<Item = &'a [u8]>,
@@ -270,6 +285,21 @@ pub enum PolicyFault {
         /// The key's signature type.
         signature_type: SignatureType,
     },
+    /// The witness's gossip key is of another type than gossip keys have.
+    GossipKeyType {
+        /// The key's signature type.
+        signature_type: SignatureType,
+    },
+    /// The key is named for the same on a line above.
+    SaidTwice {
+        /// The key.
+        key: String,
+    },
+    /// The name is a group's, where a witness's is wanted.
+    NotAWitness {
+        /// The name.
+        name: PolicyWord,
+    },
     /// Another log has the same public key.
     DuplicateLogKey {
         /// The other log's vkey.
@@ -356,6 +386,12 @@ impl fmt::Display for PolicyFault {
                 "a key of signature type {signature_type} cannot cosign; a witness needs type 0x04 \
                  or 0x06"
             ),
+            Self::GossipKeyType { signature_type } => write!(
+                f,
+                "a key of signature type {signature_type} does not gossip; type 0x01 does"
+            ),
+            Self::SaidTwice { key } => write!(f, "a line above says this of {key} already"),
+            Self::NotAWitness { name } => write!(f, "{name} is a group; name witnesses"),
             Self::DuplicateLogKey { first } => {
                 write!(f, "the log has the same public key as {first}")
             }

@@ -798,6 +798,58 @@ fn a_key_that_is_both_log_and_witness_counts_for_both() {
     assert_eq!((verdict.log, verdict.witnesses.len()), (0, 1));
 }
 
+// Spec: POL-04, POL-32, POL-33, POL-34
+#[test]
+fn comments_of_ours_name_retired_keys_and_whose_a_gossip_key_is() {
+    let log = Key::log(ORIGIN, 1).vkey().to_string();
+    let old = Key::ml_dsa(ORIGIN, 2).vkey().to_string();
+    let gossip = Key::log("w.example", 3).vkey().to_string();
+    let other = Key::log("w.example", 4).vkey().to_string();
+    let [one, two] = [5, 6].map(|seed| Key::witness("w.example", seed).vkey().to_string());
+    let head = format!("log {log}\nwitness w1 {one}\nwitness w2 {two}\ngroup g any w1 w2\n");
+    let with = |lines: &str| parse(&format!("{head}{lines}quorum g\n"));
+    let policy = with(&format!(
+        "#jurat:retired {old}\n \t#jurat:gossip {gossip}  w2 w1\n# {old}\n#jurat\n"
+    ));
+    let policy = policy.unwrap();
+    let retired: Vec<String> = policy.retired().iter().map(ToString::to_string).collect();
+    assert_eq!(retired, [old.clone()]);
+    let [tied] = policy.gossip() else {
+        panic!("{policy:?}")
+    };
+    assert_eq!(
+        (tied.key.to_string(), &*tied.witnesses),
+        (gossip.clone(), &[1, 0][..])
+    );
+    assert_eq!(Policy::parse(&policy.to_bytes()).unwrap(), policy);
+    for (lines, fault) in [
+        (
+            format!("#jurat:retired {old}\n#jurat:retired {old}\n"),
+            "above says",
+        ),
+        (format!("#jurat:retired {old} {old}\n"), "unexpected"),
+        ("#jurat:retired\n".to_owned(), "missing"),
+        ("#jurat:retired x\n".to_owned(), "not valid"),
+        (format!("#jurat:gossip {gossip}\n"), "missing"),
+        (format!("#jurat:gossip {gossip} g\n"), "a group"),
+        (format!("#jurat:gossip {gossip} none\n"), "none cannot"),
+        (format!("#jurat:gossip {gossip} w3\n"), "not defined"),
+        (format!("#jurat:gossip {gossip} w1 w1\n"), "already defined"),
+        (format!("#jurat:gossip {one} w1\n"), "does not gossip"),
+        (
+            format!("#jurat:gossip {gossip} w1\n#jurat:gossip {gossip} w2\n"),
+            "above says",
+        ),
+        ("#jurat:retries x\n".to_owned(), "unknown keyword"),
+    ] {
+        let said = with(&lines).unwrap_err().to_string();
+        assert!(said.contains(fault), "{lines}{said}");
+    }
+    // One witness may have two gossip keys, one after the other.
+    let both = format!("#jurat:gossip {gossip} w1\n#jurat:gossip {other} w1\n");
+    assert_eq!(with(&both).unwrap().gossip().len(), 2);
+}
+
 /// Builds any policy that there can be, from choices.
 fn any_policy() -> impl Strategy<Value = Policy> {
     let group = (

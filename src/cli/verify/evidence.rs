@@ -8,14 +8,29 @@ use jurat_proto::key::{SignatureType, UnixSeconds, VerifierKey};
 use jurat_proto::policy::Policy;
 use serde_json::{Value, json};
 
+use super::super::output;
 use super::{Proven, when};
 
-/// Verifies a file of evidence with the keys of a policy, of `--log-key` and of `--key`.
+/// Keys that are named for evidence only.
+pub(super) struct Keys {
+    /// Of `--retired-log-key`.
+    pub(super) retired: Vec<VerifierKey>,
+    /// Of `--key`.
+    pub(super) witnesses: Vec<VerifierKey>,
+}
+
+impl Keys {
+    pub(super) fn is_empty(&self) -> bool {
+        self.retired.is_empty() && self.witnesses.is_empty()
+    }
+}
+
+/// Verifies a file of evidence with the keys of a policy, of `--log-key` and of `keys`.
 pub(super) fn verify(
     file: &[u8],
     policy: Option<&Policy>,
     log_keys: &[VerifierKey],
-    keys: &[VerifierKey],
+    keys: &Keys,
 ) -> anyhow::Result<Proven> {
     let evidence = Evidence::parse(file)?;
     let known = known(&evidence, policy, log_keys, keys)?;
@@ -42,6 +57,16 @@ pub(super) fn verify(
             old.join(" or ")
         );
     }
+    let only_logs = verdict.guilty.iter().all(|guilty| guilty.role == Role::Log);
+    if let LogFinding::RetiredKey { key } = &verdict.log
+        && only_logs
+    {
+        anyhow::bail!(
+            "not determined: {} signed both statements, and is retired; the date on which it was \
+             decides whether the log did",
+            short(key)
+        );
+    }
     Ok(Proven {
         what: what(&verdict),
         details: details(&evidence, &verdict),
@@ -49,32 +74,39 @@ pub(super) fn verify(
     })
 }
 
-/// What the keys are keys of. `--log-key` is a key of whatever log the file is about; what `--key`
-/// is of follows from its type and its name.
+/// What the keys are keys of: said by the arguments and the policy, never guessed from a name.
 fn known(
     evidence: &Evidence,
     policy: Option<&Policy>,
     log_keys: &[VerifierKey],
-    keys: &[VerifierKey],
+    keys: &Keys,
 ) -> anyhow::Result<KnownKeys> {
-    let mut known = policy.map(KnownKeys::from_policy).unwrap_or_default();
-    let origin = evidence.origin();
-    if let Some(origin) = origin {
+    let mut known = KnownKeys::new();
+    if let Some(origin) = evidence.origin() {
+        // A key is what is said of it first: retired, also where the policy lists it.
+        for key in &keys.retired {
+            known.add_log(origin.clone(), key.clone(), Standing::Retired);
+        }
         for key in log_keys {
             known.add_log(origin.clone(), key.clone(), Standing::Current);
         }
     }
-    for key in keys {
-        let of_log = origin.filter(|origin| origin.as_str() == key.name().as_str());
-        match (of_log, key.signature_type()) {
-            (Some(origin), _) => known.add_log(origin.clone(), key.clone(), Standing::Current),
-            (None, SignatureType::Ed25519) => known.add_gossip(key.clone())?,
-            (None, SignatureType::CosignatureV1 | SignatureType::MlDsa44) => {
-                known.add_cosigner(key.clone())?;
-            }
-            // A log's key under another name than the origin, or of another log.
-            (None, _) => {}
+    if let Some(policy) = policy {
+        known.add_policy(policy);
+    }
+    // Spec: EVI-47
+    for key in &keys.witnesses {
+        if key.signature_type() == SignatureType::Ed25519 {
+            let of_the_same = |other: &&VerifierKey| {
+                other.name() == key.name() && other.signature_type() != SignatureType::Ed25519
+            };
+            let cosigners = keys.witnesses.iter().filter(of_the_same).cloned();
+            let cosigners: Vec<VerifierKey> = cosigners.collect();
+            known.add_gossip(key.clone(), &cosigners)
+        } else {
+            known.add_cosigner(key.clone())
         }
+        .map_err(|error| output::usage(format_args!("--key {key}: {error}")))?;
     }
     Ok(known)
 }
@@ -114,6 +146,10 @@ fn what(verdict: &Verdict) -> String {
             LogFinding::AcrossKeys { .. } => {
                 format!("PROVEN: {origin} forked, with two of its keys.{by_witnesses}")
             }
+            LogFinding::RetiredKey { .. } => format!(
+                "PROVEN: a retired key of {origin} signed two histories; when it was retired \
+                 decides whether {origin} did.{by_witnesses}"
+            ),
             LogFinding::NotShown | LogFinding::Undetermined { .. } => {
                 format!("PROVEN: {witnesses} keys of witnesses cosigned two histories of {origin}.")
             }

@@ -284,8 +284,15 @@ fn a_page_omits_only_what_its_own_witness_had_cosigned_well_before() {
     let mut keys = KnownKeys::new();
     keys.add_cosigner(one.vkey()).unwrap();
     assert_eq!(evidence.verify(&keys), Err(NotProven::NoKnownKey));
-    keys.add_gossip(Key::log("w2.example", 7).vkey()).unwrap();
+    keys.add_gossip(Key::log("w2.example", 7).vkey(), &[])
+        .unwrap();
     assert_eq!(evidence.verify(&keys), Err(NotProven::NoKnownKey));
+    // Spec: GSP-10. Nor do keys of one name belong together, unless somebody says so.
+    keys.add_gossip(cast.gossip.vkey(), &[cast.two.vkey()])
+        .unwrap();
+    assert_eq!(evidence.verify(&keys), Err(NotProven::NoKnownKey));
+    keys.add_gossip(cast.gossip.vkey(), &[one.vkey()]).unwrap();
+    assert!(evidence.verify(&keys).unwrap().convicts());
 }
 
 // Spec: EVI-16, GSP-08, GSP-09
@@ -351,7 +358,7 @@ fn only_known_keys_of_this_log_and_of_cosigners_are_convicted() {
     other_log.add_log("x".parse().unwrap(), cast.log.vkey(), Standing::Current);
     assert_eq!(evidence.verify(&other_log), Err(NotProven::NoKnownKey));
     let mut gossip = KnownKeys::new();
-    gossip.add_gossip(cast.log.vkey()).unwrap();
+    gossip.add_gossip(cast.log.vkey(), &[]).unwrap();
     assert_eq!(evidence.verify(&gossip), Err(NotProven::NoKnownKey));
     for key in [&cast.log, &cast.gossip] {
         assert!(
@@ -359,7 +366,12 @@ fn only_known_keys_of_this_log_and_of_cosigners_are_convicted() {
             "0x01 cosigns nothing"
         );
     }
-    assert!(gossip.add_gossip(cast.one.vkey()).is_err());
+    assert!(gossip.add_gossip(cast.one.vkey(), &[]).is_err());
+    assert!(
+        gossip
+            .add_gossip(cast.gossip.vkey(), &[cast.log.vkey()])
+            .is_err()
+    );
 
     // One key may be the log's and a cosigner's: it is convicted once, as the log's.
     let mut twice = cast.keys();
@@ -427,11 +439,24 @@ fn two_keys_of_one_log_convict_the_log_only_while_both_are_current() {
         across.verify(&cast.keys()),
         Err(NotProven::NobodySignedBoth)
     );
-    // A retired key that signed both is convicted all the same.
+    // A retired key that signed both is convicted all the same, and the log is not: somebody may
+    // have stolen what it has done with.
     let by_old = |tree: &Tree| signed(ORIGIN, tree.head(20), &[&cast.old_log]);
     let same = Evidence::same_size(by_old(&a), by_old(&b)).unwrap();
     let verdict = same.verify(&keys_with(Standing::Retired)).unwrap();
-    assert!(verdict.convicts_log());
+    assert!(verdict.convicts() && !verdict.convicts_log());
+    let key = cast.old_log.vkey();
+    assert_eq!(verdict.log, LogFinding::RetiredKey { key });
+    assert!(
+        same.verify(&keys_with(Standing::Current))
+            .unwrap()
+            .convicts_log()
+    );
+    // Beside two that are current it excuses nothing.
+    let by = |tree: &Tree, key| signed(ORIGIN, tree.head(20), &[&cast.old_log, key]);
+    let both = Evidence::same_size(by(&a, &cast.log), by(&b, &cast.log_ml_dsa)).unwrap();
+    let verdict = both.verify(&keys_with(Standing::Retired)).unwrap();
+    assert!(matches!(verdict.log, LogFinding::AcrossKeys { .. }) && verdict.convicts_log());
     // A convicted cosigner does not hide what the log did across its keys.
     let with_witness = Evidence::same_size(
         signed(ORIGIN, a.head(20), &[&cast.old_log, &cast.one]),

@@ -57,7 +57,8 @@ impl Cast {
         for key in [&self.one, &self.two, &self.ml_dsa] {
             keys.add_cosigner(key.vkey()).unwrap();
         }
-        keys.add_gossip(self.gossip.vkey()).unwrap();
+        keys.add_gossip(self.gossip.vkey(), &[self.one.vkey()])
+            .unwrap();
         keys
     }
 }

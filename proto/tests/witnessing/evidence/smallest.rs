@@ -159,3 +159,86 @@ fn a_stripped_copy_protects_nobody() {
     assert_eq!(variant.id(), stripped.id());
     assert_eq!(stripped.merged(&variant, &cast.keys()).unwrap().0, stripped);
 }
+
+// Spec: EVI-51, EVI-53
+#[test]
+fn nobody_shields_a_witness_with_a_line_in_its_name() {
+    let cast = Cast::new();
+    let (a, b) = forked(20, 7);
+    let mut wiser = cast.keys();
+    wiser.add_cosigner(cast.stranger.vkey()).unwrap();
+    let by = |tree: &Tree, keys: &[&Key]| signed(ORIGIN, tree.head(20), keys);
+    let with = |note: &SignedCheckpoint, first: Vec<SignatureLine>| {
+        let lines = [first, note.signatures().to_vec()].concat();
+        SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap()
+    };
+    // A line of a stranger's name that fails stands before the one that is good.
+    let keys = [&cast.log, &cast.stranger];
+    let bad = |note: &SignedCheckpoint| vec![spoiled(&note.signatures()[1])];
+    let (on_a, on_b) = (by(&a, &keys), by(&b, &keys));
+    let shielded = Evidence::same_size(with(&on_a, bad(&on_a)), on_b).unwrap();
+    let (smallest, _) = shielded.minimised(&cast.keys()).unwrap();
+    assert_eq!(names(&smallest, &wiser).len(), 2);
+
+    // Two that fail make the rest drop unseen: it stays for who tries again.
+    let keys = [&cast.one, &cast.two, &cast.log, &cast.ml_dsa];
+    let (on_a, on_b) = (by(&a, &keys), by(&b, &keys));
+    let fail = |note: &SignedCheckpoint| note.signatures()[..2].iter().map(spoiled).collect();
+    let shielded = Evidence::same_size(with(&on_a, fail(&on_a)), on_b).unwrap();
+    let (smallest, verdict) = shielded.minimised(&cast.keys()).unwrap();
+    assert_eq!(verdict.guilty.len(), 2, "the log, and the first witness");
+    assert_eq!(names(&smallest, &cast.keys()).len(), 4);
+
+    // What is known for another's gossip, somebody else may know for a cosigner's.
+    let mut other = cast.keys();
+    let gossiping = Key::log("w9.example", 9);
+    other.add_gossip(gossiping.vkey(), &[]).unwrap();
+    let keys = [&cast.log, &gossiping];
+    let evidence = Evidence::same_size(by(&a, &keys), by(&b, &keys)).unwrap();
+    let (smallest, _) = evidence.minimised(&other).unwrap();
+    assert_eq!(lines(&smallest).map(|lines| lines.len()), [2, 2]);
+}
+
+// Spec: EVI-53
+#[test]
+fn what_comes_later_displaces_nothing() {
+    let cast = Cast::new();
+    let (a, b) = forked(20, 7);
+    let of = |keys: &[&Key]| {
+        let by = |tree: &Tree| signed(ORIGIN, tree.head(20), keys);
+        Evidence::same_size(by(&a), by(&b)).unwrap()
+    };
+    let mut wiser = cast.keys();
+    // Whichever lines sort first, those that were there stay.
+    for seed in 30..36 {
+        let guilty = Key::witness("guilty.example", seed);
+        wiser.add_cosigner(guilty.vkey()).unwrap();
+        let kept = of(&[&cast.log, &guilty]).minimised(&cast.keys()).unwrap().0;
+        let noise: Vec<Key> = (100..116)
+            .map(|seed| Key::witness(&format!("a{seed}.example"), seed))
+            .collect();
+        let mut keys = vec![&cast.log];
+        keys.extend(&noise);
+        let (merged, _) = kept.merged(&of(&keys), &cast.keys()).unwrap();
+        assert_eq!(names(&merged, &wiser).len(), 2, "seed {seed}");
+        assert_eq!(merged.merged(&of(&keys), &cast.keys()).unwrap().0, merged);
+    }
+    // Nor is what ML-DSA-44 covers lost for the extension lines that it does not.
+    let extended = |tree: &Tree, keys: &[&Key]| {
+        let mut checkpoint = unsigned(ORIGIN, tree.head(20));
+        let extension = ExtensionLine::parse("extension").unwrap();
+        checkpoint.extensions.push(extension);
+        let lines = keys.iter().map(|key| key.line(&checkpoint, 9)).collect();
+        SignedCheckpoint::new(checkpoint, lines).unwrap()
+    };
+    let variant = |keys: &[&Key]| {
+        let whole = Evidence::same_size(extended(&a, keys), extended(&b, keys)).unwrap();
+        whole.minimised(&cast.keys()).unwrap().0
+    };
+    let (bare, full) = (variant(&[&cast.ml_dsa]), variant(&[&cast.one]));
+    for (one, other) in [(&bare, &full), (&full, &bare)] {
+        let (merged, verdict) = one.merged(other, &cast.keys()).unwrap();
+        assert_eq!(verdict.guilty.len(), 2);
+        assert_eq!(merged.verify(&cast.keys()), Ok(verdict));
+    }
+}
