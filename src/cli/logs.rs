@@ -20,6 +20,8 @@ pub(super) enum LogsCommand {
     Add(AddArgs),
     /// List the registered logs
     List(ListArgs),
+    /// A log has done with a key: checkpoints that only this key signed are refused from now on
+    Retire(RetireArgs),
     /// Take no more checkpoints of a log; its state is kept for ever
     Disable(OriginArgs),
     /// Take checkpoints of a disabled log again, from where it stood
@@ -34,6 +36,21 @@ pub(super) struct AddArgs {
     /// The log's origin line, when it is not the key's name
     #[arg(long)]
     origin: Option<String>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RetireArgs {
+    /// The log's verifier key: name+id+base64
+    #[arg(value_name = "VKEY")]
+    key: String,
+    /// The log's origin line, when it is not the key's name
+    #[arg(long)]
+    origin: Option<String>,
+    /// The log signs with the key after all
+    #[arg(long)]
+    undo: bool,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -71,6 +88,18 @@ pub(super) fn run(command: LogsCommand) -> anyhow::Result<ExitCode> {
             add(&registry_file(&args.config.config)?, &origin, &key)?;
             output::line(format_args!("{} may anchor", origin.as_str()));
         }
+        // Spec: STO-37
+        LogsCommand::Retire(args) => {
+            let key = VerifierKey::parse(&args.key).map_err(output::usage)?;
+            let origin = args.origin.as_deref().unwrap_or(key.name().as_str());
+            let origin = Origin::parse(origin).map_err(output::usage)?;
+            let file = registry_file(&args.config.config)?;
+            Registry::edit(file, &(), |registry| {
+                registry.retire(&origin, &key, !args.undo)
+            })?;
+            let signs = if args.undo { "again" } else { "no more" };
+            output::line(format_args!("{origin} signs {signs} with {}", args.key));
+        }
         LogsCommand::Disable(args) => {
             let origin = Origin::parse(&args.origin).map_err(output::usage)?;
             set_state(&args.config, &origin, LogState::Disabled)?;
@@ -107,11 +136,13 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
             .logs()
             .map(|log| {
                 let keys: Vec<String> = log.keys.iter().map(ToString::to_string).collect();
+                let retired: Vec<String> = log.retired.iter().map(ToString::to_string).collect();
                 json!({
                     "origin": log.origin.as_str(),
                     "origin_hash": log.origin.hash_hex(),
                     "active": log.state == LogState::Active,
                     "keys": keys,
+                    "retired": retired,
                 })
             })
             .collect();
@@ -127,6 +158,9 @@ fn list(args: &ListArgs) -> anyhow::Result<()> {
         output::line(format_args!("{state:9} {}", log.origin));
         for key in &log.keys {
             output::line(format_args!("          {key}"));
+        }
+        for key in &log.retired {
+            output::line(format_args!("          {key} (retired)"));
         }
     }
     Ok(())

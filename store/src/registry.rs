@@ -11,13 +11,15 @@
 //! added = 1790000000                         # optional: when, in seconds since 1970
 //! reason = "it forked"                       # optional: why it is disabled
 //! url = "https://log.example.com/checkpoint" # optional: where the log shows its checkpoint
+//! retired = ["example.com/log+0b1a2c3d+AUy…"] # optional: keys that it signed with before
+//! empty_stops = true                         # optional: a witness stops for nonsense, too
 //! [log.hold]                                 # set by a witness: see [`Hold`]
 //! [[log.dismissed]]                          # what the operator said of former holds
 //! ```
 //!
 //! In scope: reading it strictly, and changing it so that a crash leaves the old list or the new
-//! one, with two changers taking turns. A log is never forgotten: it can be disabled, and get more
-//! keys, but neither a log nor a key is ever taken out. Out of scope: whether a log's checkpoints
+//! one, with two changers taking turns. A log is never forgotten: it can be disabled, get more keys,
+//! and have done with some, but neither a log nor a key is ever taken out. Out of scope: whether a log's checkpoints
 //! are good, and when a running process reads the file again.
 //!
 //! Comments in the file do not survive a change; the file is not the place for them.
@@ -50,8 +52,11 @@ pub struct Registry {
 pub struct Log {
     /// The first line of its checkpoints.
     pub origin: Origin,
-    /// Never empty, no key twice.
+    /// The keys that it signs with. Never empty, no key twice.
     pub keys: Vec<VerifierKey>,
+    /// The keys that it signed with before. What they sign now is not accepted: it may be by
+    /// whoever got hold of them. None of them is one of the others.
+    pub retired: Vec<VerifierKey>,
     /// Whether its checkpoints are accepted.
     pub state: LogState,
     /// How many add-checkpoint requests it may make a day, where a bound of its own was set.
@@ -66,6 +71,8 @@ pub struct Log {
     pub reason: Option<String>,
     /// Where the log itself shows its newest checkpoint, an `http` or `https` URL.
     pub url: Option<String>,
+    /// Whether a witness stops cosigning it when it signed nonsense about the empty tree.
+    pub empty_stops: bool,
     /// Why nothing is signed for it until its operator decides.
     pub hold: Option<Box<Hold>>,
     /// Evidence that the operator judged and put aside; it holds the log no more.
@@ -78,6 +85,8 @@ impl Log {
         Self {
             origin,
             keys,
+            retired: Vec::new(),
+            empty_stops: false,
             state,
             qpd: None,
             contact: None,
@@ -88,6 +97,11 @@ impl Log {
             hold: None,
             dismissed: Vec::new(),
         }
+    }
+
+    /// The keys that it signs with, and those that it signed with before.
+    pub fn every_key(&self) -> Vec<VerifierKey> {
+        self.keys.iter().chain(&self.retired).cloned().collect()
     }
 
     /// How many bytes it takes in the file, at most.
@@ -102,7 +116,8 @@ impl Log {
         });
         let texts = [&self.contact, &self.source, &self.reason, &self.url];
         let texts = texts.into_iter().flatten().map(|text| written_bytes(text));
-        let keys = self.keys.iter().map(|key| key.to_string().len() + 4);
+        let keys = self.keys.iter().chain(&self.retired);
+        let keys = keys.map(|key| key.to_string().len() + 4);
         LOG_BYTES
             + written_bytes(self.origin.as_str())
             + hold
@@ -196,6 +211,8 @@ pub struct About {
     pub added: Option<u64>,
     /// As [`Log::url`].
     pub url: Option<String>,
+    /// As [`Log::empty_stops`].
+    pub empty_stops: Option<bool>,
 }
 
 /// One log before and after a change.
@@ -246,7 +263,7 @@ pub enum Change {
     KeysAdded(usize),
     /// The log's state is another one.
     StateChanged,
-    /// The log is held, or free again, or its URL is another one.
+    /// The log is held, or free again, has done with a key, or its URL is another one.
     Changed,
     /// It was so already.
     Nothing,
@@ -325,6 +342,12 @@ pub enum RegistryError {
     /// What is about to change could not be written down. At fault: the machine.
     #[error("nothing was changed, for it cannot be recorded: {0}")]
     NotRecorded(io::Error),
+    /// The log has not this key. At fault: the caller.
+    #[error("the log {:?} has no such key", .origin.as_str())]
+    UnknownKey {
+        /// The origin.
+        origin: Origin,
+    },
     /// A log needs a key. At fault: the caller.
     #[error("the log {:?} would have no key", .origin.as_str())]
     NoKeys {
@@ -569,6 +592,7 @@ impl Registry {
             Entry::Occupied(mut occupied) => {
                 let log = occupied.get_mut();
                 log.keys.clone_from(&was.keys);
+                log.retired.clone_from(&was.retired);
                 if was.state == LogState::Disabled {
                     log.state = LogState::Disabled;
                 }
@@ -579,7 +603,8 @@ impl Registry {
         }
     }
 
-    /// Adds a log, or more keys to a log that is known. The state of a known log stays.
+    /// Adds a log, or more keys to a log that is known. The state of a known log stays, and a key
+    /// that it has done with stays retired.
     ///
     /// # Errors
     /// [`RegistryError::NoKeys`], [`RegistryError::Unprintable`].
@@ -600,7 +625,7 @@ impl Registry {
             .or_insert_with(|| Log::new(origin.clone(), Vec::new(), LogState::Active));
         let before = log.keys.len();
         for key in keys {
-            if !log.keys.contains(key) {
+            if !log.keys.contains(key) && !log.retired.contains(key) {
                 log.keys.push(key.clone());
             }
         }
@@ -638,6 +663,38 @@ impl Registry {
         })
     }
 
+    /// Says that a known log signs with a key no more, or does after all.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownLog`], [`RegistryError::UnknownKey`], and [`RegistryError::NoKeys`]
+    /// for the last key: a log that signs with none is disabled.
+    // Spec: STO-37
+    pub fn retire(
+        &mut self,
+        origin: &Origin,
+        key: &VerifierKey,
+        retired: bool,
+    ) -> Result<Change, RegistryError> {
+        let log = self.known(origin)?;
+        let last = log.keys.len() == 1;
+        let (from, to) = if retired {
+            (&mut log.keys, &mut log.retired)
+        } else {
+            (&mut log.retired, &mut log.keys)
+        };
+        if to.contains(key) {
+            return Ok(Change::Nothing);
+        }
+        let origin = || origin.clone();
+        let place = from.iter().position(|known| known == key);
+        let place = place.ok_or_else(|| RegistryError::UnknownKey { origin: origin() })?;
+        if retired && last {
+            return Err(RegistryError::NoKeys { origin: origin() });
+        }
+        to.push(from.remove(place));
+        Ok(Change::Changed)
+    }
+
     /// Says more about a known log; what is `None` stays as it is.
     ///
     /// # Errors
@@ -651,12 +708,14 @@ impl Registry {
             source,
             added,
             url,
+            empty_stops,
         } = about;
         log.qpd = qpd.or(log.qpd);
         log.contact = contact.or(log.contact.take());
         log.source = source.or(log.source.take());
         log.added = added.or(log.added);
         log.url = url.or(log.url.take());
+        log.empty_stops = empty_stops.unwrap_or(log.empty_stops);
         Ok(if *log == before {
             Change::Nothing
         } else {
@@ -763,6 +822,8 @@ impl Registry {
                 .map(|log| RawLog {
                     origin: log.origin.as_str().to_owned(),
                     keys: log.keys.iter().map(VerifierKey::to_string).collect(),
+                    retired: log.retired.iter().map(VerifierKey::to_string).collect(),
+                    empty_stops: log.empty_stops,
                     state: log.state,
                     qpd: log.qpd,
                     contact: log.contact.clone(),
@@ -901,9 +962,10 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 type Keys = (Vec<VerifierKey>, Vec<Problem>);
 
-fn parse_keys(log: usize, raw: &[String]) -> Keys {
+/// The keys of a log and those that it has done with: none stands there twice.
+fn parse_keys(log: usize, raw: &[String], raw_retired: &[String]) -> (Keys, Vec<VerifierKey>) {
     let (mut keys, mut problems) = (Vec::with_capacity(raw.len()), Vec::new());
-    for (key, raw) in (1..).zip(raw) {
+    for (key, raw) in (1..).zip(raw.iter().chain(raw_retired)) {
         match VerifierKey::parse(raw) {
             Err(error) => problems.push(Problem::Key {
                 log,
@@ -917,7 +979,9 @@ fn parse_keys(log: usize, raw: &[String]) -> Keys {
     if raw.is_empty() {
         problems.push(Problem::NoKeys { log });
     }
-    (keys, problems)
+    // One that cannot be read is a problem, and then nothing of the file is used.
+    let retired = keys.split_off(raw.len().min(keys.len()));
+    ((keys, problems), retired)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -932,7 +996,11 @@ struct RawRegistry {
 struct RawLog {
     origin: String,
     keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    retired: Vec<String>,
     state: LogState,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    empty_stops: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     qpd: Option<NonZeroU32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

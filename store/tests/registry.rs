@@ -444,3 +444,50 @@ fn a_lock_file_that_is_removed_while_it_is_waited_for_lets_no_change_be_lost() {
         assert_eq!(known, (round + 1) * 8, "a change was lost");
     }
 }
+
+// Spec: STO-37
+#[test]
+fn a_key_that_a_log_has_done_with_is_kept_and_not_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    let (a, old, new) = (origin("a"), key("old"), key("new"));
+    Registry::create(&path).unwrap();
+    Registry::add(&path, &a, std::slice::from_ref(&old)).unwrap();
+    let retire = |key: &VerifierKey, retired| {
+        Registry::edit(&path, &(), |list| list.retire(&a, key, retired))
+    };
+    assert!(matches!(
+        retire(&old, true),
+        Err(RegistryError::NoKeys { .. })
+    ));
+    assert!(matches!(
+        retire(&new, true),
+        Err(RegistryError::UnknownKey { .. })
+    ));
+    Registry::add(&path, &a, std::slice::from_ref(&new)).unwrap();
+    assert_eq!(retire(&old, true).unwrap(), Change::Changed);
+    assert_eq!(retire(&old, true).unwrap(), Change::Nothing);
+    // Whoever adds it again, a list of others' for example, does not bring it back.
+    let added = Registry::add(&path, &a, std::slice::from_ref(&old));
+    assert_eq!(added.unwrap(), Change::Nothing);
+    let list = Registry::load(&path).unwrap();
+    assert_eq!(list.keys_for(&a).unwrap(), std::slice::from_ref(&new));
+    assert_eq!(list.log(&a).unwrap().retired, [old.clone()]);
+    let about = About {
+        empty_stops: Some(true),
+        ..About::default()
+    };
+    Registry::edit(&path, &(), |list| list.describe(&a, about)).unwrap();
+    assert!(Registry::load(&path).unwrap().log(&a).unwrap().empty_stops);
+    assert_eq!(retire(&old, false).unwrap(), Change::Changed);
+    let list = Registry::load(&path).unwrap();
+    assert_eq!(list.keys_for(&a).unwrap(), [new, old.clone()]);
+    let twice = format!(
+        "[[log]]\norigin = \"a\"\nkeys = [\"{old}\"]\nretired = [\"{old}\"]\nstate = \"active\"\n"
+    );
+    let problems = Registry::parse(&twice).unwrap_err();
+    assert!(matches!(
+        problems.as_slice(),
+        [Problem::KeyTwice { log: 1, key: 2 }]
+    ));
+}

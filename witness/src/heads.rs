@@ -159,7 +159,13 @@ impl Heads {
         let logs = self.logs.current();
         let log_keys = logs.keys_for(origin);
         // A log that is disabled has keys, too; those of one that no list names are not known.
+        let every_key;
         let log_keys = match (&log_keys, logs.log(origin)) {
+            // It may have been signed with a key that the log has done with since.
+            (_, Some(log)) if !log.retired.is_empty() => {
+                every_key = log.every_key();
+                Some(&*every_key)
+            }
             (Some(ready), _) => Some(&**ready),
             (None, Some(log)) => Some(log.keys.as_slice()),
             (None, None) => None,

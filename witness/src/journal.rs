@@ -72,6 +72,9 @@ pub struct Line {
 pub struct Entry {
     /// Its verifier keys.
     pub keys: Vec<String>,
+    /// The keys that it has done with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<String>,
     /// `active` or `disabled`.
     pub state: String,
     /// Requests a day.
@@ -89,6 +92,9 @@ pub struct Entry {
     /// Where it shows its checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Whether nonsense about the empty tree stops it, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub empty_stops: bool,
     /// What it is held for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
@@ -109,6 +115,8 @@ impl From<&Log> for Entry {
     fn from(log: &Log) -> Self {
         Self {
             keys: log.keys.iter().map(ToString::to_string).collect(),
+            retired: log.retired.iter().map(ToString::to_string).collect(),
+            empty_stops: log.empty_stops,
             state: state_name(log.state).to_owned(),
             qpd: log.qpd.map(std::num::NonZeroU32::get),
             contact: log.contact.clone(),
@@ -162,6 +170,8 @@ fn action(edit: &Edit<'_>) -> &'static str {
     match (before.state, after.state) {
         (LogState::Active, LogState::Disabled) => "disabled",
         (LogState::Disabled, LogState::Active) => "enabled",
+        _ if after.retired.len() > before.retired.len() => "key retired",
+        _ if after.retired.len() < before.retired.len() => "key current again",
         _ if after.keys.len() > before.keys.len() => "keys added",
         _ if before.hold.is_none() && after.hold.is_some() => "held",
         _ if before.hold.is_some() && after.hold.is_none() => "released",

@@ -254,6 +254,7 @@ impl Target {
                     source: Some(name.clone()),
                     added: Some(now),
                     url: None,
+                    empty_stops: None,
                 };
                 registry.describe(&listed.origin, about)?;
             }

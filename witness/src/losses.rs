@@ -35,6 +35,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::{Hash, sha256};
+use jurat_proto::key::VerifierKey;
 use jurat_store::registry::{LogState, Registry};
 
 use self::kept::Last;
@@ -78,7 +79,7 @@ struct Facts {
 impl Facts {
     fn of(entry: &Entry) -> Self {
         Self {
-            keys: keys_hash(entry.keys.iter().map(String::as_str)),
+            keys: keys_hash(&entry.keys, &entry.retired),
             disabled: entry.state == state_name(LogState::Disabled),
             held: entry.hold.is_some(),
             only_added: false,
@@ -99,9 +100,10 @@ impl Facts {
     }
 }
 
-/// The keys in any order.
-fn keys_hash<'a>(keys: impl Iterator<Item = &'a str>) -> Hash {
-    let mut keys: Vec<&str> = keys.collect();
+/// The keys in any order, and those that the log has done with.
+fn keys_hash(keys: &[String], retired: &[String]) -> Hash {
+    let retired = retired.iter().map(|key| format!("retired {key}"));
+    let mut keys: Vec<String> = keys.iter().cloned().chain(retired).collect();
     keys.sort_unstable();
     sha256(keys.join("\n").as_bytes())
 }
@@ -213,8 +215,10 @@ impl Said {
             if said.disabled && log.state == LogState::Active {
                 lost(Lost::Disabled);
             }
-            let keys: Vec<String> = log.keys.iter().map(ToString::to_string).collect();
-            if keys_hash(keys.iter().map(String::as_str)) != said.keys {
+            let written = |keys: &[VerifierKey]| -> Vec<String> {
+                keys.iter().map(ToString::to_string).collect()
+            };
+            if keys_hash(&written(&log.keys), &written(&log.retired)) != said.keys {
                 lost(Lost::Keys);
             }
         }
@@ -277,7 +281,7 @@ mod tests {
 
     use jurat_daemon::clock::{ManualClock, UnixTime};
     use jurat_keys::{Algorithm, SigningKey};
-    use jurat_proto::key::{KeyName, Signer as _, VerifierKey};
+    use jurat_proto::key::{KeyName, Signer as _};
     use jurat_store::registry::{Change, Hold, HoldCause, RegistryError, Resolution};
 
     use super::*;

@@ -105,7 +105,7 @@ fn read_piece(text: &str, first: usize) -> Result<Vec<Read>, toml::de::Error> {
 }
 
 fn read_log(number: usize, raw: RawLog) -> Read {
-    let (keys, mut problems) = parse_keys(number, &raw.keys);
+    let ((keys, mut problems), retired) = parse_keys(number, &raw.keys, &raw.retired);
     let log = match Origin::parse(&raw.origin) {
         Ok(origin) => Some(Log {
             qpd: raw.qpd,
@@ -114,6 +114,8 @@ fn read_log(number: usize, raw: RawLog) -> Read {
             added: raw.added,
             reason: raw.reason,
             url: raw.url,
+            retired,
+            empty_stops: raw.empty_stops,
             hold: raw.hold,
             dismissed: raw.dismissed,
             ..Log::new(origin, keys, raw.state)

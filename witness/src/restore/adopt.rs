@@ -57,7 +57,7 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
     if note.origin() != &log.origin {
         return Err(format!("it is a checkpoint of {}", note.origin()));
     }
-    let signed = verify_log_signatures(Some(&log.keys), &note);
+    let signed = verify_log_signatures(Some(&log.every_key()), &note);
     let signed = signed.map_err(|error| format!("the log has not signed it: {error}"))?;
     let cosigned = note.verify_signatures(witness.every_key());
     let cosigned = cosigned.map_err(|error| format!("we have not cosigned it: {error}"))?;

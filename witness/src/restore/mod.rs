@@ -315,8 +315,10 @@ impl Guard {
         note: &[u8],
         asked: &mut Asked,
     ) -> Result<GuardAnswer, ReadError> {
+        // What others show may be from before a key was retired.
+        let log_keys = log.every_key();
         let keys = Keys {
-            log: &log.keys,
+            log: &log_keys,
             own: witness.every_key(),
             peer: match source {
                 Source::Peer(_, keys) => Some(keys),
