@@ -28,6 +28,9 @@ pub const OS: u8 = 71;
 pub const IO: u8 = 74;
 /// A passing failure: the same command may succeed later.
 pub const RETRY: u8 = 75;
+/// A key of this process is convicted of having signed what cannot be true together. The same key
+/// must not sign again, so a restart brings nothing.
+pub const CONVICTED: u8 = 76;
 /// The file or the key exists but this user may not use it, or others may.
 pub const PERMISSION: u8 = 77;
 

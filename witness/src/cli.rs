@@ -230,6 +230,7 @@ impl From<RegistryError> for Failed {
             RegistryError::UnknownLog { .. }
             | RegistryError::Unprintable { .. }
             | RegistryError::NotHeld { .. }
+            | RegistryError::UnknownKey { .. }
             | RegistryError::NoKeys { .. }
             | RegistryError::TooLarge { .. }
             | RegistryError::Missing { .. }

@@ -106,6 +106,8 @@ pub struct Admin {
     pub lists: Vec<Source>,
     /// How many logs they may add.
     pub lists_logs_max: usize,
+    /// The keys that this witness had, as far as they can be read.
+    pub former_keys: Vec<VerifierKey>,
     keys: Vec<PathBuf>,
 }
 
@@ -124,6 +126,7 @@ impl Admin {
             listen: listen.filter(|_| raw.tls.is_none()),
             lists: sources(&raw.lists.sources, &loaded.path(Path::new(""))),
             lists_logs_max: raw.lists.logs_max,
+            former_keys: parsed_keys(&raw.former_keys),
             keys: raw.keys.iter().map(|key| loaded.path(key)).collect(),
         })
     }
@@ -143,6 +146,12 @@ impl Admin {
             .filter_map(|path| SigningKey::load(path).ok());
         keys.map(|key| key.verifier_key().clone()).collect()
     }
+}
+
+fn parsed_keys(raw: &[String]) -> Vec<VerifierKey> {
+    let keys = raw.iter().take(FORMER_KEYS_MAX);
+    keys.filter_map(|vkey| VerifierKey::parse(vkey).ok())
+        .collect()
 }
 
 #[derive(Debug, Deserialize)]

@@ -43,7 +43,7 @@ use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::cosignature::{self, SignError};
 use jurat_proto::cosignature_lines::{CosignatureLines, CosignatureLinesError};
-use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
+use jurat_proto::evidence::Evidence;
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::{Signer, UnixSeconds, VerifierKey};
@@ -51,11 +51,12 @@ use jurat_proto::note::{NoteError, SignatureLine};
 use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::sign_subtree::{self, SignSubtree};
 use jurat_proto::tree::{TreeHead, TreeSize};
+use jurat_store::registry::Log;
 use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
 use tokio::sync::Semaphore;
 
-use crate::evidence::EvidenceFolder;
 use crate::evidence::Outcome::{Kept, NotWritten};
+use crate::evidence::{Convicted, EvidenceFolder};
 use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
@@ -332,6 +333,10 @@ impl Witness {
             let origin = request.origin().clone();
             return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
         };
+        // Spec: WIT-128
+        if let Some(convicted) = self.convicted(request.origin()) {
+            return Err(AddError::Convicted(convicted));
+        }
         // Spec: WIT-65. Nor does one for a log that is known, once its quota is used up.
         let origin = request.origin().hash();
         let kind = if request.old_size == request.head().size {
@@ -397,6 +402,9 @@ impl Witness {
             match self.commits.submit(swap).await {
                 // Spec: WIT-83. It may be held since; that it is stored harms nobody.
                 Ok(Ok(())) => {
+                    if let Some(convicted) = self.convicted(request.origin()) {
+                        return Err(AddError::Convicted(convicted));
+                    }
                     return match self.held(request.origin()) {
                         Some(held) => Err(AddError::Held(held)),
                         None => Ok((prepared.lines, prepared.progress)),
@@ -448,7 +456,7 @@ impl Witness {
                 return Ok(());
             };
             let _place = place.acquire_owned().await;
-            tokio::task::spawn_blocking(move || this.keep_evidence(&folder, &evidence)).await
+            tokio::task::spawn_blocking(move || Self::keep_evidence(&folder, &evidence)).await
         });
         if !matches!(looked.await, Ok(Ok(()))) {
             tracing::error!("looking for evidence failed");
@@ -465,24 +473,22 @@ impl Witness {
         Evidence::of_growth(&stored, shown, proof).ok()
     }
 
-    fn keep_evidence(&self, folder: &EvidenceFolder, evidence: &Evidence) {
-        let Some(origin) = evidence.origin() else {
-            return;
-        };
-        let mut keys = KnownKeys::new();
-        let log_keys = self.logs.current().keys_for(origin);
-        for key in log_keys.as_deref().unwrap_or_default() {
-            keys.add_log(origin.clone(), key.clone(), Standing::Current);
-        }
-        for key in &self.every_key {
-            // Ours are of types that cosign.
-            let _ = keys.add_cosigner(key.clone());
-        }
-        let kept = folder.keep(evidence, &keys);
+    /// Why nothing is signed for a log any more, if that is so.
+    // Spec: WIT-128, WIT-130, WIT-131
+    pub(crate) fn convicted(&self, origin: &Origin) -> Option<Convicted> {
+        let folder = self.evidence.as_ref()?;
+        let current = self.logs.current();
+        let nonsense_stops = current.log(origin).is_some_and(|log| log.empty_stops);
+        folder.convicted(origin, nonsense_stops)
+    }
+
+    fn keep_evidence(folder: &EvidenceFolder, evidence: &Evidence) {
+        let kept = folder.keep(evidence);
         // Once for each: a log that forks again and again is counted.
         if let Some((verdict, Kept | NotWritten)) = kept {
+            let origin = verdict.origin.as_ref().map(Origin::as_str);
             tracing::error!(
-                %origin,
+                origin,
                 kind = %verdict.kind,
                 id = hex::encode(verdict.id.as_bytes()),
                 "a log is convicted; `jurat-witness evidence show` has the proof"
@@ -623,6 +629,10 @@ impl Witness {
         verified: &[usize],
         latest: Option<Latest>,
     ) -> Result<(OriginHead, Vec<SignatureLine>), AddError> {
+        // Spec: WIT-128. Again: it may have been since the request came.
+        if let Some(convicted) = self.convicted(signed.origin()) {
+            return Err(AddError::Convicted(convicted));
+        }
         let time = self.time_after(latest)?;
         // Spec: WIT-46
         let checkpoint = signed.checkpoint();
@@ -720,6 +730,10 @@ impl Witness {
             let unknown = sign_subtree::Refusal::UnknownOrigin { origin };
             return Err(SubtreeError::Refused(unknown));
         }
+        // Spec: WIT-128
+        if let Some(convicted) = self.convicted(request.origin()) {
+            return Err(SubtreeError::Convicted(convicted));
+        }
         let capacity = subtrees_max(self.places_max);
         let part = Arc::clone(&self.subtrees).try_acquire_owned();
         // Whoever hangs up leaves the work behind, so it is the work that holds the place.
@@ -777,8 +791,9 @@ impl Witness {
     async fn hold_for(self: &Arc<Self>, reference: &SignedCheckpoint) {
         let origin = reference.origin();
         let current = self.logs.current();
+        let log_keys = current.log(origin).map(Log::every_key);
         let keys = restore::Keys {
-            log: current.log(origin).map_or(&[][..], |log| &log.keys),
+            log: log_keys.as_deref().unwrap_or_default(),
             own: &self.every_key,
             peer: None,
         };
@@ -803,9 +818,12 @@ impl Witness {
         accepted: &sign_subtree::Accepted,
     ) -> Result<CosignatureLines, SubtreeError> {
         let origin = request.origin();
-        // Again: it may have been held or disabled since the request came.
+        // Again: it may have been held, disabled or convicted since the request came.
         if let Some(held) = self.held(origin) {
             return Err(SubtreeError::Held(held));
+        }
+        if let Some(convicted) = self.convicted(origin) {
+            return Err(SubtreeError::Convicted(convicted));
         }
         if !self.logs.current().is_active(origin) {
             let origin = origin.clone();
@@ -1105,6 +1123,9 @@ pub enum AddError {
     /// The log is held. Its operator or ours has to act.
     #[error("{0}")]
     Held(Held),
+    /// The log, or a key of ours, is convicted by evidence. It stays so.
+    #[error("{0}")]
+    Convicted(Convicted),
     /// Others were faster again and again. Nobody is at fault.
     #[error("other requests for this log were faster: {0}")]
     Contended(SwapRefusal),
@@ -1153,7 +1174,7 @@ impl AddError {
                 | Refusal::RootMismatch { .. } => Payer::Refused,
                 Refusal::UnknownOrigin { .. } => Payer::Nobody,
             },
-            Self::Note(_) | Self::Held(_) => Payer::Refused,
+            Self::Note(_) | Self::Held(_) | Self::Convicted(_) => Payer::Refused,
             Self::Malformed(_)
             | Self::Clock(_)
             | Self::Busy { .. }
@@ -1172,6 +1193,7 @@ impl AddError {
         match self {
             Self::OverQuota(_) => Outcome::OverQuota,
             Self::Held(_) => Outcome::Held,
+            Self::Convicted(_) => Outcome::Convicted,
             Self::Malformed(_) | Self::Note(_) => Outcome::Malformed,
             Self::Refused(refusal) => match refusal {
                 Refusal::UnknownOrigin { .. } => Outcome::UnknownLog,
@@ -1294,6 +1316,9 @@ pub enum SubtreeError {
     /// The log is held, as for [`AddError::Held`].
     #[error("{0}")]
     Held(Held),
+    /// The log, or a key of ours, is convicted, as for [`AddError::Convicted`].
+    #[error("{0}")]
+    Convicted(Convicted),
     /// What was cosigned last for the log is not known, as for [`AddError::State`].
     #[error("{0}")]
     State(#[from] ReadError),
@@ -1327,6 +1352,7 @@ impl SubtreeError {
                 }
             },
             Self::Held(_) => Outcome::Held,
+            Self::Convicted(_) => Outcome::Convicted,
             Self::Busy { .. } => Outcome::Busy,
             Self::StateIsBehind { .. } | Self::TimeIsBehind { .. } | Self::TwoTrees { .. } => {
                 Outcome::RolledBack

@@ -1,41 +1,51 @@
-//! Evidence that this witness came across, kept for good.
+//! Evidence that this witness came across, kept for good, and what it stopped.
 //!
 //! ```text
 //! evidence/                    beside the database; made with the first file
 //!   <id: 64 hex digits>.tlog-fork
+//!   <id>.conviction            the log, or the key of ours, that it stopped
 //! ```
 //!
 //! A request that its log signed and that is refused may be half of a proof: with the checkpoint
 //! that we cosigned, it can convict the log. Such a file is verified, minimised and durable before
 //! the refusal is told, so that nobody learns of it whom it does not protect yet. A file is never
-//! changed or removed here.
+//! removed here, and replaced only by one that has all its lines and more.
+//!
+//! What convicts a log stops it: nothing is signed for it any more, across starts. What convicts a
+//! cosigner key of ours stops everything that we sign.
 //!
 //! In scope: the folder and its bounds. Out of scope: what is evidence
 //! ([`jurat_proto::evidence`]), telling other witnesses of it.
 //!
-//! Rows: `spec/witness.md` WIT-120 to WIT-124.
+//! Rows: `spec/witness.md` WIT-120 to WIT-131.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+mod convictions;
+mod files;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::evidence::{
-    EVIDENCE_BYTES_MAX, Evidence, Kind, KnownKeys, LogFinding, ParseError, Verdict,
-};
-use jurat_proto::hash::Hash;
+use jurat_proto::evidence::{Evidence, Kind, KnownKeys, LogFinding, Said, Standing, Verdict};
+use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
-use jurat_proto::key::{KeyId, KeyName};
+use jurat_proto::key::{KeyId, KeyName, VerifierKey};
+use jurat_proto::note::SignatureLine;
+use jurat_store::registry::Log;
 
+use self::convictions::{CONVICTION, Convictions, Stops, read_all};
+pub use self::convictions::{Convicted, convicted_logs};
+use self::files::{EVIDENCE, Mark, id_of, named, set_aside, sweep, write};
+pub use self::files::{annotate, files, notes, read};
+use crate::log_list::LogList;
 use crate::metrics::Metrics;
 
 /// The folder's name, beside the database.
 const FOLDER: &str = "evidence";
-/// How the names of files end.
-const SUFFIX: &str = ".tlog-fork";
 
 /// How many files of one kind are kept that convict one key for one log. Any two statements suffice
 /// to convict; a log that signs a million forks gets no more room. Each kind has room of its own:
@@ -45,13 +55,65 @@ const KEPT_MAX: usize = 4;
 /// How many contradictions wait for a disk that takes no file, in all.
 const UNWRITTEN_MAX: usize = 64;
 
+/// Who may be convicted, as far as this witness knows now.
+pub trait Jury: fmt::Debug + Send + Sync {
+    /// The keys of a log, and those of witnesses.
+    fn keys(&self, origin: Option<&Origin>) -> KnownKeys;
+
+    /// The keys with which this witness cosigns.
+    fn own(&self) -> &[VerifierKey];
+}
+
+/// The keys of the list of logs, and those of this witness.
+#[derive(Debug)]
+pub struct Listed {
+    /// The list.
+    pub logs: Arc<LogList>,
+    /// The keys with which this witness cosigns.
+    pub own: Vec<VerifierKey>,
+    /// Those with which it did before.
+    pub former: Vec<VerifierKey>,
+}
+
+impl Jury for Listed {
+    fn keys(&self, origin: Option<&Origin>) -> KnownKeys {
+        let mut keys = KnownKeys::new();
+        let logs = self.logs.current();
+        if let Some(log) = origin.and_then(|origin| logs.log(origin)) {
+            add_log_keys(&mut keys, log);
+        }
+        for key in self.own.iter().chain(&self.former) {
+            // Ours are of types that cosign.
+            let _ = keys.add_cosigner(key.clone());
+        }
+        keys
+    }
+
+    fn own(&self) -> &[VerifierKey] {
+        &self.own
+    }
+}
+
+/// Adds the keys of a log as the list of logs has them.
+// Spec: WIT-132
+pub fn add_log_keys(keys: &mut KnownKeys, log: &Log) {
+    for key in &log.keys {
+        keys.add_log(log.origin.clone(), key.clone(), Standing::Current);
+    }
+    for key in &log.retired {
+        keys.add_log(log.origin.clone(), key.clone(), Standing::Retired);
+    }
+}
+
 /// Where evidence is kept.
 #[derive(Debug)]
 pub struct EvidenceFolder {
     folder: PathBuf,
+    jury: Box<dyn Jury>,
     state: Mutex<State>,
-    /// What is kept and what is not written, for who must not wait for the disk.
-    counts: [AtomicUsize; 2],
+    convictions: Convictions,
+    /// What is kept, not written, and set aside, for who must not wait for the disk.
+    counts: [AtomicUsize; 3],
     metrics: Metrics,
 }
 
@@ -59,10 +121,12 @@ pub struct EvidenceFolder {
 struct State {
     /// What is in the folder, by id.
     kept: BTreeMap<Hash, Kept>,
-    /// What is in the folder and is no evidence: it is told once.
-    foreign: BTreeSet<PathBuf>,
+    /// What is in the folder and is no evidence, or cannot be read: it is told once.
+    aside: BTreeMap<PathBuf, Option<Mark>>,
     /// What could not be written yet, and whom it convicts.
     unwritten: BTreeMap<Hash, (Evidence, Vec<Signer>)>,
+    /// What is stopped and could not be written yet.
+    unlatched: BTreeMap<Hash, Stops>,
 }
 
 /// A key, as its lines name it.
@@ -74,19 +138,19 @@ struct Kept {
     origin: Option<Origin>,
     /// The keys with lines under either statement: whom it convicts, and perhaps strangers.
     signers: Vec<Signer>,
+    /// The hash of the file.
+    file: Hash,
+    mark: Option<Mark>,
 }
 
 impl Kept {
-    fn of(evidence: &Evidence) -> Self {
-        let (a, b) = evidence.statements();
-        let lines = [Some(a), b].into_iter().flatten();
-        let lines = lines.flat_map(|said| said.signatures());
+    fn of(evidence: &Evidence, mark: Option<Mark>) -> Self {
         Self {
             kind: evidence.kind(),
             origin: evidence.origin().cloned(),
-            signers: lines
-                .map(|line| (line.name().clone(), line.key_id()))
-                .collect(),
+            signers: lines(evidence).map(signer).collect(),
+            file: sha256(&evidence.to_bytes()),
+            mark,
         }
     }
 
@@ -95,11 +159,23 @@ impl Kept {
     }
 }
 
+fn lines(evidence: &Evidence) -> impl Iterator<Item = &SignatureLine> {
+    let (a, b) = evidence.statements();
+    let said = [Some(a), b].into_iter().flatten();
+    said.flat_map(|said: Said<'_>| said.signatures())
+}
+
+fn signer(line: &SignatureLine) -> Signer {
+    (line.name().clone(), line.key_id())
+}
+
 /// What became of a contradiction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It is durable now.
     Kept,
+    /// It was there, and has lines now that it had not.
+    Merged,
     /// It was there already.
     Known,
     /// Enough is kept, or waits for the disk, that convicts the same keys: it is counted.
@@ -108,24 +184,41 @@ pub enum Outcome {
     NotWritten,
 }
 
+/// How much there is, for people and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Contradictions that are kept.
+    pub kept: usize,
+    /// What the disk did not take.
+    pub unwritten: usize,
+    /// Files in the folder that are no evidence, or cannot be read.
+    pub aside: usize,
+}
+
 impl EvidenceFolder {
     /// The folder beside a database.
     pub fn beside(database: &Path) -> PathBuf {
         database.with_file_name(FOLDER)
     }
 
-    /// Reads what is in a folder; nothing when it is not there.
+    /// Reads what is in a folder, nothing when it is not there, and takes up what it stopped.
     ///
     /// # Errors
-    /// The folder, or a file of it, cannot be read. A file that is no evidence is not ours, and is
-    /// left alone.
-    pub fn open(folder: PathBuf, metrics: Metrics) -> io::Result<Self> {
+    /// The folder cannot be read: it is not known what is stopped. A file that cannot be read is
+    /// set aside.
+    // Spec: WIT-126, WIT-128
+    pub fn open(folder: PathBuf, metrics: Metrics, jury: impl Jury + 'static) -> io::Result<Self> {
         let this = Self {
             folder,
+            jury: Box::new(jury),
             state: Mutex::default(),
+            convictions: Convictions::default(),
             counts: Default::default(),
             metrics,
         };
+        if let Err(error) = sweep(&this.folder) {
+            tracing::warn!(%error, "drafts of evidence are left where they are");
+        }
         this.look()?;
         Ok(this)
     }
@@ -142,38 +235,125 @@ impl EvidenceFolder {
     }
 
     fn look_into(&self, state: &mut State) -> io::Result<()> {
+        let (found, bad) = read_all(&self.folder)?;
+        for (id, stops) in found {
+            self.stop(id, &stops);
+        }
+        for path in bad {
+            self.aside(
+                state,
+                PathBuf::from(path),
+                &"it says of nothing that it is stopped",
+            );
+        }
         for path in files(&self.folder)? {
-            let known = id_of(&path).is_some_and(|id| state.kept.contains_key(&id));
-            if known || state.foreign.contains(&path) {
+            let mark = Mark::of(&path);
+            let known = id_of(&path, EVIDENCE).and_then(|id| state.kept.get(&id));
+            if known.is_some_and(|known| known.mark == mark)
+                || state
+                    .aside
+                    .get(&path)
+                    .is_some_and(|seen| mark.is_some() && *seen == mark)
+            {
                 continue;
             }
-            match read(&path)? {
-                Ok(evidence) => {
-                    state.kept.insert(evidence.id(), Kept::of(&evidence));
+            let evidence = match read(&path) {
+                Ok(Ok(evidence)) => evidence,
+                // Spec: WIT-126
+                Ok(Err(error)) => {
+                    self.aside(state, path, &error);
+                    continue;
                 }
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "not evidence");
-                    state.foreign.insert(path);
+                    self.aside(state, path, &error);
+                    continue;
                 }
-            }
+            };
+            state.aside.remove(&path);
+            state.kept.insert(evidence.id(), Kept::of(&evidence, mark));
+            self.judge(state, &evidence);
         }
         Ok(())
     }
 
-    /// How many contradictions are kept, and how many could not be written. Never waits for a disk.
-    pub fn counts(&self) -> (usize, usize) {
-        let [kept, unwritten] = &self.counts;
-        (
-            kept.load(Ordering::Relaxed),
-            unwritten.load(Ordering::Relaxed),
-        )
+    fn aside(&self, state: &mut State, path: PathBuf, why: &dyn fmt::Display) {
+        let mark = Mark::of(&path);
+        if !state.aside.contains_key(&path) {
+            tracing::error!(path = %path.display(), %why, "a file beside evidence is set aside");
+        }
+        state.aside.insert(path, mark);
     }
 
-    /// Keeps evidence, if it convicts anybody under these keys: what it convicts of, and what
-    /// became of it. Blocks until it is durable.
-    // Spec: WIT-120
-    pub fn keep(&self, evidence: &Evidence, keys: &KnownKeys) -> Option<(Verdict, Outcome)> {
-        let (smallest, verdict) = evidence.minimised(keys).ok()?;
+    /// Stops what kept evidence stops, by the keys that are known now.
+    // Spec: WIT-128
+    fn judge(&self, state: &mut State, evidence: &Evidence) {
+        if let Ok(verdict) = evidence.verify(&self.jury.keys(evidence.origin())) {
+            self.take_effect(state, &verdict);
+        }
+    }
+
+    fn take_effect(&self, state: &mut State, verdict: &Verdict) {
+        let stops = Stops::by(verdict, self.jury.own());
+        self.stop(verdict.id, &stops);
+        // Once: more evidence stops nothing more.
+        let path = named(&self.folder, &verdict.id, CONVICTION);
+        if self.convictions.is_by(verdict.id, &stops) && !path.exists() {
+            self.latch(state, verdict.id, stops);
+        }
+    }
+
+    fn stop(&self, id: Hash, stops: &Stops) {
+        if self.convictions.stop(id, stops, self.jury.own()) {
+            let id = hex::encode(id.as_bytes());
+            tracing::error!(%id, "evidence stops what it convicts; nothing is signed for it");
+        }
+    }
+
+    fn latch(&self, state: &mut State, id: Hash, stops: Stops) {
+        let Some(bytes) = stops.to_bytes() else {
+            return;
+        };
+        if let Err(error) = write(&self.folder, &id, CONVICTION, &bytes) {
+            tracing::error!(%error, "what is stopped was not written; it is tried again");
+            state.unlatched.insert(id, stops);
+        }
+    }
+
+    /// How much there is. Never waits for a disk.
+    pub fn counts(&self) -> Counts {
+        let [kept, unwritten, aside] = &self.counts;
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        Counts {
+            kept: count(kept),
+            unwritten: count(unwritten),
+            aside: count(aside),
+        }
+    }
+
+    /// Why nothing is signed for a log any more, if that is so. `nonsense_stops` says whether a
+    /// signed root hash of nothing that is not one counts. Never waits for a disk.
+    // Spec: WIT-128, WIT-130
+    pub fn convicted(&self, origin: &Origin, nonsense_stops: bool) -> Option<Convicted> {
+        self.convictions.of(origin, nonsense_stops)
+    }
+
+    /// The evidence that stops all that this witness signs.
+    // Spec: WIT-131
+    pub fn convicts_us(&self) -> Option<Hash> {
+        self.convictions.ours()
+    }
+
+    /// How many logs are stopped, and up to `most` of them with the evidence.
+    pub fn convicted_logs(&self, most: usize) -> (usize, Vec<(Origin, Hash)>) {
+        (self.convictions.count(), self.convictions.first(most))
+    }
+
+    /// Keeps evidence, if it convicts anybody whom this witness knows: what it convicts of, and
+    /// what became of it. Blocks until it is durable. What it stops is stopped then.
+    // Spec: WIT-120, WIT-128
+    pub fn keep(&self, evidence: &Evidence) -> Option<(Verdict, Outcome)> {
+        let keys = self.jury.keys(evidence.origin());
+        let (smallest, verdict) = evidence.minimised(&keys).ok()?;
         if !verdict.convicts() {
             return None;
         }
@@ -182,7 +362,10 @@ impl EvidenceFolder {
             if let Err(error) = self.look_into(&mut state) {
                 tracing::warn!(%error, "the folder of evidence cannot be read");
             }
-            let outcome = self.insert(&mut state, smallest, culprits(&verdict));
+            let outcome = self.insert(&mut state, smallest, culprits(&verdict), &keys);
+            if outcome != Outcome::Counted {
+                self.take_effect(&mut state, &verdict);
+            }
             self.show(&state);
             outcome
         };
@@ -194,20 +377,43 @@ impl EvidenceFolder {
     // Spec: WIT-123
     pub fn retry(&self) {
         let mut state = self.state();
-        let waiting = std::mem::take(&mut state.unwritten);
-        for (evidence, culprits) in waiting.into_values() {
-            self.insert(&mut state, evidence, culprits);
+        for (evidence, culprits) in std::mem::take(&mut state.unwritten).into_values() {
+            let keys = self.jury.keys(evidence.origin());
+            self.insert(&mut state, evidence, culprits, &keys);
+        }
+        for (id, stops) in std::mem::take(&mut state.unlatched) {
+            self.latch(&mut state, id, stops);
         }
         self.show(&state);
     }
 
     // Spec: WIT-121
-    fn insert(&self, state: &mut State, evidence: Evidence, culprits: Vec<Signer>) -> Outcome {
+    fn insert(
+        &self,
+        state: &mut State,
+        evidence: Evidence,
+        culprits: Vec<Signer>,
+        keys: &KnownKeys,
+    ) -> Outcome {
         let id = evidence.id();
+        // What waits for the disk already may have lines that this has not.
+        let evidence = match state.unwritten.remove(&id) {
+            Some((waiting, _)) => waiting
+                .merged(&evidence, keys)
+                .map_or(evidence, |(merged, _)| merged),
+            None => evidence,
+        };
+        let path = named(&self.folder, &id, EVIDENCE);
         if state.kept.contains_key(&id) {
-            return Outcome::Known;
+            match read(&path) {
+                Ok(Ok(kept)) => return self.merge(state, &kept, &evidence, keys),
+                // What was good has gone bad: what comes takes its place.
+                Ok(Err(error)) => self.aside(state, path.clone(), &error),
+                Err(error) => self.aside(state, path.clone(), &error),
+            }
+            state.kept.remove(&id);
         }
-        let new = Kept::of(&evidence);
+        let new = Kept::of(&evidence, None);
         // Only whom it convicts counts: lines of strangers cost nothing to make.
         let full = |culprit: &Signer| {
             let kept = state.kept.values();
@@ -215,16 +421,24 @@ impl EvidenceFolder {
             // What waits for the disk counts, too: one log must not take all the places there.
             let waiting = state.unwritten.iter();
             let waiting = waiting.filter(|(other, (evidence, culprits))| {
-                **other != id && culprits.contains(culprit) && Kept::of(evidence).is_like(&new)
+                **other != id
+                    && culprits.contains(culprit)
+                    && Kept::of(evidence, None).is_like(&new)
             });
             kept.count() + waiting.count() >= KEPT_MAX
         };
         if culprits.iter().all(full) {
             return Outcome::Counted;
         }
-        match self.write(&id, &evidence) {
+        // Spec: WIT-126
+        let room = match state.aside.remove(&path) {
+            Some(_) => set_aside(&path),
+            None => Ok(()),
+        };
+        match room.and_then(|()| write(&self.folder, &id, EVIDENCE, &evidence.to_bytes())) {
             Ok(()) => {
-                state.kept.insert(id, new);
+                let mark = Mark::of(&path);
+                state.kept.insert(id, Kept { mark, ..new });
                 Outcome::Kept
             }
             Err(error) => {
@@ -237,37 +451,43 @@ impl EvidenceFolder {
         }
     }
 
-    /// A file appears whole or not at all: it is durable under another name first.
-    // Spec: WIT-120
-    fn write(&self, id: &Hash, evidence: &Evidence) -> io::Result<()> {
-        if !self.folder.is_dir() {
-            fs::create_dir(&self.folder)?;
+    /// Adds to a kept file what another of the same contradiction has more.
+    // Spec: EVI-53, WIT-121
+    fn merge(
+        &self,
+        state: &mut State,
+        kept: &Evidence,
+        evidence: &Evidence,
+        keys: &KnownKeys,
+    ) -> Outcome {
+        let Ok((merged, verdict)) = kept.merged(evidence, keys) else {
+            return Outcome::Known;
+        };
+        if merged == *kept || !has_all_of(&merged, kept) {
+            return Outcome::Known;
         }
-        // Each time: whoever made the folder may have died before its name was durable.
-        let parent = self.folder.parent();
-        let parent = parent.filter(|path| !path.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-        let name = hex::encode(id.as_bytes());
-        // A command may write the same at the same time.
-        let draft = format!(".{name}.{}.draft", std::process::id());
-        let draft = self.folder.join(draft);
-        let written = write_file(&draft, &evidence.to_bytes())
-            .and_then(|()| fs::rename(&draft, self.folder.join(name + SUFFIX)));
-        if let Err(error) = written {
-            // What a full disk took of it would keep the disk full, once for each fork.
-            let _ = fs::remove_file(&draft);
-            return Err(error);
+        let id = merged.id();
+        if let Err(error) = write(&self.folder, &id, EVIDENCE, &merged.to_bytes()) {
+            tracing::error!(%error, "more of evidence was not written; it is tried again");
+            if state.unwritten.len() < UNWRITTEN_MAX {
+                state.unwritten.insert(id, (merged, culprits(&verdict)));
+            }
+            return Outcome::NotWritten;
         }
-        File::open(&self.folder)?.sync_all()
+        let mark = Mark::of(&named(&self.folder, &id, EVIDENCE));
+        state.kept.insert(id, Kept::of(&merged, mark));
+        self.take_effect(state, &verdict);
+        Outcome::Merged
     }
 
     fn show(&self, state: &State) {
-        let counts = [state.kept.len(), state.unwritten.len()];
+        let unwritten = state.unwritten.len() + state.unlatched.len();
+        let counts = [state.kept.len(), unwritten, state.aside.len()];
         for (shown, count) in self.counts.iter().zip(counts) {
             shown.store(count, Ordering::Relaxed);
         }
-        let [kept, unwritten] = counts;
-        self.metrics.evidence_kept(kept, unwritten);
+        let (logs, ours) = (self.convictions.count(), self.convicts_us().is_some());
+        self.metrics.evidence_kept(self.counts(), logs, ours);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -276,10 +496,17 @@ impl EvidenceFolder {
     }
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+/// Whether each key that has a line under a statement of one has it in the other, too.
+fn has_all_of(merged: &Evidence, kept: &Evidence) -> bool {
+    let sides = |evidence: &Evidence| {
+        let (a, b) = evidence.statements();
+        let signers = |said: Said<'_>| said.signatures().iter().map(signer).collect();
+        let sides: [Vec<Signer>; 2] = [signers(a), b.map(signers).unwrap_or_default()];
+        sides
+    };
+    let (merged, kept) = (sides(merged), sides(kept));
+    let mut pairs = merged.iter().zip(&kept);
+    pairs.all(|(merged, kept)| kept.iter().all(|signer| merged.contains(signer)))
 }
 
 /// The keys that are convicted, or that convict their log between them.
@@ -287,49 +514,11 @@ fn culprits(verdict: &Verdict) -> Vec<Signer> {
     let guilty = verdict.guilty.iter().map(|guilty| &guilty.key);
     let across = match &verdict.log {
         LogFinding::AcrossKeys { keys } => &keys[..],
-        LogFinding::NotShown | LogFinding::Guilty | LogFinding::Undetermined { .. } => &[],
+        LogFinding::NotShown
+        | LogFinding::Guilty
+        | LogFinding::RetiredKey { .. }
+        | LogFinding::Undetermined { .. } => &[],
     };
     let keys = guilty.chain(across);
     keys.map(|key| (key.name().clone(), key.key_id())).collect()
-}
-
-/// The files of a folder, by name; none when there is no folder.
-///
-/// # Errors
-/// The folder cannot be read.
-pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_some_and(|name| name.ends_with(SUFFIX) && !name.starts_with('.')) {
-            paths.push(path);
-        }
-    }
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-/// The id in the name of a file.
-fn id_of(path: &Path) -> Option<Hash> {
-    let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
-    Hash::from_slice(&hex::decode(name).ok()?)
-}
-
-/// Reads a file, of the folder or not.
-///
-/// # Errors
-/// The file cannot be read; within, it is no evidence.
-pub fn read(path: &Path) -> io::Result<Result<Evidence, ParseError>> {
-    let bytes_max = u64::try_from(EVIDENCE_BYTES_MAX).unwrap_or(u64::MAX);
-    if fs::metadata(path)?.len() > bytes_max {
-        // The parser says that it is too long without that all of it is read.
-        let bytes = vec![0; EVIDENCE_BYTES_MAX + 1];
-        return Ok(Evidence::parse(&bytes));
-    }
-    Ok(Evidence::parse(&fs::read(path)?))
 }

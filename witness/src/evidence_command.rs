@@ -5,21 +5,25 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::evidence::{KnownKeys, Standing};
+use jurat_proto::evidence::KnownKeys;
 use jurat_proto::hex;
+use jurat_proto::key::VerifierKey;
+use jurat_proto::log_list::is_control;
 use jurat_store::registry::Registry;
 
 use crate::cli::Failed;
 use crate::config::Admin;
-use crate::evidence::{EvidenceFolder, Outcome, files, read};
+use crate::evidence::{EvidenceFolder, Jury, Outcome, add_log_keys, annotate, files, notes, read};
+use crate::logs_command::uid;
 use crate::metrics::Metrics;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvidenceCommand {
-    /// Print what is kept: id, kind, log and file
+    /// Print what is kept: id, kind, log and file, and what was noted about it
     List,
     /// Print a file, as anybody can verify it
     Show {
@@ -31,6 +35,13 @@ pub(crate) enum EvidenceCommand {
         /// The files
         #[arg(required = true)]
         files: Vec<PathBuf>,
+    },
+    /// Note something about evidence, for whoever reads the list later. What it stopped stays so
+    Annotate {
+        /// The id, or the beginning of it
+        id: String,
+        /// What to note
+        note: String,
     },
 }
 
@@ -50,31 +61,49 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
     };
     let mut found = Vec::new();
     for path in files(&folder).map_err(failed(&folder))? {
-        if let Ok(evidence) = read(&path).map_err(failed(&path))? {
-            found.push((hex::encode(evidence.id().as_bytes()), path, evidence));
+        match read(&path) {
+            Ok(Ok(evidence)) => found.push((hex::encode(evidence.id().as_bytes()), path, evidence)),
+            // Spec: WIT-126. One that is bad hides no other.
+            Ok(Err(error)) => complain(&path, &error),
+            Err(error) => complain(&path, &error),
         }
     }
+    let pick = |wanted: &str| {
+        let mut alike = found.iter().filter(|(id, ..)| id.starts_with(wanted));
+        match (alike.next(), alike.next()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => Err(no_such(wanted, "no evidence")),
+            (Some(_), Some(_)) => Err(no_such(wanted, "more than one piece of evidence")),
+        }
+    };
     match command {
         EvidenceCommand::List => {
-            for (id, path, evidence) in found {
+            for (id, path, evidence) in &found {
                 let origin = evidence.origin().map_or("-", Origin::as_str);
                 print(format!("{id} {} {origin} {}\n", evidence.kind(), path.display()).as_bytes());
+                let notes = notes(&folder, &evidence.id()).map_err(failed(path))?;
+                for note in notes.lines() {
+                    print(format!("  {note}\n").as_bytes());
+                }
             }
             Ok(())
         }
-        EvidenceCommand::Submit { .. } => Ok(()),
-        EvidenceCommand::Show { id: wanted } => {
-            let mut alike = found
-                .iter()
-                .filter(|(id, ..)| id.starts_with(wanted.as_str()));
-            match (alike.next(), alike.next()) {
-                (Some((_, _, evidence)), None) => {
-                    print(&evidence.to_bytes());
-                    Ok(())
-                }
-                (None, _) => Err(no_such(wanted, "no evidence")),
-                (Some(_), Some(_)) => Err(no_such(wanted, "more than one piece of evidence")),
+        // Spec: WIT-129
+        EvidenceCommand::Annotate { id, note } => {
+            let (_, path, evidence) = pick(id)?;
+            if note.chars().any(is_control) {
+                return Err(Failed {
+                    code: exit::USAGE,
+                    message: "the note has control characters".to_owned(),
+                });
             }
+            let line = format!("{} uid {}: {note}\n", SystemClock.now().seconds(), uid());
+            annotate(&folder, &evidence.id(), &line).map_err(failed(path))
+        }
+        EvidenceCommand::Submit { .. } => Ok(()),
+        EvidenceCommand::Show { id } => {
+            print(&pick(id)?.2.to_bytes());
+            Ok(())
         }
     }
 }
@@ -92,25 +121,20 @@ fn submit(admin: &Admin, path: &Path) -> Result<(), Failed> {
     };
     let evidence = read(path).map_err(io)?;
     let evidence = evidence.map_err(|error| refused(error.to_string()))?;
-    let registry = Registry::load(&admin.logs)?;
-    let mut keys = KnownKeys::new();
-    if let Some(log) = evidence.origin().and_then(|origin| registry.log(origin)) {
-        for key in &log.keys {
-            keys.add_log(log.origin.clone(), key.clone(), Standing::Current);
-        }
-    }
-    for key in admin.verifier_keys() {
-        // Ours are of types that cosign.
-        let _ = keys.add_cosigner(key);
-    }
-    if let Err(reason) = evidence.verify(&keys) {
+    let jury = Filed {
+        registry: Registry::load(&admin.logs)?,
+        own: admin.verifier_keys(),
+        former: admin.former_keys.clone(),
+    };
+    if let Err(reason) = evidence.verify(&jury.keys(evidence.origin())) {
         return Err(refused(reason.to_string()));
     }
     let folder = EvidenceFolder::beside(&admin.database);
-    let folder = EvidenceFolder::open(folder, Metrics::unregistered()).map_err(io)?;
+    let folder = EvidenceFolder::open(folder, Metrics::unregistered(), jury).map_err(io)?;
     let id = hex::encode(evidence.id().as_bytes());
-    let said = match folder.keep(&evidence, &keys) {
+    let said = match folder.keep(&evidence) {
         Some((_, Outcome::Kept)) => "kept",
+        Some((_, Outcome::Merged)) => "known already; it convicts with more lines now",
         Some((_, Outcome::Known)) => "known already",
         Some((_, Outcome::Counted)) => "good, and enough is kept that convicts the same keys",
         Some((_, Outcome::NotWritten)) => {
@@ -120,6 +144,36 @@ fn submit(admin: &Admin, path: &Path) -> Result<(), Failed> {
     };
     print(format!("{id} {said}\n").as_bytes());
     Ok(())
+}
+
+/// The keys that the files name.
+#[derive(Debug)]
+struct Filed {
+    registry: Registry,
+    own: Vec<VerifierKey>,
+    former: Vec<VerifierKey>,
+}
+
+impl Jury for Filed {
+    fn keys(&self, origin: Option<&Origin>) -> KnownKeys {
+        let mut keys = KnownKeys::new();
+        if let Some(log) = origin.and_then(|origin| self.registry.log(origin)) {
+            add_log_keys(&mut keys, log);
+        }
+        for key in self.own.iter().chain(&self.former) {
+            // Ours are of types that cosign.
+            let _ = keys.add_cosigner(key.clone());
+        }
+        keys
+    }
+
+    fn own(&self) -> &[VerifierKey] {
+        &self.own
+    }
+}
+
+fn complain(path: &Path, error: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "jurat-witness: {}: {error}", path.display());
 }
 
 fn no_such(id: &str, what: &str) -> Failed {

@@ -37,6 +37,7 @@ use tokio::sync::Semaphore;
 
 use crate::about::About;
 use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
+use crate::evidence::Convicted;
 use crate::heads::ReadError;
 use crate::page::{self, PageError, Query};
 use crate::quota::Client;
@@ -204,20 +205,44 @@ impl Api {
         if more > 0 {
             faults.push(format!("{more} more holds cannot be written"));
         }
-        // Spec: WIT-122, WIT-123
-        let (kept, not_written) = self.evidence_counts();
-        if not_written > 0 {
-            faults.push(format!("evidence that cannot be written: {not_written}"));
-        }
+        faults.extend(self.own_fault());
+        let alarms = self.alarms().concat();
         if faults.is_empty() {
-            let text = match kept {
-                0 => "ok\n".to_owned(),
-                kept => format!("ok\nevidence kept: {kept}\n"),
-            };
+            let text = format!("ok\n{alarms}");
             return http::with_cache(http::text(StatusCode::OK, text), Cache::No);
         }
-        let text = faults.join("\n") + "\n";
+        let text = faults.join("\n") + "\n" + &alarms;
         http::error(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
+    /// What somebody has to look at while the witness does its work, a line each.
+    // Spec: WIT-122, WIT-123, WIT-126, WIT-129
+    fn alarms(&self) -> Vec<String> {
+        let Some(evidence) = self.witness.evidence() else {
+            return Vec::new();
+        };
+        let counts = evidence.counts();
+        let (convicted, told) = evidence.convicted_logs(FAULTS_TOLD);
+        let lines = [
+            ("evidence kept", counts.kept),
+            ("evidence that cannot be written", counts.unwritten),
+            ("evidence set aside", counts.aside),
+            ("logs convicted", convicted),
+        ];
+        let lines = lines.into_iter().filter(|(_, count)| *count > 0);
+        let lines = lines.map(|(what, count)| format!("{what}: {count}\n"));
+        let told = told.into_iter().map(|(origin, id)| {
+            let id = hex::encode(id.as_bytes());
+            format!("convicted: {origin}, evidence {id}\n")
+        });
+        lines.chain(told).collect()
+    }
+
+    /// That we may not sign at all.
+    // Spec: WIT-131
+    fn own_fault(&self) -> Option<String> {
+        let id = self.witness.evidence()?.convicts_us()?;
+        Some(Convicted::Ours(id).to_string())
     }
 
     /// Why the witness does not sign as it should, if it does not, without a word about which log.
@@ -232,20 +257,10 @@ impl Api {
             0 => None,
             holds => Some(format!("holds that cannot be written: {holds}")),
         };
-        let evidence = match self.evidence_counts().1 {
-            0 => None,
-            files => Some(format!("evidence that cannot be written: {files}")),
-        };
         let faults = self.clock_fault().into_iter().chain(heads).chain(holds);
-        let faults = faults.chain(evidence);
+        let faults = faults.chain(self.own_fault());
         let faults: Vec<String> = faults.collect();
         (!faults.is_empty()).then(|| faults.join("\n"))
-    }
-
-    /// How many contradictions are kept, and how many could not be written.
-    fn evidence_counts(&self) -> (usize, usize) {
-        let evidence = self.witness.evidence();
-        evidence.map_or((0, 0), |folder| folder.counts())
     }
 
     fn clock_fault(&self) -> Option<String> {
@@ -359,6 +374,7 @@ fn add_refused(error: &AddError) -> Response {
         }
         // Spec: WIT-83
         AddError::Held(held) => self::held(held),
+        AddError::Convicted(convicted) => self::convicted(*convicted),
         AddError::Busy { .. } | AddError::Contended(_) => http::too_busy(message, RETRY_SECONDS),
         AddError::NotWritten => http::too_busy(message, RETRY_LATER_SECONDS),
         AddError::Stopped => http::error(StatusCode::SERVICE_UNAVAILABLE, message),
@@ -381,6 +397,7 @@ fn subtree_refused(error: &SubtreeError) -> Response {
             http::error(StatusCode::SERVICE_UNAVAILABLE, message)
         }
         SubtreeError::Held(held) => self::held(held),
+        SubtreeError::Convicted(convicted) => self::convicted(*convicted),
         SubtreeError::Busy { .. } => http::too_busy(message, RETRY_SECONDS),
         SubtreeError::State(ReadError::Damaged { .. }) => damaged(),
         SubtreeError::State(_)
@@ -388,6 +405,16 @@ fn subtree_refused(error: &SubtreeError) -> Response {
         | SubtreeError::Lines(_)
         | SubtreeError::Panicked => ours(error),
     }
+}
+
+// Spec: WIT-128, WIT-131
+fn convicted(convicted: Convicted) -> Response {
+    let status = match convicted {
+        // As for a signature that is not trusted: the key is not, any more.
+        Convicted::Log(_) => StatusCode::FORBIDDEN,
+        Convicted::Ours(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    http::error(status, format!("{convicted}\n"))
 }
 
 fn held(held: &Held) -> Response {

@@ -14,6 +14,8 @@ use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::cosignature::NAME_BYTES_MAX;
+use jurat_proto::hash::Hash;
+use jurat_proto::hex;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::log_list::{QPD_MAX, is_control};
 use jurat_store::registry::{
@@ -23,6 +25,7 @@ use jurat_store::{OpenError, RedbOptions, WalStore};
 
 use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
+use crate::evidence::{EvidenceFolder, convicted_logs};
 use crate::journal::{Entry, Journal, Recorder, state_name};
 use crate::lists::{FETCH_TIMEOUT, Mode, Source, Target};
 use crate::losses::{Loss, Lost, Said};
@@ -47,6 +50,21 @@ pub(crate) enum LogsCommand {
         /// Where it shows its newest checkpoint, as <https://log.example.com/checkpoint>
         #[arg(long)]
         url: Option<String>,
+        /// Whether nonsense that it signs about the empty tree stops it as a fork does; false at
+        /// first, since honest logs have done it
+        #[arg(long, value_name = "BOOL")]
+        empty_stops: Option<bool>,
+    },
+    /// A log has done with a key: what the key signs is refused from now on, and convicts the log
+    /// of nothing
+    Retire {
+        /// The first line of its checkpoints
+        origin: Origin,
+        /// The key
+        vkey: String,
+        /// It signs with the key after all
+        #[arg(long)]
+        undo: bool,
     },
     /// Print the logs
     List {
@@ -146,7 +164,7 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
                     && (!disabled || log.state == LogState::Disabled)
                     && (!held || log.hold.is_some())
             };
-            return list(&admin.logs, wanted, json);
+            return list(&admin, wanted, json);
         }
         LogsCommand::Show { origin, at } => return show(&admin, &origin, at.as_deref()),
         LogsCommand::Pull { dry_run, source } => return pull(&admin, dry_run, &source),
@@ -158,12 +176,14 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
             qpd,
             contact,
             url,
+            empty_stops,
         } => {
             let (origin, key) = new_log(&admin, &vkey, origin)?;
             let about = About {
                 qpd: qpd.and_then(NonZeroU32::new),
                 contact: printable("contact", contact)?,
                 url: checked_url(url)?,
+                empty_stops,
                 ..About::default()
             };
             let change = add(&admin, &recorder, &origin, key, about)?;
@@ -181,6 +201,15 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
             let reason = printable("reason", reason)?;
             let change = Registry::edit(&admin.logs, &recorder, |registry| {
                 registry.switch(&origin, LogState::Disabled, reason.as_deref())
+            })?;
+            (origin, change)
+        }
+        // Spec: STO-37
+        LogsCommand::Retire { origin, vkey, undo } => {
+            let key = VerifierKey::parse(&vkey)
+                .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))?;
+            let change = Registry::edit(&admin.logs, &recorder, |registry| {
+                registry.retire(&origin, &key, !undo)
             })?;
             (origin, change)
         }
@@ -275,12 +304,19 @@ fn checked_url(url: Option<String>) -> Result<Option<String>, Failed> {
     }
 }
 
-fn list(path: &Path, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), Failed> {
+fn list(admin: &Admin, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), Failed> {
     let mut text = String::new();
-    for log in Registry::load(path)?.logs().filter(|log| wanted(log)) {
+    let convicted = convicted(admin)?;
+    for log in Registry::load(&admin.logs)?
+        .logs()
+        .filter(|log| wanted(log))
+    {
         if json {
             let entry = Listed {
                 origin: log.origin.as_str(),
+                convicted: convicted
+                    .get(&log.origin)
+                    .map(|id| hex::encode(id.as_bytes())),
                 entry: Entry::from(log),
             };
             let line = serde_json::to_string(&entry).map_err(|error| Failed {
@@ -294,8 +330,15 @@ fn list(path: &Path, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), Fa
         for key in &log.keys {
             let _ = writeln!(text, "         {key}");
         }
+        for key in &log.retired {
+            let _ = writeln!(text, "         {key} (retired)");
+        }
         if let Some(hold) = &log.hold {
             let _ = writeln!(text, "         held: {}", hold.why);
+        }
+        if let Some(id) = convicted.get(&log.origin) {
+            let id = hex::encode(id.as_bytes());
+            let _ = writeln!(text, "         convicted: evidence {id}");
         }
     }
     print(&text);
@@ -305,8 +348,20 @@ fn list(path: &Path, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), Fa
 #[derive(serde::Serialize)]
 struct Listed<'a> {
     origin: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    convicted: Option<String>,
     #[serde(flatten)]
     entry: Entry,
+}
+
+/// The logs that evidence stopped.
+// Spec: WIT-129
+fn convicted(admin: &Admin) -> Result<BTreeMap<Origin, Hash>, Failed> {
+    let folder = EvidenceFolder::beside(&admin.database);
+    convicted_logs(&folder).map_err(|error| Failed {
+        code: exit::IO,
+        message: format!("cannot read {}: {error}", folder.display()),
+    })
 }
 
 /// Origins that are in the list from before may hold what a terminal obeys.
@@ -337,6 +392,12 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
     for key in &log.keys {
         line("key", key);
     }
+    for key in &log.retired {
+        line("retired", key);
+    }
+    if log.empty_stops {
+        line("stops", &"for nonsense about the empty tree, too");
+    }
     if let Some(qpd) = log.qpd {
         line("quota", &format!("{qpd} requests a day"));
     }
@@ -358,6 +419,13 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
         line(
             "held",
             &format!("since {}: {} ({})", hold.since, hold.why, hold.source),
+        );
+    }
+    if let Some(id) = convicted(admin)?.get(origin) {
+        let id = hex::encode(id.as_bytes());
+        line(
+            "convicted",
+            &format!("evidence {id}; not cosigned any more"),
         );
     }
     match latest(admin, origin, at) {
@@ -652,7 +720,7 @@ fn usage(message: String) -> Failed {
 }
 
 /// The owner of this process, as the system shows it.
-fn uid() -> u32 {
+pub(crate) fn uid() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").map_or(u32::MAX, |process| process.uid())
 }

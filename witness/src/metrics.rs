@@ -50,6 +50,9 @@ pub struct Metrics {
     evidence: Family<EvidenceLabel, Counter>,
     evidence_kept: Gauge,
     evidence_not_written: Gauge,
+    evidence_aside: Gauge,
+    logs_convicted: Gauge,
+    convicted: Gauge,
 }
 
 impl Metrics {
@@ -224,12 +227,28 @@ impl Metrics {
             "Files of evidence that the disk did not take",
             self.evidence_not_written.clone(),
         );
+        registry.register(
+            "witness_evidence_set_aside",
+            "Files in the folder of evidence that are none, or cannot be read",
+            self.evidence_aside.clone(),
+        );
+        registry.register(
+            "witness_logs_convicted",
+            "Logs that are not cosigned any more, for good, since evidence convicts them",
+            self.logs_convicted.clone(),
+        );
+        registry.register(
+            "witness_convicted",
+            "Whether evidence convicts a cosigner key of this witness: it signs nothing then",
+            self.convicted.clone(),
+        );
     }
 
     /// Counts a contradiction that was proven.
     pub(crate) fn evidence_found(&self, kind: EvidenceKind, outcome: evidence::Outcome) {
         let outcome = match outcome {
             evidence::Outcome::Kept => "kept",
+            evidence::Outcome::Merged => "merged",
             evidence::Outcome::Known => "known",
             evidence::Outcome::Counted => "counted",
             evidence::Outcome::NotWritten => "not_written",
@@ -239,11 +258,14 @@ impl Metrics {
         self.evidence.get_or_create(&label).inc();
     }
 
-    /// How many contradictions are kept, and how many could not be written.
-    pub(crate) fn evidence_kept(&self, kept: usize, not_written: usize) {
+    /// How much evidence there is, how many logs it stopped, and whether it stopped us.
+    pub(crate) fn evidence_kept(&self, counts: evidence::Counts, logs: usize, ours: bool) {
         let count = |files: usize| i64::try_from(files).unwrap_or(i64::MAX);
-        self.evidence_kept.set(count(kept));
-        self.evidence_not_written.set(count(not_written));
+        self.evidence_kept.set(count(counts.kept));
+        self.evidence_not_written.set(count(counts.unwritten));
+        self.evidence_aside.set(count(counts.aside));
+        self.logs_convicted.set(count(logs));
+        self.convicted.set(i64::from(ours));
     }
 
     /// By how much others were ahead in a pass of the restore guard.
@@ -288,6 +310,9 @@ impl Metrics {
             evidence: Family::default(),
             evidence_kept: Gauge::default(),
             evidence_not_written: Gauge::default(),
+            evidence_aside: Gauge::default(),
+            logs_convicted: Gauge::default(),
+            convicted: Gauge::default(),
         }
     }
 
@@ -431,6 +456,8 @@ pub enum Outcome {
     Fork,
     /// The log is held until the operator decides, or not yet known to be as we remember it.
     Held,
+    /// The log is convicted, or a key of ours.
+    Convicted,
     /// The clock is not fit to sign with.
     Clock,
     /// More requests than the log, or the client, may make.
@@ -461,6 +488,7 @@ const OUTCOMES: [(Call, &[Outcome]); 2] = [
             Outcome::Inconsistent,
             Outcome::Fork,
             Outcome::Held,
+            Outcome::Convicted,
             Outcome::Clock,
             Outcome::OverQuota,
             Outcome::Busy,
@@ -478,6 +506,7 @@ const OUTCOMES: [(Call, &[Outcome]); 2] = [
             Outcome::Unsigned,
             Outcome::Inconsistent,
             Outcome::Held,
+            Outcome::Convicted,
             Outcome::Busy,
             Outcome::Damaged,
             Outcome::RolledBack,
@@ -554,7 +583,7 @@ struct EvidenceLabel {
     outcome: &'static str,
 }
 
-const EVIDENCE_OUTCOMES: [&str; 4] = ["kept", "known", "counted", "not_written"];
+const EVIDENCE_OUTCOMES: [&str; 5] = ["kept", "merged", "known", "counted", "not_written"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabel {

@@ -260,6 +260,7 @@ impl Row {
         let state = match (&latest, log.state) {
             (Err(_), _) => State::Damaged,
             (_, LogState::Disabled) => State::Disabled,
+            _ if witness.convicted(&log.origin).is_some() => State::Convicted,
             _ if witness.held(&log.origin).is_some() => State::Held,
             (Ok(None), _) => State::New,
             (Ok(Some(_)), _) => State::Cosigned,
@@ -284,6 +285,7 @@ enum State {
     New,
     Disabled,
     Held,
+    Convicted,
     Damaged,
 }
 
@@ -294,6 +296,7 @@ impl State {
             Self::New => "nothing yet",
             Self::Disabled => "disabled",
             Self::Held => "held, until the operator decides",
+            Self::Convicted => "convicted, not cosigned any more",
             Self::Damaged => "stored state damaged",
         }
     }
@@ -302,7 +305,7 @@ impl State {
         match self {
             Self::Cosigned => "good",
             Self::New | Self::Disabled => "dim",
-            Self::Held | Self::Damaged => "bad",
+            Self::Held | Self::Convicted | Self::Damaged => "bad",
         }
     }
 }

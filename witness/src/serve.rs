@@ -4,7 +4,8 @@
 //! open the store ─► load heads ─► bind ─► "listening on …" ─► serve
 //!     ├─ SIGTERM, SIGINT: drain, commit what waits, close              exit 0
 //!     ├─ a commit's outcome is unknown, the disk failed: end at once   exit 74
-//!     └─ a file of the state was replaced: end at once                 exit 65
+//!     ├─ a file of the state was replaced: end at once                 exit 65
+//!     └─ in any order, but evidence convicts a key of ours             exit 76
 //! ```
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -24,6 +25,8 @@ use jurat_daemon::http::{self, HttpMetrics, Tls};
 use jurat_daemon::limits::OpenFiles;
 use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry::{self, TelemetryError};
+use jurat_proto::hash::Hash;
+use jurat_proto::hex;
 use jurat_proto::key::Signer;
 use jurat_store::registry::LogState;
 use jurat_store::{OpenError, StateFile, StoreError, WalStore, WriteError};
@@ -35,7 +38,7 @@ use tokio::task::JoinSet;
 use crate::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosign::{Parts, StartError, Witness};
-use crate::evidence::EvidenceFolder;
+use crate::evidence::{Convicted, EvidenceFolder, Listed};
 use crate::http::Api;
 use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
@@ -85,11 +88,20 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let guard = Guard::new(config.restore_guard, path, wall, metrics.clone());
     let guard = Arc::new(guard.map_err(ServeError::Client)?);
     let logs = Arc::new(config.logs);
+    let jury = Listed {
+        logs: Arc::clone(&logs),
+        own: config
+            .keys
+            .iter()
+            .map(|key| key.verifier_key().clone())
+            .collect(),
+        former: config.former_keys.clone(),
+    };
     let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
     let signers = config.keys.into_iter().map(boxed);
     let told = failure_of(&store);
     let files = store.files().to_vec();
-    let evidence = evidence_of(&config.database, &metrics)?;
+    let evidence = evidence_of(&config.database, &metrics, jury)?;
     let witness = Witness::start(Parts {
         signers: signers.collect(),
         former_keys: config.former_keys,
@@ -114,7 +126,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
     background.spawn(restore::sweep(Arc::clone(&guard), Arc::clone(&witness)));
     background.spawn(restore::keep(Arc::clone(&guard), Arc::clone(&witness)));
-    background.spawn(tend(evidence));
+    background.spawn(tend(Arc::clone(&evidence)));
     background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
@@ -141,7 +153,12 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
             // Requests that outlived the drain may still have swaps with the disk.
             witness.stop().await.map_err(failed)?;
             tracing::info!("stopped");
-            result.map_err(ServeError::Accept)
+            result.map_err(ServeError::Accept)?;
+            // Spec: WIT-131
+            match evidence.convicts_us() {
+                Some(id) => Err(ServeError::Convicted { id }),
+                None => Ok(()),
+            }
         }
     }
 }
@@ -190,10 +207,19 @@ fn announce(address: SocketAddr, tls: bool) {
     let _ = out.flush();
 }
 
-fn evidence_of(database: &Path, metrics: &Metrics) -> Result<Arc<EvidenceFolder>, ServeError> {
+fn evidence_of(
+    database: &Path,
+    metrics: &Metrics,
+    jury: Listed,
+) -> Result<Arc<EvidenceFolder>, ServeError> {
     let folder = EvidenceFolder::beside(database);
-    let opened = EvidenceFolder::open(folder, metrics.clone());
-    opened.map(Arc::new).map_err(ServeError::Evidence)
+    let opened = EvidenceFolder::open(folder, metrics.clone(), jury);
+    let evidence = opened.map_err(ServeError::Evidence)?;
+    if let Some(id) = evidence.convicts_us() {
+        let id = hex::encode(id.as_bytes());
+        tracing::error!(%id, "evidence convicts a key of this witness: it signs nothing");
+    }
+    Ok(Arc::new(evidence))
 }
 
 /// Tries again and again to write evidence that the disk did not take, and takes note of what
@@ -454,6 +480,13 @@ pub enum ServeError {
     /// What evidence is kept cannot be read.
     #[error("the folder of evidence cannot be read: {0}")]
     Evidence(io::Error),
+    /// Evidence convicts a cosigner key of ours. The operator has to find out how, and gets a new
+    /// key. Until then each start serves what is read, signs nothing, and ends so.
+    #[error("{}", Convicted::Ours(*.id))]
+    Convicted {
+        /// The evidence.
+        id: Hash,
+    },
     /// No client can be made for the restore guard.
     #[error("the restore guard cannot ask: {0}")]
     Client(ClientSetupError),
@@ -485,6 +518,7 @@ impl ServeError {
             | Self::Open(OpenError::Missing { .. })
             | Self::Start(StartError::NoKeys) => exit::USAGE,
             Self::Open(OpenError::InUse { .. }) => exit::UNAVAILABLE,
+            Self::Convicted { .. } => exit::CONVICTED,
             // Spec: WIT-87
             Self::Open(OpenError::NotAStore { .. } | OpenError::UnknownFormat { .. })
             | Self::Replaced { .. }

@@ -12,13 +12,18 @@ mod rig;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use jurat_proto::evidence::{Evidence, Kind, KnownKeys, Role, Standing};
 use jurat_proto::hash::sha256;
 use jurat_proto::hex;
 use jurat_proto::tree::TreeHead;
 
-use jurat_witness::evidence::{EvidenceFolder, Outcome};
+use jurat_keys::{Algorithm, SigningKey};
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::cosignature;
+use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
+use jurat_witness::evidence::{EvidenceFolder, Jury, Outcome};
 use jurat_witness::metrics::Metrics;
 use rig::{Home, Process, TestLog, run, until};
 
@@ -32,6 +37,36 @@ fn witness_at(size: u64) -> (TestLog, Home, Process) {
     (log, home, process)
 }
 
+/// Keys that do not change.
+#[derive(Debug, Clone)]
+struct Bench {
+    keys: KnownKeys,
+    own: Vec<VerifierKey>,
+}
+
+impl Jury for Bench {
+    fn keys(&self, _: Option<&Origin>) -> KnownKeys {
+        self.keys.clone()
+    }
+
+    fn own(&self) -> &[VerifierKey] {
+        &self.own
+    }
+}
+
+fn folder_at(path: PathBuf, keys: &KnownKeys) -> EvidenceFolder {
+    let (keys, own) = (keys.clone(), Vec::new());
+    EvidenceFolder::open(path, Metrics::unregistered(), Bench { keys, own }).unwrap()
+}
+
+/// What `/health` says of one log that one file convicts.
+fn convicting(log: &TestLog, id: &str) -> String {
+    format!(
+        "ok\nevidence kept: 1\nlogs convicted: 1\nconvicted: {}, evidence {id}\n",
+        log.origin
+    )
+}
+
 /// Another history from there on.
 fn fork(log: &mut TestLog, common: u64) -> TestLog {
     let mut fork = log.fork(common);
@@ -43,7 +78,9 @@ fn kept(home: &Home) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(home.path("evidence")) else {
         return Vec::new();
     };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_evidence = |path: &PathBuf| path.to_str().unwrap().ends_with(".tlog-fork");
+    let mut paths: Vec<PathBuf> = paths.filter(is_evidence).collect();
     paths.sort();
     paths
 }
@@ -112,20 +149,14 @@ fn two_trees_of_one_size_are_evidence_before_the_refusal_is_told() {
     assert_eq!(command(&home, &["show", "x"]).0, Some(64));
 
     let health = process.get("/health");
-    assert_eq!(
-        (health.status, health.text()),
-        (200, "ok\nevidence kept: 1\n")
-    );
+    let said = convicting(&log, &id);
+    assert_eq!((health.status, health.text()), (200, &*said));
     assert_eq!(counted(&process, "same-size", "kept"), 1);
-    assert_eq!(process.add(&body).status, 422);
-    assert_eq!(counted(&process, "same-size", "known"), 1);
-    // It is still there after a power cut, and known again.
+    // It is still there after a power cut.
     let mut process = process;
     process.kill();
     let process = home.serve();
-    assert_eq!(process.get("/health").text(), "ok\nevidence kept: 1\n");
-    assert_eq!(process.add(&body).status, 422);
-    assert_eq!(counted(&process, "same-size", "known"), 1);
+    assert_eq!(process.get("/health").text(), said);
     assert_eq!(kept(&home), paths);
 }
 
@@ -147,8 +178,11 @@ fn a_proof_that_failed_and_reaches_the_newer_root_is_kept_with_it() {
     assert_eq!(counted(&process, "opening", "kept"), 1);
 
     // From a power of two the request does not carry what would prove it.
-    let answer = process.add(&log.request(13, 16));
-    assert_eq!(answer.status, 200, "{}", answer.text());
+    let mut second = TestLog::new("example.com/second");
+    second.grow(40);
+    home.add_log(&second);
+    until(|| process.add(&second.request(0, 16)).status == 200);
+    let other = fork(&mut second, 7);
     let body = other.request_with(16, other.proof(16, 30), other.checkpoint(30));
     assert_eq!(process.add(&body).status, 422);
     assert_eq!(kept(&home), paths);
@@ -221,24 +255,23 @@ fn mistakes_and_what_the_log_did_not_sign_leave_nothing() {
 // Spec: WIT-121
 #[test]
 fn a_log_that_forks_again_and_again_gets_four_files() {
-    let (mut log, home, process) = witness_at(13);
-    for common in 2..9 {
-        let other = fork(&mut log, common);
-        let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
-        assert_eq!(process.add(&body).status, 422);
-    }
-    assert_eq!(kept(&home).len(), 4);
-    assert_eq!(counted(&process, "same-size", "kept"), 4);
-    assert_eq!(counted(&process, "same-size", "counted"), 3);
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let (forks, mut keys) = forks_of("example.com/log");
     // Another log has room of its own.
-    let mut second = TestLog::new("example.com/second");
-    second.grow(40);
-    home.add_log(&second);
-    until(|| process.add(&second.request(0, 13)).status == 200);
-    let other = fork(&mut second, 7);
-    let body = other.request_with(13, second.proof(13, 13), other.checkpoint(13));
-    assert_eq!(process.add(&body).status, 422);
-    assert_eq!(kept(&home).len(), 5);
+    let (others, others_log) = forks_and_log("example.com/second");
+    keys.add_log(
+        others_log.origin.clone(),
+        others_log.vkey().clone(),
+        Standing::Current,
+    );
+    let folder = folder_at(path, &keys);
+    let became = |evidence| folder.keep(evidence).unwrap().1;
+    let outcomes: Vec<Outcome> = forks.iter().map(became).collect();
+    assert_eq!(outcomes[..4], [Outcome::Kept; 4]);
+    assert_eq!(outcomes[4..], [Outcome::Counted; 4]);
+    assert_eq!(became(&others[0]), Outcome::Kept);
+    assert_eq!(folder.counts().kept, 5);
 }
 
 // Spec: WIT-120, WIT-123
@@ -250,16 +283,23 @@ fn evidence_that_the_disk_does_not_take_is_told_and_written_later() {
     let other = fork(&mut log, 7);
     let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
     assert_eq!(process.add(&body).status, 422);
+    // It does its work, and the log is stopped all the same.
     let health = process.get("/health");
-    assert_eq!(health.status, 503);
-    assert_eq!(health.text(), "evidence that cannot be written: 1\n");
+    assert_eq!(health.status, 200);
+    let text = health.text();
+    assert!(
+        text.starts_with("ok\nevidence that cannot be written: "),
+        "{text}"
+    );
+    assert_eq!(process.add(&log.request(13, 14)).status, 403);
     assert_eq!(counted(&process, "same-size", "not_written"), 1);
     let metrics = process.get("/metrics");
-    assert!(metrics.text().contains("jurat_witness_healthy 0\n"));
+    assert!(metrics.text().contains("jurat_witness_healthy 1\n"));
     fs::remove_file(home.path("evidence")).unwrap();
-    until(|| process.get("/health").status == 200);
+    let id = Evidence::same_size(log.checkpoint(13), other.checkpoint(13));
+    let id = hex::encode(id.unwrap().id().as_bytes());
+    until(|| process.get("/health").text() == convicting(&log, &id));
     assert_eq!(kept(&home).len(), 1);
-    assert_eq!(process.get("/health").text(), "ok\nevidence kept: 1\n");
 }
 
 // Spec: WIT-124
@@ -290,7 +330,8 @@ fn evidence_of_others_is_kept_when_it_verifies_and_else_nothing_is_recorded() {
         assert_eq!(String::from_utf8(told).unwrap(), format!("{id} {said}\n"));
     }
     assert_eq!(fs::read(&kept(&home)[0]).unwrap(), evidence.to_bytes());
-    until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
+    until(|| process.get("/health").text() == convicting(&log, &id));
+    assert_eq!(process.add(&log.request(13, 14)).status, 403);
     assert_eq!(command(&home, &["submit", "absent"]).0, Some(74));
 }
 
@@ -322,6 +363,11 @@ fn nonsense_about_the_empty_tree_leaves_room_for_a_fork() {
 
 /// Forks of one log, and its keys.
 fn forks_of(name: &str) -> (Vec<Evidence>, KnownKeys) {
+    let (forks, log) = forks_and_log(name);
+    (forks, keys_of(&log))
+}
+
+fn forks_and_log(name: &str) -> (Vec<Evidence>, TestLog) {
     let mut log = TestLog::new(name);
     log.grow(40);
     let forks = (2..10).map(|common| {
@@ -329,7 +375,7 @@ fn forks_of(name: &str) -> (Vec<Evidence>, KnownKeys) {
         Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap()
     });
     let forks = forks.collect();
-    (forks, keys_of(&log))
+    (forks, log)
 }
 
 // Spec: WIT-121, WIT-123
@@ -337,22 +383,25 @@ fn forks_of(name: &str) -> (Vec<Evidence>, KnownKeys) {
 fn one_log_does_not_take_all_the_places_where_evidence_waits_for_the_disk() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("evidence");
-    let folder = EvidenceFolder::open(path.clone(), Metrics::unregistered()).unwrap();
+    let (forks, mut keys) = forks_of("example.com/log");
+    let (others, second) = forks_and_log("example.com/other");
+    let vkey = second.vkey().clone();
+    keys.add_log(second.origin.clone(), vkey, Standing::Current);
+    let folder = folder_at(path.clone(), &keys);
     fs::write(&path, b"in the way").unwrap();
-    let (forks, keys) = forks_of("example.com/log");
-    let became = |evidence| folder.keep(evidence, &keys).unwrap().1;
+    let became = |evidence| folder.keep(evidence).unwrap().1;
     let outcomes: Vec<Outcome> = forks.iter().map(became).collect();
     assert_eq!(outcomes[..4], [Outcome::NotWritten; 4]);
     assert_eq!(outcomes[4..], [Outcome::Counted; 4]);
-    assert_eq!(folder.counts(), (0, 4));
+    // With that the log is stopped, which is not written either.
+    assert_eq!((folder.counts().kept, folder.counts().unwritten), (0, 5));
     // One that waits is tried again.
     assert_eq!(became(&forks[0]), Outcome::NotWritten);
-    let (others, keys) = forks_of("example.com/other");
-    let outcome = folder.keep(&others[0], &keys).unwrap().1;
-    assert_eq!((outcome, folder.counts()), (Outcome::NotWritten, (0, 5)));
+    assert_eq!(became(&others[0]), Outcome::NotWritten);
+    assert_eq!((folder.counts().kept, folder.counts().unwritten), (0, 7));
     fs::remove_file(&path).unwrap();
     folder.retry();
-    assert_eq!(folder.counts(), (5, 0));
+    assert_eq!((folder.counts().kept, folder.counts().unwritten), (5, 0));
 }
 
 // Spec: WIT-121, WIT-123
@@ -360,13 +409,271 @@ fn one_log_does_not_take_all_the_places_where_evidence_waits_for_the_disk() {
 fn what_the_disk_took_of_a_file_that_is_not_kept_is_given_back() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("evidence");
-    let folder = EvidenceFolder::open(path.clone(), Metrics::unregistered()).unwrap();
     let (forks, keys) = forks_of("example.com/log");
-    let name = format!("{}.tlog-fork", hex::encode(forks[0].id().as_bytes()));
+    let folder = folder_at(path.clone(), &keys);
+    let id = hex::encode(forks[0].id().as_bytes());
+    let name = format!("{id}.tlog-fork");
     fs::create_dir_all(path.join(&name)).unwrap();
-    let (_, outcome) = folder.keep(&forks[0], &keys).unwrap();
+    let (_, outcome) = folder.keep(&forks[0]).unwrap();
     assert_eq!(outcome, Outcome::NotWritten);
     let left = fs::read_dir(&path).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, [&*name]);
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<String> = left.collect();
+    left.sort();
+    assert_eq!(left, [format!("{id}.conviction"), name]);
+}
+
+// Spec: EVI-53, WIT-121
+#[test]
+fn a_later_copy_adds_the_lines_that_it_has_and_takes_none_away() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let other = fork(&mut log, 7);
+    let named = KeyName::parse("w9.example").unwrap();
+    let cosigner = SigningKey::generate(named, Algorithm::CosignatureV1).unwrap();
+    let mut keys = keys_of(&log);
+    keys.add_cosigner(cosigner.verifier_key().clone()).unwrap();
+    let by_both = |of: &TestLog| cosigned(&of.checkpoint(13), &cosigner);
+    let stripped = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let whole = Evidence::same_size(by_both(&log), by_both(&other)).unwrap();
+    let folder = folder_at(path.clone(), &keys);
+    assert_eq!(folder.keep(&stripped).unwrap().1, Outcome::Kept);
+    assert_eq!(folder.keep(&whole).unwrap().1, Outcome::Merged);
+    assert_eq!(folder.keep(&stripped).unwrap().1, Outcome::Known);
+    let id = hex::encode(whole.id().as_bytes());
+    let file = fs::read(path.join(format!("{id}.tlog-fork"))).unwrap();
+    let read = Evidence::parse(&file).unwrap();
+    assert_eq!(read.verify(&keys).unwrap().guilty.len(), 2);
+    // Another process has merged it meanwhile: its copy is taken up, too.
+    let (again, file) = (home.path().join("again"), format!("{id}.tlog-fork"));
+    let folder = folder_at(again.clone(), &keys);
+    folder.keep(&stripped).unwrap();
+    fs::copy(path.join(&file), again.join("new")).unwrap();
+    fs::rename(again.join("new"), again.join(&file)).unwrap();
+    folder.look().unwrap();
+    assert_eq!(folder.keep(&whole).unwrap().1, Outcome::Known);
+}
+
+/// With a line more.
+fn cosigned(note: &SignedCheckpoint, key: &SigningKey) -> SignedCheckpoint {
+    let time = UnixSeconds::new(1_790_000_000).unwrap();
+    let line = cosignature::cosign(note.checkpoint(), time, key).unwrap();
+    let lines = [note.signatures(), &[line]].concat();
+    SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap()
+}
+
+// Spec: WIT-128, WIT-129
+#[test]
+fn a_convicted_log_is_refused_for_good_and_shown_everywhere() {
+    let (mut log, home, mut process) = witness_at(13);
+    let other = fork(&mut log, 7);
+    let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
+    assert_eq!(process.add(&body).status, 422);
+    let paths = kept(&home);
+    let id = paths[0].file_stem().unwrap().to_str().unwrap().to_owned();
+    let refused = |process: &Process| {
+        for body in [log.request(13, 14), log.request(13, 13), body.clone()] {
+            let answer = process.add(&body);
+            assert_eq!(answer.status, 403);
+            assert!(answer.text().contains(&id), "{}", answer.text());
+        }
+        // What was cosigned is still to be read.
+        assert_eq!(process.get(&log.checkpoint_path()).status, 200);
+    };
+    refused(&process);
+    let metrics = process.get("/metrics");
+    let metrics = metrics.text();
+    assert!(
+        metrics.contains("jurat_witness_logs_convicted 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        process
+            .get("/")
+            .text()
+            .contains("convicted, not cosigned any more")
+    );
+    let line = format!("convicted: evidence {id}");
+    let listed = home.logs(&["list"]).stdout;
+    assert!(String::from_utf8(listed).unwrap().contains(&line));
+    let shown = home.logs(&["show", log.origin.as_str()]).stdout;
+    assert!(String::from_utf8(shown).unwrap().contains(&id));
+
+    // The operator may say what is to be said about it.
+    assert_eq!(
+        command(&home, &["annotate", &id[..9], "disk swapped"]).0,
+        Some(0)
+    );
+    let (_, list) = command(&home, &["list"]);
+    assert!(
+        String::from_utf8(list)
+            .unwrap()
+            .contains(": disk swapped\n")
+    );
+
+    // It lasts, without the file and with the log's key retired: the fork is not undone by that.
+    process.kill();
+    let new = SigningKey::generate(log.vkey().name().clone(), Algorithm::Ed25519).unwrap();
+    let (new, old) = (new.verifier_key().to_string(), log.vkey().to_string());
+    assert!(home.logs(&["add", &new]).status.success());
+    assert!(
+        home.logs(&["retire", log.origin.as_str(), &old])
+            .status
+            .success()
+    );
+    assert!(
+        home.logs(&["retire", log.origin.as_str(), &old, "--undo"])
+            .status
+            .success()
+    );
+    fs::remove_file(&paths[0]).unwrap();
+    let process = home.serve();
+    refused(&process);
+}
+
+// Spec: WIT-131
+#[test]
+fn a_witness_whose_own_key_is_convicted_signs_nothing_and_says_so_when_it_ends() {
+    let (mut log, home, process) = witness_at(13);
+    let other = fork(&mut log, 7);
+    let own = SigningKey::load(home.path("ed25519.key")).unwrap();
+    let by_us = |of: &TestLog| cosigned(&of.checkpoint(13), &own);
+    let evidence = Evidence::same_size(by_us(&log), by_us(&other)).unwrap();
+    let id = hex::encode(evidence.id().as_bytes());
+    let file = home.path("ours.tlog-fork");
+    fs::write(&file, evidence.to_bytes()).unwrap();
+    let mut second = TestLog::new("example.com/second");
+    second.grow(40);
+    home.add_log(&second);
+    until(|| process.add(&second.request(0, 13)).status == 200);
+    assert_eq!(
+        command(&home, &["submit", file.to_str().unwrap()]).0,
+        Some(0)
+    );
+    until(|| process.get("/health").status == 503);
+    let stopped = |process: Process| {
+        let answer = process.add(&second.request(13, 14));
+        assert_eq!(answer.status, 503);
+        assert!(answer.text().contains(&id), "{}", answer.text());
+        assert!(process.get("/health").text().contains(&id));
+        let metrics = process.get("/metrics");
+        assert!(metrics.text().contains("jurat_witness_convicted 1\n"));
+        assert_eq!(process.get(&second.checkpoint_path()).status, 200);
+        assert_eq!(process.terminate().code(), Some(76));
+    };
+    stopped(process);
+    // A new start is no way out, nor is one without the file.
+    stopped(home.serve());
+    fs::remove_file(home.path("evidence").join(format!("{id}.tlog-fork"))).unwrap();
+    stopped(home.serve());
+}
+
+// Spec: WIT-126, WIT-127
+#[test]
+fn what_is_no_evidence_is_set_aside_and_stops_nothing() {
+    let (mut log, home, mut process) = witness_at(13);
+    let other = fork(&mut log, 7);
+    let evidence = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let id = hex::encode(evidence.id().as_bytes());
+    process.kill();
+    let folder = home.path("evidence");
+    fs::create_dir(&folder).unwrap();
+    let at = |name: &str| folder.join(name);
+    let damaged = at(&format!("{id}.tlog-fork"));
+    fs::write(&damaged, b"bits rot").unwrap();
+    let made = Command::new("mkfifo").arg(at("pipe.tlog-fork")).status();
+    assert!(made.unwrap().success());
+    std::os::unix::fs::symlink("/dev/zero", at("endless.tlog-fork")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at("gone.tlog-fork")).unwrap();
+    // What a process left that died, what another is about to write, and what is not ours.
+    let draft = |process: &str| at(&format!(".{id}.{process}.draft"));
+    fs::write(draft("1"), b"half").unwrap();
+    let busy = fs::File::create(draft("2")).unwrap();
+    busy.lock().unwrap();
+    fs::write(at(".mine.draft"), b"notes").unwrap();
+    let process = home.serve();
+    assert_eq!(process.get("/health").text(), "ok\nevidence set aside: 4\n");
+    assert!(!draft("1").exists() && draft("2").exists() && at(".mine.draft").exists());
+    let (code, list) = command(&home, &["list"]);
+    assert_eq!((code, list.len()), (Some(0), 0));
+    assert_eq!(command(&home, &["submit", "/dev/zero"]).0, Some(74));
+
+    // Its place is taken, and it is kept.
+    let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
+    assert_eq!(process.add(&body).status, 422);
+    assert_eq!(counted(&process, "same-size", "kept"), 1);
+    let aside = at(&format!("{id}.tlog-fork.aside.0"));
+    assert_eq!(fs::read(aside).unwrap(), b"bits rot");
+    assert!(Evidence::parse(&fs::read(damaged).unwrap()).is_ok());
+}
+
+// Spec: WIT-130
+#[test]
+fn nonsense_about_the_empty_tree_stops_a_log_only_where_its_entry_says_so() {
+    let (log, home, process) = witness_at(13);
+    let nonsense = TreeHead {
+        root_hash: sha256(b"nothing"),
+        ..TreeHead::empty()
+    };
+    let evidence = Evidence::empty(log.sign(nonsense)).unwrap();
+    let id = hex::encode(evidence.id().as_bytes());
+    let file = home.path("empty.tlog-fork");
+    fs::write(&file, evidence.to_bytes()).unwrap();
+    assert_eq!(
+        command(&home, &["submit", file.to_str().unwrap()]).0,
+        Some(0)
+    );
+    until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
+    assert_eq!(process.add(&log.request(13, 14)).status, 200);
+    let vkey = log.vkey().to_string();
+    assert!(
+        home.logs(&["add", &vkey, "--empty-stops", "true"])
+            .status
+            .success()
+    );
+    until(|| process.add(&log.request(14, 14)).status == 403);
+    assert!(process.add(&log.request(14, 15)).text().contains(&id));
+    assert!(
+        home.logs(&["add", &vkey, "--empty-stops", "false"])
+            .status
+            .success()
+    );
+    until(|| process.add(&log.request(14, 15)).status == 200);
+}
+
+// Spec: EVI-43, STO-37, WIT-132
+#[test]
+fn whoever_steals_a_key_that_a_log_has_done_with_does_not_stop_it() {
+    let (mut log, home, process) = witness_at(13);
+    let new = SigningKey::generate(log.vkey().name().clone(), Algorithm::Ed25519).unwrap();
+    let (vkey, old) = (new.verifier_key().to_string(), log.vkey().to_string());
+    assert!(home.logs(&["add", &vkey]).status.success());
+    assert!(
+        home.logs(&["retire", log.origin.as_str(), &old])
+            .status
+            .success()
+    );
+    let new = new.to_note_signer().unwrap();
+    let other = fork(&mut log, 7);
+    let mut renewed = TestLog::with_key(SigningKey::parse_note_signer(&new).unwrap());
+    renewed.grow(40);
+    // What the old key signed is not accepted any more, and what was cosigned before stays good.
+    until(|| process.add(&renewed.request(13, 14)).status == 200);
+    assert_eq!(process.add(&log.request(14, 15)).status, 403);
+    let stolen = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let across = Evidence::same_size(renewed.checkpoint(13), other.checkpoint(13)).unwrap();
+    let file = home.path("theirs.tlog-fork");
+    let path = file.to_str().unwrap();
+    fs::write(&file, across.to_bytes()).unwrap();
+    assert_eq!(command(&home, &["submit", path]).0, Some(65));
+    fs::write(&file, stolen.to_bytes()).unwrap();
+    assert_eq!(command(&home, &["submit", path]).0, Some(0));
+    until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
+    assert_eq!(process.add(&renewed.request(14, 15)).status, 200);
+    let (_, home, process) = (log, home, process.terminate());
+    assert!(process.success());
+    let process = home.serve();
+    assert_eq!(process.add(&renewed.request(15, 16)).status, 200);
 }

@@ -399,27 +399,25 @@ fn two_trees_of_one_size_hold_the_log_whoever_shows_the_other() {
     assert!(process.terminate().success());
     // The log shows another tree than the one that it had cosigned; nobody submitted it.
     let process = home.serve();
-    until(|| process.add(&log.request(6, 6)).status == 503);
-    let answer = process.add(&log.request(6, 7));
-    assert!(
-        answer.text().contains("two trees of size 6"),
-        "{}",
-        answer.text()
-    );
-    // Spec: WIT-120. It convicts the log, whatever we remember.
-    until(|| process.get("/health").text() == "ok\nevidence kept: 1\n");
-    let file = fs::read_dir(home.path("evidence")).unwrap().next();
-    let evidence = Evidence::parse(&fs::read(file.unwrap().unwrap().path()).unwrap()).unwrap();
+    // Spec: WIT-120, WIT-128. It convicts the log, whatever we remember.
+    until(|| process.add(&log.request(6, 6)).status == 403);
+    assert!(held(&home).contains("two trees of size 6"));
+    let mut files = fs::read_dir(home.path("evidence")).unwrap();
+    let files = files.find_map(|file| {
+        let path = file.unwrap().path();
+        (path.extension()? == "tlog-fork").then_some(path)
+    });
+    let evidence = Evidence::parse(&fs::read(files.unwrap()).unwrap()).unwrap();
     let mut keys = KnownKeys::new();
     keys.add_log(log.origin.clone(), log.vkey().clone(), Standing::Current);
     assert!(evidence.verify(&keys).unwrap().convicts_log());
     assert_eq!(resolve(&home, &log, "--adopt").status.code(), Some(64));
     assert!(resolve(&home, &log, "--dismiss").status.success());
-    until(|| process.add(&log.request(6, 7)).status == 200);
-    // The same evidence does not hold it again, also after another start.
+    // The same evidence does not hold it again, also after another start; what convicted it lasts.
     assert!(process.terminate().success());
     let process = home.serve();
-    assert_eq!(process.add(&log.request(7, 8)).status, 200);
+    assert_eq!(process.add(&log.request(6, 7)).status, 403);
+    assert_eq!(held(&home), "");
 }
 
 #[test]
@@ -492,25 +490,25 @@ fn stored_time(home: &Home, process: &Process, log: &TestLog) -> u64 {
 fn evidence_that_was_put_aside_hides_no_other() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);
-    let fork = log.fork(4);
     let (home, published) = (Home::new(), Published::new());
-    let (vkey, config) = (log.vkey().to_string(), home.config());
+    home.add_log(&log);
     let at = published.address;
-    let url = format!("http://{at}/checkpoint");
-    let output = rig::run(&["logs", "add", &vkey, "--url", &url, "--config", &config]);
-    assert!(output.status.success(), "{output:?}");
     let process = home.serve();
     assert_eq!(process.add(&log.request(0, 5)).status, 200);
     assert!(process.terminate().success());
-    let ours = cosigned_by(&home, &log.checkpoint(9), &[1_790_000_000]);
-    published.publish(log.checkpoint_path(), ours);
-    published.publish("/checkpoint".to_owned(), fork.checkpoint(5).to_bytes());
-    configure(&home, &format!("own = [\"http://{at}\"]\n"));
+    for (place, size) in [("/a", 9), ("/b", 12)] {
+        let ours = cosigned_by(&home, &log.checkpoint(size), &[1_790_000_000]);
+        published.publish(format!("{place}{}", log.checkpoint_path()), ours);
+    }
+    configure(
+        &home,
+        &format!("own = [\"http://{at}/a\", \"http://{at}/b\"]\n"),
+    );
 
     let process = home.serve();
     let answer = process.add(&log.request(5, 6));
     assert!(
-        answer.text().contains("two trees of size 5"),
+        answer.text().contains("cosigned size 12"),
         "{}",
         answer.text()
     );
@@ -529,13 +527,10 @@ fn evidence_that_was_put_aside_hides_no_other() {
 fn a_hold_that_cannot_be_written_holds_all_the_same() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);
-    let fork = log.fork(5);
     let (home, published) = (Home::new(), Published::new());
-    let (vkey, config) = (log.vkey().to_string(), home.config());
-    let url = format!("http://{}/checkpoint", published.address);
-    let output = rig::run(&["logs", "add", &vkey, "--url", &url, "--config", &config]);
-    assert!(output.status.success(), "{output:?}");
-    configure(&home, "logs_per_second = 1000\n");
+    home.add_log(&log);
+    let own = format!("own = [\"http://{}\"]\n", published.address);
+    configure(&home, &format!("{own}logs_per_second = 1000\n"));
     let process = home.serve();
     assert_eq!(process.add(&log.request(0, 6)).status, 200);
     assert!(process.terminate().success());
@@ -544,11 +539,12 @@ fn a_hold_that_cannot_be_written_holds_all_the_same() {
     let (journal, aside) = (home.path("journal.ndjson"), home.path("journal.aside"));
     fs::rename(&journal, &aside).unwrap();
     fs::create_dir(&journal).unwrap();
-    published.publish("/checkpoint".to_owned(), fork.checkpoint(6).to_bytes());
+    let ours = cosigned_by(&home, &log.checkpoint(9), &[1_790_000_000]);
+    published.publish(log.checkpoint_path(), ours);
     until(|| process.add(&log.request(6, 6)).status == 503);
     let answer = process.add(&log.request(6, 7));
     assert!(
-        answer.text().contains("two trees of size 6"),
+        answer.text().contains("cosigned size 9"),
         "{}",
         answer.text()
     );
