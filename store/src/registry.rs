@@ -18,8 +18,9 @@
 //! ```
 //!
 //! In scope: reading it strictly, and changing it so that a crash leaves the old list or the new
-//! one, with two changers taking turns. A log is never forgotten: it can be disabled, get more keys,
-//! and have done with some, but neither a log nor a key is ever taken out. Out of scope: whether a log's checkpoints
+//! one, with two changers taking turns. A log is never forgotten: it can be disabled, get more
+//! keys, and have done with some, but neither a log nor a key is ever taken out. Out of scope:
+//! whether a log's checkpoints
 //! are good, and when a running process reads the file again.
 //!
 //! Comments in the file do not survive a change; the file is not the place for them.

@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::evidence::{Evidence, Kind, KnownKeys, LogFinding, Said, Standing, Verdict};
-use jurat_proto::hash::{Hash, sha256};
+use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::{KeyId, KeyName, VerifierKey};
 use jurat_proto::note::SignatureLine;
@@ -138,8 +138,6 @@ struct Kept {
     origin: Option<Origin>,
     /// The keys with lines under either statement: whom it convicts, and perhaps strangers.
     signers: Vec<Signer>,
-    /// The hash of the file.
-    file: Hash,
     mark: Option<Mark>,
 }
 
@@ -149,7 +147,6 @@ impl Kept {
             kind: evidence.kind(),
             origin: evidence.origin().cloned(),
             signers: lines(evidence).map(signer).collect(),
-            file: sha256(&evidence.to_bytes()),
             mark,
         }
     }
@@ -235,16 +232,12 @@ impl EvidenceFolder {
     }
 
     fn look_into(&self, state: &mut State) -> io::Result<()> {
-        let (found, bad) = read_all(&self.folder)?;
-        for (id, stops) in found {
+        let stopped = read_all(&self.folder)?;
+        for (id, stops) in stopped.found {
             self.stop(id, &stops);
         }
-        for path in bad {
-            self.aside(
-                state,
-                PathBuf::from(path),
-                &"it says of nothing that it is stopped",
-            );
+        for path in stopped.bad {
+            Self::aside(state, path, &"it says of nothing that it is stopped");
         }
         for path in files(&self.folder)? {
             let mark = Mark::of(&path);
@@ -261,11 +254,11 @@ impl EvidenceFolder {
                 Ok(Ok(evidence)) => evidence,
                 // Spec: WIT-126
                 Ok(Err(error)) => {
-                    self.aside(state, path, &error);
+                    Self::aside(state, path, &error);
                     continue;
                 }
                 Err(error) => {
-                    self.aside(state, path, &error);
+                    Self::aside(state, path, &error);
                     continue;
                 }
             };
@@ -276,7 +269,7 @@ impl EvidenceFolder {
         Ok(())
     }
 
-    fn aside(&self, state: &mut State, path: PathBuf, why: &dyn fmt::Display) {
+    fn aside(state: &mut State, path: PathBuf, why: &dyn fmt::Display) {
         let mark = Mark::of(&path);
         if !state.aside.contains_key(&path) {
             tracing::error!(path = %path.display(), %why, "a file beside evidence is set aside");
@@ -408,8 +401,8 @@ impl EvidenceFolder {
             match read(&path) {
                 Ok(Ok(kept)) => return self.merge(state, &kept, &evidence, keys),
                 // What was good has gone bad: what comes takes its place.
-                Ok(Err(error)) => self.aside(state, path.clone(), &error),
-                Err(error) => self.aside(state, path.clone(), &error),
+                Ok(Err(error)) => Self::aside(state, path.clone(), &error),
+                Err(error) => Self::aside(state, path.clone(), &error),
             }
             state.kept.remove(&id);
         }

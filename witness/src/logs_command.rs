@@ -150,6 +150,9 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
     let admin = Admin::load(config)?;
     let journal = Journal::beside(&admin.logs);
     let recorder = journal.by(format!("cli uid {}", uid()), &SystemClock);
+    let edit = |change: &dyn Fn(&mut Registry) -> Result<Change, RegistryError>| {
+        Registry::edit(&admin.logs, &recorder, change)
+    };
     // Adding a log again does not enable it: whoever disabled it had a reason.
     let mut disabled = false;
     let (origin, change) = match command {
@@ -160,8 +163,9 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
             json,
         } => {
             let wanted = |log: &Log| {
-                (!active || log.state == LogState::Active)
-                    && (!disabled || log.state == LogState::Disabled)
+                let in_state = |only: bool, state| !only || log.state == state;
+                in_state(active, LogState::Active)
+                    && in_state(disabled, LogState::Disabled)
                     && (!held || log.hold.is_some())
             };
             return list(&admin, wanted, json);
@@ -199,25 +203,18 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
         } => return resolve(&admin, &recorder, origin.as_ref(), adopt, reason),
         LogsCommand::Disable { origin, reason } => {
             let reason = printable("reason", reason)?;
-            let change = Registry::edit(&admin.logs, &recorder, |registry| {
-                registry.switch(&origin, LogState::Disabled, reason.as_deref())
-            })?;
-            (origin, change)
+            let change = edit(&|list| list.switch(&origin, LogState::Disabled, reason.as_deref()));
+            (origin.clone(), change?)
         }
         // Spec: STO-37
         LogsCommand::Retire { origin, vkey, undo } => {
-            let key = VerifierKey::parse(&vkey)
-                .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))?;
-            let change = Registry::edit(&admin.logs, &recorder, |registry| {
-                registry.retire(&origin, &key, !undo)
-            })?;
-            (origin, change)
+            let key = parsed_key(&vkey)?;
+            let change = edit(&|list| list.retire(&origin, &key, !undo));
+            (origin.clone(), change?)
         }
         LogsCommand::Enable { origin } => {
-            let change = Registry::edit(&admin.logs, &recorder, |registry| {
-                registry.switch(&origin, LogState::Active, None)
-            })?;
-            (origin, change)
+            let change = edit(&|list| list.switch(&origin, LogState::Active, None));
+            (origin.clone(), change?)
         }
     };
     tell(&origin, change, disabled);
@@ -266,8 +263,7 @@ fn new_log(
     vkey: &str,
     origin: Option<Origin>,
 ) -> Result<(Origin, VerifierKey), Failed> {
-    let key = VerifierKey::parse(vkey)
-        .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))?;
+    let key = parsed_key(vkey)?;
     let origin = match origin {
         Some(origin) => origin,
         None => Origin::parse(key.name().as_str())
@@ -279,6 +275,11 @@ fn new_log(
         )));
     }
     Ok((origin, key))
+}
+
+fn parsed_key(vkey: &str) -> Result<VerifierKey, Failed> {
+    VerifierKey::parse(vkey)
+        .map_err(|error| usage(format!("{vkey} is not a verifier key: {error}")))
 }
 
 fn printable(what: &str, text: Option<String>) -> Result<Option<String>, Failed> {

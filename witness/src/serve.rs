@@ -43,6 +43,7 @@ use crate::http::Api;
 use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
+use crate::recheck::Recheck;
 use crate::restore::{self, Guard};
 
 /// Runs a witness until a signal ends it. When it listens, one line on standard output says where:
@@ -88,13 +89,10 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let guard = Guard::new(config.restore_guard, path, wall, metrics.clone());
     let guard = Arc::new(guard.map_err(ServeError::Client)?);
     let logs = Arc::new(config.logs);
+    let own = config.keys.iter().map(|key| key.verifier_key().clone());
     let jury = Listed {
         logs: Arc::clone(&logs),
-        own: config
-            .keys
-            .iter()
-            .map(|key| key.verifier_key().clone())
-            .collect(),
+        own: own.collect(),
         former: config.former_keys.clone(),
     };
     let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
@@ -118,19 +116,12 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     count_logs(&witness, &metrics);
     let listener = listen(config.listen, config.tls.is_some())?;
     let (pull, asked) = watch::channel(());
-    // What is no request; it ends with the listener.
-    let mut background = JoinSet::new();
+    let mut background = background((lists, config.recheck), &guard, &witness, asked);
     background.spawn(clock.run());
-    background.spawn(lists.follow(asked));
-    background.spawn(config.recheck.run(Arc::clone(&witness), metrics.clone()));
     let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
-    background.spawn(restore::sweep(Arc::clone(&guard), Arc::clone(&witness)));
-    background.spawn(restore::keep(Arc::clone(&guard), Arc::clone(&witness)));
-    background.spawn(tend(Arc::clone(&evidence)));
     background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
     let registry = Arc::new(registry);
-    let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout);
-    let api = api
+    let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout)
         .with_client_address_header(config.client_address_header)
         .with_about(config.about);
     // Spec: WIT-55, WIT-103
@@ -153,14 +144,37 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
             // Requests that outlived the drain may still have swaps with the disk.
             witness.stop().await.map_err(failed)?;
             tracing::info!("stopped");
-            result.map_err(ServeError::Accept)?;
-            // Spec: WIT-131
-            match evidence.convicts_us() {
-                Some(id) => Err(ServeError::Convicted { id }),
-                None => Ok(()),
-            }
+            ended(result, &evidence)
         }
     }
+}
+
+// Spec: WIT-131
+fn ended(served: io::Result<()>, evidence: &EvidenceFolder) -> Result<(), ServeError> {
+    served.map_err(ServeError::Accept)?;
+    match evidence.convicts_us() {
+        Some(id) => Err(ServeError::Convicted { id }),
+        None => Ok(()),
+    }
+}
+
+/// Starts what is no request and goes on for ever. It ends with the listener.
+fn background(
+    (config, recheck): (Lists, Recheck),
+    guard: &Arc<Guard>,
+    witness: &Arc<Witness>,
+    asked: watch::Receiver<()>,
+) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    background.spawn(config.follow(asked));
+    let metrics = witness.metrics().clone();
+    background.spawn(recheck.run(Arc::clone(witness), metrics));
+    background.spawn(restore::sweep(Arc::clone(guard), Arc::clone(witness)));
+    background.spawn(restore::keep(Arc::clone(guard), Arc::clone(witness)));
+    if let Some(evidence) = witness.evidence() {
+        background.spawn(tend(Arc::clone(evidence)));
+    }
+    background
 }
 
 // Spec: WIT-110, WIT-113

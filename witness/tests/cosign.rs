@@ -27,7 +27,6 @@ use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::add_checkpoint::Refusal;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
 use jurat_proto::cosignature;
-use jurat_proto::evidence::KnownKeys;
 use jurat_proto::key::{KeyName, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_store::registry::{About, Hold, HoldCause, LogState, Registry};
@@ -39,7 +38,7 @@ use jurat_witness::about::RawAbout;
 use jurat_witness::cosign::{
     AddError, CheckpointError, ClockFault, Parts, StartError, SubtreeError, Witness,
 };
-use jurat_witness::evidence::{EvidenceFolder, Jury};
+use jurat_witness::evidence::EvidenceFolder;
 use jurat_witness::heads::{HeadFault, Heads, ReadError};
 use jurat_witness::http::Api;
 use jurat_witness::log_list::{LogList, LogListError};
@@ -1309,26 +1308,12 @@ async fn what_everybody_can_read_and_send_again_uses_up_nothing_of_the_log() {
     assert!(matches!(over, AddError::OverQuota(OverQuota::Log { .. })));
 }
 
-/// Knows no key.
-#[derive(Debug)]
-struct Nobody;
-
-impl Jury for Nobody {
-    fn keys(&self, _: Option<&Origin>) -> KnownKeys {
-        KnownKeys::new()
-    }
-
-    fn own(&self) -> &[VerifierKey] {
-        &[]
-    }
-}
-
 #[tokio::test]
 async fn who_hangs_up_while_evidence_is_looked_for_has_paid() {
     // Spec: WIT-67, WIT-120
     let mut bench = of_24_a_day();
     let folder = bench.dir.path().join("evidence");
-    let folder = EvidenceFolder::open(folder, Metrics::unregistered(), Nobody).unwrap();
+    let folder = EvidenceFolder::open(folder, Metrics::unregistered(), rig::Nobody).unwrap();
     let witness = Arc::into_inner(bench.witness).unwrap();
     bench.witness = Arc::new(witness.with_evidence(Arc::new(folder)));
     bench.add(0, 5).await.unwrap();

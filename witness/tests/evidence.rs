@@ -218,8 +218,7 @@ fn mistakes_and_what_the_log_did_not_sign_leave_nothing() {
     let stranger = TestLog::new("example.com/stranger");
     let forged = stranger.checkpoint(0).signatures()[0].clone();
     let unsigned = other.checkpoint(13);
-    let unsigned =
-        jurat_proto::checkpoint::SignedCheckpoint::new(unsigned.checkpoint().clone(), vec![forged]);
+    let unsigned = SignedCheckpoint::new(unsigned.checkpoint().clone(), vec![forged]);
     for (body, status) in [
         // A proof between other sizes, an old size that is not ours, one that is too large.
         (

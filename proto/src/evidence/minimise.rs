@@ -9,16 +9,16 @@ use crate::gossip::SignedStatement;
 use crate::note::SignatureLine;
 use crate::tlog_proof::TlogProof;
 
-/// How many lines that were not tried a note may keep: enough for the witnesses that somebody else
-/// knows, and too few to fill a store.
+/// How many lines that were not tried a note may keep: enough for the witnesses that somebody
+/// else knows, and too few to fill a store.
 // Spec: EVI-51
 const UNTRIED_LINES_MAX: usize = 16;
 
 impl Evidence {
     /// The same contradiction with the lines that it stands on, and no others: one line for each
     /// convicted key on either note, and at most 16 lines on either that were not tried, by keys
-    /// that stand on both, since somebody else may convict them. The lines are in the order of their
-    /// bytes, so that the same lines always make the same file.
+    /// that stand on both, since somebody else may convict them. The lines are in the order of
+    /// their bytes, so that the same lines always make the same file.
     ///
     /// # Errors
     /// [`NotProven`], as [`Evidence::verify`].
@@ -195,9 +195,10 @@ fn picked(lines: &[SignatureLine], places: &[usize]) -> Vec<SignatureLine> {
     places.cloned().collect()
 }
 
-/// The lines that were not tried, of keys that have lines on both notes and are not convicted: those
-/// of keys that are not known, or known for somebody who cannot be convicted of this, and those
-/// that were dropped unseen. All of a key's lines: the first may be somebody's who shields it.
+/// The lines that were not tried, of keys that have lines on both notes and are not convicted:
+/// those of keys that are not known, or known for somebody who cannot be convicted of this, and
+/// those that were dropped unseen. All of a key's lines: the first may be somebody's who shields
+/// the key.
 // Spec: EVI-51
 fn untried(
     lines: &[SignatureLine],

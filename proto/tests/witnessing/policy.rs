@@ -813,7 +813,7 @@ fn comments_of_ours_name_retired_keys_and_whose_a_gossip_key_is() {
     ));
     let policy = policy.unwrap();
     let retired: Vec<String> = policy.retired().iter().map(ToString::to_string).collect();
-    assert_eq!(retired, [old.clone()]);
+    assert_eq!(retired, std::slice::from_ref(&old));
     let [tied] = policy.gossip() else {
         panic!("{policy:?}")
     };

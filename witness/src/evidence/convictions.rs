@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A conviction is in force at once and durable soon after; until then the evidence, which is
-//! durable before anything is told, makes it again after a start. It lasts when the keys that it was
-//! found with change their standing later: what a log did with a key is not undone by its having
+//! durable before anything is told, makes it again after a start. It lasts when the keys that it
+//! was found with change their standing later: what a log did with a key is not undone by its having
 //! done with the key. Of our own keys it lasts as long as we have the key.
 //!
 //! Rows: `spec/witness.md` WIT-128 to WIT-131.
@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
@@ -193,17 +193,26 @@ impl Convictions {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub(super) fn read_all(folder: &Path) -> io::Result<(Vec<(Hash, Stops)>, Vec<String>)> {
-    let (mut found, mut bad) = (Vec::new(), Vec::new());
+pub(super) fn read_all(folder: &Path) -> io::Result<Read> {
+    let mut read = Read::default();
     for path in with_suffix(folder, CONVICTION)? {
         let stops = read_bounded(&path, BYTES_MAX).ok();
         let stops = stops.and_then(|bytes| Stops::parse(&bytes));
         match id_of(&path, CONVICTION).zip(stops) {
-            Some(conviction) => found.push(conviction),
-            None => bad.push(path.display().to_string()),
+            Some(conviction) => read.found.push(conviction),
+            None => read.bad.push(path),
         }
     }
-    Ok((found, bad))
+    Ok(read)
+}
+
+/// What stands in a folder.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// What is stopped, by which evidence.
+    pub(super) found: Vec<(Hash, Stops)>,
+    /// The files that do not say it as they should.
+    pub(super) bad: Vec<PathBuf>,
 }
 
 /// The logs that are stopped, as far as a folder says so: for commands.
@@ -211,7 +220,7 @@ pub(super) fn read_all(folder: &Path) -> io::Result<(Vec<(Hash, Stops)>, Vec<Str
 /// # Errors
 /// The folder cannot be read.
 pub fn convicted_logs(folder: &Path) -> io::Result<BTreeMap<Origin, Hash>> {
-    let (found, _) = read_all(folder)?;
+    let found = read_all(folder)?.found;
     let logs = found
         .into_iter()
         .filter_map(|(id, stops)| Some((stops.log?, id)));

@@ -26,11 +26,13 @@ use jurat_proto::add_checkpoint::AddCheckpoint;
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
 use jurat_proto::cosignature;
 use jurat_proto::cosignature_lines::CosignatureLines;
+use jurat_proto::evidence::KnownKeys;
 use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::{ConsistencyProof, prove_consistency};
 use jurat_proto::tree::{CompactRange, NodeCoord, NodeReader, TreeHead, TreeSize};
+use jurat_witness::evidence::Jury;
 
 /// A log in memory.
 pub struct TestLog {
@@ -178,6 +180,20 @@ pub fn verified(body: &[u8], checkpoint: &SignedCheckpoint, keys: &[VerifierKey]
     let time = verified[0].timestamp.unwrap();
     assert!(verified.iter().all(|line| line.timestamp == Some(time)));
     time.get()
+}
+
+/// Convicts nobody.
+#[derive(Debug)]
+pub struct Nobody;
+
+impl Jury for Nobody {
+    fn keys(&self, _: Option<&Origin>) -> KnownKeys {
+        KnownKeys::new()
+    }
+
+    fn own(&self) -> &[VerifierKey] {
+        &[]
+    }
 }
 
 /// Lines that do not belong there are not there.
