@@ -9,8 +9,8 @@
 //!
 //! A conviction is in force at once and durable soon after; until then the evidence, which is
 //! durable before anything is told, makes it again after a start. It lasts when the keys that it
-//! was found with change their standing later: what a log did with a key is not undone by its having
-//! done with the key. Of our own keys it lasts as long as we have the key.
+//! was found with change their standing later: what a log did with a key is not undone by its
+//! having done with the key. Of our own keys it lasts as long as we have the key.
 //!
 //! Rows: `spec/witness.md` WIT-128 to WIT-131.
 
