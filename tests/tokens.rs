@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use jurat_proto::tsp::cose::Sign1;
+use jurat_proto::cose::Sign1;
 use serde_json::Value;
 
 use crate::foreign_authority::{

@@ -21,6 +21,7 @@
 //! | [`policy`] | which logs and witnesses a verifier accepts, and how many of the latter |
 //! | [`tlog_proof`] | one file that shows an entry in a log, with no network |
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
+//! | [`cose`] | what COSE messages carry of this: time-stamps (RFC 9921) |
 //! | [`evidence`] | portable proofs that a log or a witness contradicted itself: `tlog-fork` |
 //! | [`gossip`] | what witnesses sign about what they hold |
 //! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |
@@ -37,6 +38,7 @@ pub mod add_checkpoint;
 pub mod base64;
 pub mod body;
 pub mod checkpoint;
+pub mod cose;
 pub mod cosignature;
 pub mod cosignature_lines;
 pub mod decimal;

@@ -15,7 +15,6 @@
 //! | [`logged`] | what the log proves about one of ours |
 //! | [`certificate`], [`path`] | certificates for time-stamps, and their way to a root |
 //! | [`issue`] | new certificates for an authority and its units |
-//! | [`cose`] | tokens in COSE messages (RFC 9921) |
 //! | [`imprint`], [`gen_time`], [`oid`] | digests, times, object identifiers |
 //! | [`element`] | single elements of DER |
 //!
@@ -25,7 +24,6 @@
 //! Rules: `spec/timestamp.md`.
 
 pub mod certificate;
-pub mod cose;
 pub mod element;
 pub mod gen_time;
 pub mod imprint;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use jurat_proto::tsp::cose::{SIGN1_BYTES_MAX, Sign1, ttc_header};
+use jurat_proto::cose::{SIGN1_BYTES_MAX, Sign1, ttc_header};
 use jurat_proto::tsp::response::RESPONSE_BYTES_MAX;
 
 use super::output;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use jurat_daemon::clock::{Clock as _, SystemClock};
+use jurat_proto::cose::{SIGN1_BYTES_MAX, Sign1};
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::policy::{Policy, PolicyBuilder};
 use jurat_proto::receipt::Receipt;
 use jurat_proto::tsp::certificate::Certificate;
-use jurat_proto::tsp::cose::{SIGN1_BYTES_MAX, Sign1};
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::{HashAlgorithm, Hasher, MessageImprint};
 use jurat_proto::tsp::logged::{
