@@ -41,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     ("tlog_proof", texts::tlog_proof),
     ("entry", texts::entry),
     ("receipt", texts::receipt),
+    ("cose_receipt", texts::cose_receipt),
     ("evidence", evidence::evidence),
     ("statement", evidence::statement),
     ("gossip_row", evidence::row),

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, conflict_body, parse_conflict_body};
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
+use jurat_proto::cose::receipt::CoseReceipt;
 use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::decimal::parse_decimal;
 use jurat_proto::entry::Entry;
@@ -224,6 +225,24 @@ pub(crate) fn receipt(data: &[u8]) {
     };
     assert_eq!(verdict.head, receipt.tlog_proof().checkpoint().head());
     assert_eq!(verdict.witnesses.len(), 2, "verified without the quorum");
+}
+
+pub(crate) fn cose_receipt(data: &[u8]) {
+    let Some(receipt) = canonical(data, CoseReceipt::parse, CoseReceipt::to_bytes) else {
+        return;
+    };
+    assert!(CoseReceipt::is_one(data));
+    if let Some(whole) = receipt.to_receipt() {
+        let leaf = whole.entry().leaf_hash();
+        let verdict = receipt.verify(&leaf, &WORLD.policy);
+        if let Ok(verdict) = verdict {
+            let proven = whole
+                .verify(&WORLD.policy)
+                .expect("good in COSE, and nowhere else");
+            assert_eq!((verdict.head, verdict.index), (proven.head, proven.index));
+            assert_eq!(verdict.witnesses, proven.witnesses);
+        }
+    }
 }
 
 pub(crate) fn encodings(data: &[u8]) {

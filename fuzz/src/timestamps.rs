@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use jurat_proto::base64;
-use jurat_proto::tsp::certificate::Certificate;
 use jurat_proto::cose::Sign1;
+use jurat_proto::tsp::certificate::Certificate;
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::HashAlgorithm;
 use jurat_proto::tsp::not_before::NotBefore;

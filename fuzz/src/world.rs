@@ -10,6 +10,8 @@ use jurat_keys::{Algorithm, KeyTextError, SigningKey};
 use jurat_proto::add_checkpoint::{AddCheckpoint, conflict_body};
 use jurat_proto::base64;
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+use jurat_proto::cose::receipt::CoseReceipt;
+use jurat_proto::cose::sign_root;
 use jurat_proto::cosignature::{cosign, sign_note};
 use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::entry::{CheckpointEntry, Entry};
@@ -192,6 +194,7 @@ impl World {
             extensions: Vec::new(),
         };
         let mut lines = vec![sign_note(&checkpoint.to_text(), &self.log).expect("the log signs")];
+        lines.push(sign_root(&checkpoint, &self.log).expect("the log signs"));
         lines.extend(self.cosignatures(&checkpoint));
         let checkpoint = SignedCheckpoint::new(checkpoint, lines).expect("a small note");
         Receipt::new(entry, index, proof, checkpoint).expect("an entry is not empty")
@@ -322,6 +325,8 @@ fn proof_seeds(add: Add<'_>) {
     let receipt = world.receipt();
     add("receipt", "checkpoint", receipt.to_bytes());
     add("tlog_proof", "receipt", receipt.to_bytes());
+    let in_cose = CoseReceipt::new(&receipt).expect("its root is signed in COSE");
+    add("cose_receipt", "whole", in_cose.to_bytes());
     add("entry", "checkpoint", receipt.entry().to_bytes());
     for (kind, body) in [
         (

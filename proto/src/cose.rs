@@ -1,4 +1,4 @@
-//! Time-stamps in COSE messages: the two header parameters of RFC 9921.
+//! COSE messages: the two header parameters of RFC 9921 for time-stamps, and receipts (RFC 9942).
 //!
 //! ```text
 //! COSE_Sign1 = [                  with or without tag 18
@@ -13,11 +13,17 @@
 //! ```
 //!
 //! The value of both is a `TimeStampToken` in DER; with a receipt inside, the message carries the
-//! proof of its log as well. In scope: cutting a message at its fields, and putting a token in.
-//! Out of scope: the message's own signature; `COSE_Sign`; COSE receipts (RFC 9942), which the log
-//! would have to sign in COSE.
+//! proof of its log as well. In scope: cutting a message at its fields, and putting a token in;
+//! [`receipt`] is what a log signs in COSE. Out of scope: other messages' own signatures;
+//! `COSE_Sign`.
 //!
-//! Rules: `spec/timestamp.md`; RFC 9052, 4.2; RFC 9921, 3.
+//! Rules: `spec/timestamp.md`, `spec/receipt.md`; RFC 9052, 4.2; RFC 9921, 3.
+
+mod deterministic;
+pub mod receipt;
+mod root_line;
+
+pub use self::root_line::sign_root;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -25,6 +31,7 @@ use core::fmt;
 use minicbor::data::{Tag, Type};
 use minicbor::{Decoder, Encoder};
 
+use self::deterministic::{HEADERS_MAX, Headers, Written, byte_string, push};
 use crate::tsp::imprint::MessageImprint;
 use crate::tsp::signed_data::TimestampToken;
 
@@ -34,7 +41,7 @@ pub struct Sign1 {
     tagged: bool,
     protected: Vec<u8>,
     /// The members of the unprotected header, each a label and a value in CBOR.
-    unprotected: Vec<Vec<u8>>,
+    unprotected: Vec<(Vec<u8>, Vec<u8>)>,
     payload: Vec<u8>,
     signature: Vec<u8>,
     /// The token in the unprotected header.
@@ -44,13 +51,9 @@ pub struct Sign1 {
 /// The longest message that is read.
 // Spec: TSP-95
 pub const SIGN1_BYTES_MAX: usize = 16 << 20;
-/// The most members of the unprotected header.
-// Spec: TSP-95
-const HEADERS_MAX: u64 = 64;
-
 const TAG_SIGN1: u64 = 18;
-const TTC: u64 = 269;
-const CTT: u64 = 270;
+const TTC: i64 = 269;
+const CTT: i64 = 270;
 
 impl Sign1 {
     /// Reads a message.
@@ -74,13 +77,14 @@ impl Sign1 {
         if fields.datatype()? != Type::Map {
             return Err(CoseError::NotSign1);
         }
+        // Spec: TSP-95
         let count = fields.0.map().ok().flatten();
         let count = count.filter(|count| *count <= HEADERS_MAX);
         let mut unprotected = Vec::new();
         let mut token = None;
         for _ in 0..count.ok_or(CoseError::Headers)? {
             let label = fields.next()?;
-            let is_token = Decoder::new(&label).u64().ok() == Some(CTT);
+            let is_token = Decoder::new(&label).i64().ok() == Some(CTT);
             let value = fields.next()?;
             if is_token {
                 if token.is_some() {
@@ -89,7 +93,7 @@ impl Sign1 {
                 let value = Decoder::new(&value).bytes().map(<[u8]>::to_vec);
                 token = Some(value.map_err(|_| CoseError::Headers)?);
             }
-            unprotected.push([label, value].concat());
+            unprotected.push((label, value));
         }
         let payload = match fields.datatype()? {
             Type::Null => fields.next()?,
@@ -123,8 +127,9 @@ impl Sign1 {
         bytes.extend_from_slice(&self.protected);
         let count = u64::try_from(self.unprotected.len()).unwrap_or(u64::MAX);
         push(&mut bytes, |out| out.map(count).map(drop));
-        for member in &self.unprotected {
-            bytes.extend_from_slice(member);
+        for (label, value) in &self.unprotected {
+            bytes.extend_from_slice(label);
+            bytes.extend_from_slice(value);
         }
         bytes.extend_from_slice(&self.payload);
         bytes.extend_from_slice(&self.signature);
@@ -136,6 +141,21 @@ impl Sign1 {
     // Spec: TSP-96
     pub fn signature_field(&self) -> &[u8] {
         &self.signature
+    }
+
+    /// The protected header: the bytes that the signature covers, which are a map in CBOR.
+    fn protected(&self) -> &[u8] {
+        byte_string(&self.protected).unwrap_or_default()
+    }
+
+    /// The unprotected header, when no label is there twice.
+    fn unprotected(&self) -> Option<Headers<'_>> {
+        let members = self.unprotected.iter();
+        Headers::new(
+            members
+                .map(|(label, value)| (&label[..], &value[..]))
+                .collect(),
+        )
     }
 
     /// The token in the unprotected header, in DER.
@@ -161,7 +181,9 @@ impl Sign1 {
         }
         let mut message = self.clone();
         let der = token.to_bytes();
-        message.unprotected.push(member(CTT, &der));
+        message
+            .unprotected
+            .push(member(CTT, |out| out.bytes(&der).map(drop)));
         message.token = Some(der);
         if message.unprotected.len() > usize::try_from(HEADERS_MAX).unwrap_or(usize::MAX) {
             return Err(CoseError::Headers);
@@ -176,22 +198,33 @@ impl Sign1 {
 pub fn ttc_header(token: &TimestampToken) -> Vec<u8> {
     let mut header = Vec::new();
     push(&mut header, |out| out.map(1).map(drop));
-    header.extend_from_slice(&member(TTC, &token.to_bytes()));
+    let (label, value) = member(TTC, |out| out.bytes(&token.to_bytes()).map(drop));
+    header.extend_from_slice(&label);
+    header.extend_from_slice(&value);
     header
 }
 
-fn member(label: u64, value: &[u8]) -> Vec<u8> {
+/// What a signer of a `COSE_Sign1` signs (RFC 9052, 4.4): with nothing that only the application
+/// knows.
+// Spec: RCP-11
+fn signature1(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    push(&mut bytes, |out| out.u64(label)?.bytes(value).map(drop));
+    push(&mut bytes, |out| {
+        out.array(4)?.str("Signature1")?;
+        out.bytes(protected)?.bytes(&[])?.bytes(payload).map(drop)
+    });
     bytes
 }
 
-type Written = Result<(), minicbor::encode::Error<core::convert::Infallible>>;
-
-/// Writing to memory does not fail.
-fn push(out: &mut Vec<u8>, write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Written) {
-    let written = write(&mut Encoder::new(out));
-    debug_assert!(written.is_ok(), "memory takes all");
+/// A header parameter, cut at its label.
+fn member(
+    label: i64,
+    value: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Written,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut name, mut content) = (Vec::new(), Vec::new());
+    push(&mut name, |out| out.i64(label).map(drop));
+    push(&mut content, value);
+    (name, content)
 }
 
 /// Items one after another, each as its bytes.

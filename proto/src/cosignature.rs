@@ -243,7 +243,7 @@ fn timestamped_line(
 
 /// A signature of the length that the key's type has: a signer is a device or a driver, and what it
 /// returns is not believed.
-fn sign_exact(signer: &dyn Signer, message: &[u8]) -> Result<Vec<u8>, SignError> {
+pub(crate) fn sign_exact(signer: &dyn Signer, message: &[u8]) -> Result<Vec<u8>, SignError> {
     let expected = match signer.verifier_key().signature_type() {
         SignatureType::MlDsa44 => ML_DSA_44_SIGNATURE_LEN,
         _ => ED25519_SIGNATURE_LEN,

@@ -49,6 +49,7 @@ pub use crate::note::{KeyId, KeyName, KeyNameError, SignatureType};
 pub use ecdsa::EcdsaCurve;
 
 use ecdsa::EcdsaKey;
+pub(crate) use ecdsa::der_of_p256;
 
 /// A public key with its name, id and signature type. The key is decoded once, here; copies are
 /// cheap and share it.
@@ -382,7 +383,7 @@ impl core::str::FromStr for VerifierKey {
 }
 
 /// Spec: NOTE-13, NOTE-15, NOTE-17, NOTE-23, COS-03, COS-04.
-fn key_id(name: &KeyName, signature_type: SignatureType, public_key: &[u8]) -> KeyId {
+pub(crate) fn key_id(name: &KeyName, signature_type: SignatureType, public_key: &[u8]) -> KeyId {
     let hash = if signature_type == SignatureType::Ecdsa {
         sha256(public_key)
     } else {

@@ -21,7 +21,7 @@
 //! | [`policy`] | which logs and witnesses a verifier accepts, and how many of the latter |
 //! | [`tlog_proof`] | one file that shows an entry in a log, with no network |
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
-//! | [`cose`] | what COSE messages carry of this: time-stamps (RFC 9921) |
+//! | [`cose`] | COSE: messages with a time-stamp (RFC 9921), and receipts (RFC 9942) |
 //! | [`evidence`] | portable proofs that a log or a witness contradicted itself: `tlog-fork` |
 //! | [`gossip`] | what witnesses sign about what they hold |
 //! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |

@@ -57,9 +57,25 @@ pub fn verify_inclusion(
 ) -> Result<(), ProofError> {
     // Spec: MRK-05
     check_empty_root(head)?;
-    let (leaf_span, tree) = spans_of_leaf(index, head.size)?;
-    let computed = evaluate(leaf_span, tree, leaf, proof.hashes())?.tree;
+    let computed = included_root(index, leaf, proof, head.size)?;
     check_root(&head.root_hash, &computed)
+}
+
+/// The root hash that a leaf hash at `index` and its proof lead to in a tree of `size` leaves: for
+/// who knows of the root only that it was signed. It shows nothing by itself, since any leaf leads
+/// to some root.
+///
+/// # Errors
+///
+/// Says whether the numbers or the length of the proof are wrong.
+pub fn included_root(
+    index: LeafIndex,
+    leaf: &Hash,
+    proof: &InclusionProof,
+    size: TreeSize,
+) -> Result<Hash, ProofError> {
+    let (leaf_span, tree) = spans_of_leaf(index, size)?;
+    Ok(evaluate(leaf_span, tree, leaf, proof.hashes())?.tree)
 }
 
 /// Verifies that the tree of `to` begins with the leaves of the tree of `from`.

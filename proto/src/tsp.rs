@@ -41,4 +41,4 @@ pub mod verify;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
-mod test_authority;
+pub(crate) mod test_authority;

@@ -59,6 +59,12 @@ impl EcdsaCurve {
     }
 }
 
+/// The DER of a P-256 signature whose `r` and `s` stand one after the other, as COSE has them.
+pub(crate) fn der_of_p256(fixed: &[u8]) -> Option<Vec<u8>> {
+    let signature = p256::ecdsa::Signature::from_slice(fixed).ok()?;
+    Some(signature.to_der().as_bytes().to_vec())
+}
+
 /// A public key, ready to verify.
 pub(super) enum EcdsaKey {
     P256(p256::ecdsa::VerifyingKey),

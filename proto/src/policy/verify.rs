@@ -133,7 +133,7 @@ impl Policy {
 
     /// The policy's logs of this origin: places and keys.
     // Spec: POL-21
-    pub(super) fn logs_of(&self, origin: &Origin) -> (Vec<usize>, Vec<VerifierKey>) {
+    pub(crate) fn logs_of(&self, origin: &Origin) -> (Vec<usize>, Vec<VerifierKey>) {
         self.logs
             .iter()
             .enumerate()

@@ -16,6 +16,7 @@
 
 mod add_checkpoint;
 mod answers;
+mod cose_receipts;
 mod entries;
 mod evidence;
 mod kinds;

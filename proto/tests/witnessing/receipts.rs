@@ -1,6 +1,6 @@
 //! Rows of `spec/receipt.md`.
 
-use jurat_proto::checkpoint::SignaturesError;
+use jurat_proto::checkpoint::{SignaturesError, SignedCheckpoint};
 use jurat_proto::entry::{CheckpointEntry, ClockEntry, ClockEvent, Entry, EntryError};
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::policy::{Policy, PolicyError, WitnessVerdict};
@@ -13,18 +13,18 @@ use proptest::prelude::*;
 use crate::signing::{Key, NOW, Tree, signed};
 
 /// The service that gives receipts, and the log that anchors with it.
-const SERVICE: &str = "jurat.example/log";
+pub(crate) const SERVICE: &str = "jurat.example/log";
 const ANCHORED: &str = "anchored.example/log";
 
-fn service() -> Key {
+pub(crate) fn service() -> Key {
     Key::log(SERVICE, 1)
 }
 
-fn witnesses() -> [Key; 3] {
+pub(crate) fn witnesses() -> [Key; 3] {
     [2, 3, 4].map(|n| Key::witness(&format!("w{n}.example"), n))
 }
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let mut text = format!("log {}\n", service().vkey());
     for (name, key) in ["a", "b", "c"].iter().zip(witnesses()) {
         text += &format!("witness {name} {}\n", key.vkey());
@@ -33,7 +33,7 @@ fn policy() -> Policy {
     Policy::parse(text.as_bytes()).unwrap()
 }
 
-fn entry(size: usize) -> Entry {
+pub(crate) fn entry(size: usize) -> Entry {
     let signed = signed(
         ANCHORED,
         Tree::new(9, "a").head(size),
@@ -43,7 +43,7 @@ fn entry(size: usize) -> Entry {
 }
 
 /// The service's log has anchored sizes 1 to 9; the receipt is for entry 6, size 7.
-fn tree() -> Tree {
+pub(crate) fn tree() -> Tree {
     Tree::of(
         &(1..=9)
             .map(|size| entry(size).to_bytes())
@@ -52,10 +52,12 @@ fn tree() -> Tree {
 }
 
 fn receipt(keys: &[&Key]) -> Receipt {
-    let tree = tree();
-    let checkpoint = signed(SERVICE, tree.head(9), keys);
+    receipt_of(signed(SERVICE, tree().head(9), keys))
+}
+
+pub(crate) fn receipt_of(checkpoint: SignedCheckpoint) -> Receipt {
     let index = LeafIndex::new(6).unwrap();
-    Receipt::new(entry(7), index, tree.inclusion(6, 9), checkpoint).unwrap()
+    Receipt::new(entry(7), index, tree().inclusion(6, 9), checkpoint).unwrap()
 }
 
 fn good() -> Receipt {
