@@ -141,6 +141,76 @@ fn a_receipt_is_witnessed_and_verifies_offline() {
     assert_eq!(code, 1, "{row}");
 }
 
+/// The service's own COSE receipt, and that written from its receipt with no network, are one.
+// Spec: RCP-12, RCP-13, RCP-15, RCP-16
+#[test]
+fn a_receipt_is_witnessed_in_cose_as_well() {
+    let (home, witnesses, log) = three_witnesses(2);
+    let policy_file = home.policy_file();
+    let service = home.serve();
+    service.anchored(&log.request(0, 7));
+    service.until("all three have cosigned", |_| {
+        cosigners(&service.checkpoint().unwrap(), &witnesses) == 3
+    });
+    let plain = service.get("/receipt/0");
+    let served = service.get("/receipt/0.cose");
+    assert_eq!((plain.status, served.status), (200, 200));
+    let kind = "application/cose; cose-type=\"cose-sign1\"";
+    assert_eq!(served.header("content-type"), Some(kind));
+    for (path, status) in [("1.cose", 404), (".cose", 400), ("0.COSE", 400)] {
+        assert_eq!(
+            service.get(&format!("/receipt/{path}")).status,
+            status,
+            "{path}"
+        );
+    }
+    // From here on there is no network.
+    drop((service, witnesses));
+
+    let receipt = write(&home, "receipt", &plain.body);
+    let in_cose = home.root().join("receipt.cose");
+    let args = [
+        "export",
+        receipt.to_str().unwrap(),
+        "--as",
+        "cose-receipt",
+        "-o",
+    ];
+    let output = jurat(args.iter().chain(&[in_cose.to_str().unwrap()]));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read(&in_cose).unwrap(), served.body);
+
+    let vkey = log.vkey().to_string();
+    let more = ["--log-key", &vkey, "--require", "witnessed"];
+    let (code, row) = verify(&in_cose, &policy_file, &more);
+    assert_eq!(code, 0, "{row}");
+    assert_eq!(row["kind"], "cose-receipt");
+    assert_eq!(row["class"], "witnessed");
+    assert_eq!(row["log"], network::service::ORIGIN);
+    assert_eq!((&row["index"], &row["size"]), (&0.into(), &1.into()));
+    assert_eq!(row["entry"]["origin"], log.origin.as_str());
+    assert_eq!(row["entry"]["signature_verified"], true);
+    assert_eq!(row["witnesses"].as_array().unwrap().len(), 6);
+    // A bracket is more than any receipt shows.
+    assert_eq!(
+        verify(&in_cose, &policy_file, &["--require", "bracketed"]).0,
+        1
+    );
+    // What was signed in COSE, changed: the witnesses' cosignatures do not help.
+    let mut forged = served.body.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let (code, row) = verify(&write(&home, "forged.cose", &forged), &policy_file, &[]);
+    assert_eq!(code, 1, "{row}");
+    assert!(
+        row.as_str().unwrap().contains("has signed, in COSE"),
+        "{row}"
+    );
+    // Another entry than the one inside.
+    let other = write(&home, "other", b"another entry");
+    let given = ["--data", other.to_str().unwrap()];
+    assert_eq!(verify(&in_cose, &policy_file, &given).0, 1);
+}
+
 /// The same receipt under a policy whose quorum it does not meet.
 // Spec: POL-24, POL-25
 #[test]

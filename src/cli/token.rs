@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use jurat_daemon::clock::{Clock as _, SystemClock};
+use jurat_proto::cose::receipt::CoseReceipt;
 use jurat_proto::cose::{SIGN1_BYTES_MAX, Sign1};
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::policy::{Policy, PolicyBuilder};
@@ -35,7 +36,8 @@ use super::verify::{Proven, count, read_file, when, witness_lines, witness_rows}
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Time-stamps (.tsr, RFC 3161)")]
 pub(super) struct TokenArgs {
-    /// What was stamped. Without it, FILE.tsr is taken to be about FILE
+    /// What was stamped. Without it, FILE.tsr is taken to be about FILE. Of a COSE receipt: the
+    /// entry, where it is not inside
     #[arg(long, value_name = "FILE", conflicts_with = "digest")]
     data: Option<PathBuf>,
     /// What was stamped is the signature of a `COSE_Sign1` message (RFC 9921)
@@ -139,12 +141,12 @@ impl<'a> TokenVerifier<'a> {
             None => None,
         };
         let receipt = match &args.receipt {
-            Some(path) => Some(read_receipt(path)?),
+            Some(path) => Some(read_receipt(path, &policy)?),
             None => None,
         };
         let mut closings = Vec::new();
         for path in &args.closings {
-            let closing = Closing::verify(&read_receipt(path)?, &policy)
+            let closing = Closing::verify(&read_receipt(path, &policy)?, &policy)
                 .map_err(|error| output::usage(format_args!("{}: {error}", path.display())))?;
             closings.push(closing);
         }
@@ -209,12 +211,27 @@ impl<'a> TokenVerifier<'a> {
             error => anyhow::Error::new(error),
         })?;
         let required = self.args.require.class();
-        ensure!(
-            logged.shows(required),
-            "what is proven is: {}. What is required is: {required}",
-            logged.class()
-        );
+        ensure!(logged.shows(required), too_little(logged.class(), required));
         Ok(self.told(&token, &about, &verdict, &logged))
+    }
+
+    /// The entry of a COSE receipt, where it was given.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn entry(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let data = self.args.data.as_deref();
+        data.map(|path| read_file(path, FILE_BYTES_MAX)).transpose()
+    }
+
+    /// Whether a COSE receipt of this class is as good as required.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) fn require(&self, class: TokenClass) -> anyhow::Result<()> {
+        let required = self.args.require.class();
+        ensure!(class >= required, too_little(class, required));
+        Ok(())
     }
 
     /// What must have been stamped, and how to name it.
@@ -564,8 +581,23 @@ fn read_query(path: &Path) -> anyhow::Result<TimestampRequest> {
     TimestampRequest::parse(&bytes).map_err(|error| at(path, error))
 }
 
-fn read_receipt(path: &Path) -> anyhow::Result<Receipt> {
-    Receipt::parse(&read_file(path, FILE_BYTES_MAX)?).map_err(|error| at(path, error))
+/// A receipt. One in COSE is verified as such here, and then is the receipt that it carries.
+fn read_receipt(path: &Path, policy: &Policy) -> anyhow::Result<Receipt> {
+    let bytes = read_file(path, FILE_BYTES_MAX)?;
+    if !CoseReceipt::is_one(&bytes) {
+        return Receipt::parse(&bytes).map_err(|error| at(path, error));
+    }
+    let cose = CoseReceipt::parse(&bytes).map_err(|error| at(path, error))?;
+    let receipt = cose
+        .to_receipt()
+        .ok_or_else(|| at(path, "the COSE receipt carries no checkpoint or no entry"))?;
+    cose.verify(&receipt.entry().leaf_hash(), policy)
+        .with_context(|| format!("{}", path.display()))?;
+    Ok(receipt)
+}
+
+fn too_little(proven: TokenClass, required: TokenClass) -> String {
+    format!("what is proven is: {proven}. What is required is: {required}")
 }
 
 /// # Errors

@@ -8,16 +8,18 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::cose::receipt::CoseReceipt;
 use jurat_proto::entry::{KeyEntry, KeyEvent};
 use jurat_proto::evidence::Evidence;
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::policy::{Policy, WitnessVerdict};
-use jurat_proto::receipt::{ProvenEntry, Receipt};
+use jurat_proto::receipt::{ProvenEntry, Receipt, ReceiptVerdict};
 use serde_json::{Value, json};
 
 use super::output;
 use super::token::{self, TokenArgs, TokenVerifier};
 
+mod cose_receipt;
 mod evidence;
 
 /// Files larger than this are not receipts, checkpoints, evidence or time-stamps.
@@ -26,7 +28,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Arguments of `jurat verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Receipts (.tlog-proof), checkpoints, time-stamps (.tsr) and evidence (.tlog-fork)
+    /// Receipts (.tlog-proof, or in COSE as RFC 9942 has them), checkpoints, time-stamps (.tsr) and
+    /// evidence (.tlog-fork)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The tlog-policy to verify under: which logs, which witnesses, how many. A time-stamp can do
@@ -148,16 +151,27 @@ impl Verifier<'_> {
         }
         let policy = policy
             .ok_or_else(|| output::usage(format_args!("{}: give --policy", file.display())))?;
-        if bytes.starts_with(b"c2sp.org/tlog-proof@v1\n") {
+        if is_receipt(&bytes) {
             receipt(&bytes, policy, &self.log_keys)
+        } else if CoseReceipt::is_one(&bytes) {
+            let entry = self.tokens.entry()?;
+            let (class, proven) =
+                cose_receipt::verify(&bytes, entry.as_deref(), policy, &self.log_keys)?;
+            self.tokens.require(class)?;
+            Ok(proven)
         } else {
             let signed = SignedCheckpoint::parse(&bytes).context(
-                "neither a receipt (c2sp.org/tlog-proof@v1), nor a checkpoint, nor evidence, \
-                 nor a time-stamp",
+                "neither a receipt (c2sp.org/tlog-proof@v1, or in COSE), nor a checkpoint, nor \
+                 evidence, nor a time-stamp",
             )?;
             checkpoint(&signed, policy)
         }
     }
+}
+
+/// Whether these bytes claim to be a receipt.
+pub(super) fn is_receipt(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"c2sp.org/tlog-proof@v1\n")
 }
 
 /// Reads a policy that an argument names.
@@ -223,8 +237,17 @@ pub(super) fn write_file(path: &Path, bytes: &[u8], replace: bool) -> anyhow::Re
 
 fn receipt(bytes: &[u8], policy: &Policy, keys: &[VerifierKey]) -> anyhow::Result<Proven> {
     let receipt = Receipt::parse(bytes)?;
-    let verdict = receipt.verify(policy)?;
-    let (said, entry) = proven_entry(&receipt, &verdict.entry, keys)?;
+    told(&receipt, &receipt.verify(policy)?, policy, keys)
+}
+
+/// What a receipt that was verified proves.
+fn told(
+    receipt: &Receipt,
+    verdict: &ReceiptVerdict,
+    policy: &Policy,
+    keys: &[VerifierKey],
+) -> anyhow::Result<Proven> {
+    let (said, entry) = proven_entry(receipt, &verdict.entry, keys)?;
     let mut details = vec![format!(
         "entry {} of log {} at size {}",
         verdict.index.get(),

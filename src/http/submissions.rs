@@ -1,4 +1,4 @@
-//! `POST /add-checkpoint`, `POST /anchor`, `GET /receipt/<index>`.
+//! `POST /add-checkpoint`, `POST /anchor`, `GET /receipt/<index>` and `/receipt/<index>.cose`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::respond::{error, text, with_header};
 use super::{App, Refused, query};
 use crate::log::AppendError;
-use crate::log::receipts::ReceiptError;
+use crate::log::receipts::{ReceiptError, Receipts};
 use crate::submit::{Accepted, SubmitError};
 
 /// How long `POST /anchor` waits for the receipt when the client names no time: longer than a
@@ -59,8 +59,13 @@ pub(super) async fn anchor(app: &App, request: Request) -> Response {
     }
 }
 
-/// A receipt, 202 while its quorum is pending, 404 when there is no such entry.
-pub(super) async fn receipt(app: &App, request: &Request, index: &str) -> Response {
+/// A receipt, 202 while its quorum is pending, 404 when there is no such entry. In COSE when the
+/// index ends so.
+pub(super) async fn receipt(app: &App, request: &Request, name: &str) -> Response {
+    let (index, in_cose) = match name.strip_suffix(".cose") {
+        Some(index) => (index, true),
+        None => (name, false),
+    };
     let Some(index) = parse_decimal(index).ok().and_then(LeafIndex::new) else {
         return error(
             400,
@@ -75,12 +80,26 @@ pub(super) async fn receipt(app: &App, request: &Request, index: &str) -> Respon
         },
         Err(message) => return error(400, &message),
     };
-    if wait == 0 {
-        return receipt_response(app.receipts.receipt(index));
-    }
     let patience = patience(app, Instant::now(), Duration::from_secs(wait));
-    receipt_response(app.receipts.wait(index, patience).await)
+    let receipt = match wait {
+        0 => app.receipts.receipt(index),
+        _ => app.receipts.wait(index, patience).await,
+    };
+    if !in_cose {
+        return receipt_response(receipt);
+    }
+    // Spec: RCP-15
+    let receipt = receipt.and_then(|receipt| Receipts::in_cose(index, &receipt));
+    let content_type = receipt.is_ok().then_some(COSE_CONTENT_TYPE);
+    let response = receipt_response(receipt);
+    match content_type {
+        Some(content_type) => with_header(response, header::CONTENT_TYPE, content_type),
+        None => response,
+    }
 }
+
+/// RFC 9052, 11.3.1.
+const COSE_CONTENT_TYPE: &str = "application/cose; cose-type=\"cose-sign1\"";
 
 async fn submit(app: &App, request: Request) -> Result<Accepted, Refused> {
     let body = http::read_body(request, BODY_BYTES_MAX, app.limits.body_timeout)
@@ -141,7 +160,7 @@ fn receipt_response(result: Result<Vec<u8>, ReceiptError>) -> Response {
             with_header(text(200, receipt), header::CACHE_CONTROL, "no-cache")
         }
         Err(why @ ReceiptError::NoEntry { .. }) => error(404, &why.to_string()),
-        Err(why @ ReceiptError::Pending { .. }) => {
+        Err(why @ (ReceiptError::Pending { .. } | ReceiptError::NotInCose { .. })) => {
             with_header(error(202, &why.to_string()), header::RETRY_AFTER, "1")
         }
         Err(why @ (ReceiptError::Store(_) | ReceiptError::Tree(_) | ReceiptError::Encode(_))) => {

@@ -182,7 +182,7 @@ fn not_ours(why: &UpgradeError) -> Response {
 
 fn no_receipt(why: &ReceiptError) -> Response {
     match why {
-        ReceiptError::Pending { .. } => {
+        ReceiptError::Pending { .. } | ReceiptError::NotInCose { .. } => {
             with_header(error(202, &why.to_string()), header::RETRY_AFTER, "1")
         }
         ReceiptError::NoEntry { .. } => error(404, &why.to_string()),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::shutdown::Shutdown;
+use jurat_proto::cose::receipt::{CoseReceipt, NoRootSignature};
+use jurat_proto::receipt::Receipt;
 use jurat_proto::tlog_proof::TlogProof;
 use jurat_proto::tree::{LeafIndex, TreeSize};
 use jurat_store::{LogStore, StoreError};
@@ -54,6 +56,12 @@ pub enum ReceiptError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The published checkpoint was signed before roots were signed in COSE.
+    #[error("entry {index} waits for a tree head that the log signs in COSE")]
+    NotInCose {
+        /// The index asked for.
+        index: u64,
+    },
     /// The parts do not make a receipt; a bug.
     #[error("the receipt cannot be put together: {0}")]
     Encode(String),
@@ -94,6 +102,21 @@ impl Receipts {
         let signed = published.signed().clone();
         let receipt = TlogProof::new(Some(entry), index, proof, signed)
             .map_err(|error| ReceiptError::Encode(error.to_string()))?;
+        Ok(receipt.to_bytes())
+    }
+
+    // Spec: RCP-15
+    /// The same receipt in COSE.
+    ///
+    /// # Errors
+    /// [`ReceiptError`]; nothing changes.
+    pub fn in_cose(index: LeafIndex, receipt: &[u8]) -> Result<Vec<u8>, ReceiptError> {
+        let receipt = Receipt::parse(receipt);
+        let receipt = receipt.map_err(|error| ReceiptError::Encode(error.to_string()))?;
+        let receipt = CoseReceipt::new(&receipt).map_err(|NoRootSignature| {
+            let index = index.get();
+            ReceiptError::NotInCose { index }
+        })?;
         Ok(receipt.to_bytes())
     }
 

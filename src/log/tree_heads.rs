@@ -10,6 +10,7 @@ use std::time::Duration;
 use jurat_daemon::clock::{ClockGuard, NoTime};
 use jurat_daemon::shutdown::Shutdown;
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
+use jurat_proto::cose::sign_root;
 use jurat_proto::cosignature::{cosign, sign_note};
 use jurat_proto::key::{SignatureType, Signer, UnixSeconds};
 use jurat_proto::note::{NoteError, SignatureLine};
@@ -219,14 +220,22 @@ impl TreeHeads {
             extensions: Vec::new(),
         };
         let text = checkpoint.to_text();
-        let line = |signer: &Arc<dyn Signer>| match signer.verifier_key().signature_type() {
-            SignatureType::Ed25519 => sign_note(&text, signer.as_ref()),
-            _ => cosign(&checkpoint, time, signer.as_ref()),
+        let signs_notes = |signer: &Arc<dyn Signer>| {
+            signer.verifier_key().signature_type() == SignatureType::Ed25519
         };
-        let lines = self
-            .signers
-            .iter()
-            .map(line)
+        let line = |signer: &Arc<dyn Signer>| {
+            if signs_notes(signer) {
+                sign_note(&text, signer.as_ref())
+            } else {
+                cosign(&checkpoint, time, signer.as_ref())
+            }
+        };
+        let lines = self.signers.iter().map(line);
+        // Spec: RCP-12. After the lines that are the checkpoint's, as nobody needs these for it.
+        let of_notes = self.signers.iter().filter(|signer| signs_notes(signer));
+        let roots = of_notes.map(|signer| sign_root(&checkpoint, signer.as_ref()));
+        let lines = lines
+            .chain(roots)
             .collect::<Result<_, _>>()
             .map_err(|error| SigningError::Signer(error.to_string()))?;
         SignedCheckpoint::new(checkpoint, lines)
