@@ -13,6 +13,7 @@ use std::fmt::Display;
 
 mod clock;
 mod evidence;
+mod gossip;
 mod memory;
 mod settings;
 mod texts;
@@ -45,6 +46,12 @@ pub const TARGETS: &[Target] = &[
     ("evidence", evidence::evidence),
     ("statement", evidence::statement),
     ("gossip_row", evidence::row),
+    ("feed", gossip::feed),
+    ("fetch", gossip::fetch),
+    ("opening", gossip::opening),
+    ("catalogue", gossip::catalogue),
+    ("suspicion", gossip::suspicion),
+    ("gossip_record", gossip::record),
     ("encodings", texts::encodings),
     ("signature", texts::signature),
     ("proof_lines", trees::proof_lines),

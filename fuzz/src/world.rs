@@ -229,6 +229,7 @@ pub fn seeds() -> Vec<Seed> {
     settings_seeds(&mut add);
     crate::timestamps::seeds(&mut add);
     crate::evidence::seeds(&mut add);
+    crate::gossip::seeds(&mut add);
     seeds
 }
 

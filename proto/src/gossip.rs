@@ -1,5 +1,6 @@
-//! What witnesses sign about themselves when they gossip: the state and the pages of the feed of
-//! heads.
+//! How witnesses find out that a log shows them different histories: what they sign about
+//! themselves (the state and the pages of the feed of heads), what they send each other, and what a
+//! witness makes of it ([`node`]).
 //!
 //! ```text
 //! jurat/gossip-state@v0                     jurat/gossip-page@v0
@@ -14,9 +15,10 @@
 //! — <witness> <signature by the gossip key>
 //! ```
 //!
-//! Both are signed notes by the gossip key of a witness, a key that signs nothing else. In scope:
-//! the two texts, the rows of a page, and what makes two statements contradict each other. Out of
-//! scope: who fetches them when, and the feed's other endpoints.
+//! Both are signed notes by the gossip key of a witness, a key that signs no checkpoints; the third
+//! text that it signs is a [`Suspicion`]. Here are the two texts and what makes two statements
+//! contradict each other; the bodies that peers exchange are [`Feed`], [`Fetch`], [`Notes`],
+//! [`Opening`] and [`Catalogue`]. Out of scope: HTTP.
 //!
 //! The rows are committed to by the root hash of an RFC 6962 tree over them, so that one row can be
 //! shown to have been in a page of a hundred thousand (evidence of an omission,
@@ -35,13 +37,28 @@ use crate::key::{KeyName, UnixSeconds};
 use crate::note::{KeyNameError, Note, NoteError, SignatureLine};
 use crate::tree::{TreeHead, TreeSize};
 
+mod catalogue;
+mod feed;
+mod fetch;
+pub mod node;
+mod opening;
 mod page;
 mod row;
 mod state;
+mod suspicion;
 
+pub use self::catalogue::{
+    CATALOGUE_BYTES_MAX, CATALOGUE_LINES_MAX, Catalogue, CatalogueEntry, CatalogueError,
+};
+pub use self::feed::{FEED_BYTES_MAX, FEED_ROWS_MAX, Feed, FeedError};
+pub use self::fetch::{
+    FETCH_BYTES_MAX, FETCH_ROWS_MAX, Fetch, FetchError, NOTES_BYTES_MAX, Notes, NotesError, Wanted,
+};
+pub use self::opening::{OPENING_BYTES_MAX, Opening, OpeningError, ReadOpeningError};
 pub use self::page::Page;
 pub use self::row::{Flags, OriginId, Row, RowError, Tag};
 pub use self::state::State;
+pub use self::suspicion::{Suspicion, SuspicionError};
 
 /// A statement as it was signed: what it says, and the note that says it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
 //! | [`cose`] | COSE: messages with a time-stamp (RFC 9921), and receipts (RFC 9942) |
 //! | [`evidence`] | portable proofs that a log or a witness contradicted itself: `tlog-fork` |
-//! | [`gossip`] | what witnesses sign about what they hold |
+//! | [`gossip`] | what witnesses sign about what they hold, say to each other, and make of it |
 //! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |
 //! | [`tsp`] | RFC 3161 time-stamps: requests, tokens, and whether one is good |
 //! | [`base64`], [`hex`], [`decimal`] | the three text encodings of the formats, canonical only |

@@ -1,0 +1,511 @@
+//! The gossip of a witness as a state machine: events and the time in, actions out. No sockets, no
+//! clock, no disk, no randomness of its own: a shell brings them, and so does a simulation.
+//!
+//! ```text
+//!  own witness: HeadCosigned ─┐                        ┌─► Hold, Release, StopCosigning
+//!  peers:       Answer ───────┤                        ├─► Ask (one at a time of a peer)
+//!  log's tiles: TilesRead ────┼──► Node::step ─────────┼─► ReadTiles
+//!  anyone:      Challenge… ───┤    (event, now, dice)  ├─► StoreLog, StoreEvidence
+//!  disk:        EvidenceStored┘                        └─► Reply, Publish, Alarm
+//! ```
+//!
+//! # How a shell drives it
+//!
+//! 1. Make a [`Node`] with a fresh random epoch: what peers read of an earlier process's journal is
+//!    void, so nothing of it has to be durable. Give it what was stored ([`Node::restore_log`],
+//!    [`Node::restore_evidence`]) and the newest cosigned heads ([`Event::HeadCosigned`]) *before*
+//!    the first request is served and before the witness cosigns anything: a hold outlives a crash
+//!    only so.
+//! 2. Call [`Node::step`] with each event, one at a time, and do the actions in their order. An
+//!    [`Action::StoreLog`] is durable before the next action begins, so that nobody is told
+//!    "pending" of a head that a crash would forget. [`Action::StoreEvidence`] is different: go on,
+//!    and bring [`Event::EvidenceStored`] when it is durable; only then does the node mail it and
+//!    tell who submitted it.
+//! 3. Bring [`Event::Tick`] every second or so.
+//! 4. Serve what others ask with the methods that take `&self`: [`Node::state`], [`Node::page`],
+//!    [`Node::notes`], [`Node::opening`], [`Node::catalogue`], [`Node::suspicions`]. What has to
+//!    be signed is signed with the gossip key outside. A page is made from the node between two
+//!    steps, and its rows and its statement belong together.
+//! 5. Before each cosignature ask [`Node::cosigning`], in the same critical section in which
+//!    actions are done: a hold that is decided is obeyed by the next request. Tell the node of a
+//!    cosigned head when it is durable and before the head is served anywhere else, at most 10 s
+//!    after the time in the cosignature (EVI-15), or pages hide what was cosigned.
+//!
+//! Budgets of bytes, connections and anonymous requests are the shell's; the bounds on what is kept
+//! are here ([`Config`]).
+//!
+//! Rows: `spec/gossip.md` GSP-20 to GSP-60.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::checkpoint::{Origin, SignedCheckpoint};
+use crate::evidence::{Evidence, KeyRefused, KnownKeys, NotProven, Verdict};
+use crate::gossip::{Opening, OriginId, Random, SignedStatement};
+use crate::hash::Hash;
+use crate::key::{KeyName, UnixSeconds, VerifierKey};
+use crate::note::SignatureLine;
+use crate::proof::ConsistencyProof;
+use crate::tree::TreeHead;
+
+mod cosigners;
+mod directory;
+mod exchange;
+mod lifecycle;
+mod log;
+mod message;
+mod peer;
+mod proven;
+mod record;
+mod resolve;
+mod serve;
+
+pub use self::directory::{Config, Directory, LogSettings, Own, PeerSettings};
+pub use self::message::{
+    Action, Alarm, Answer, AskId, Dice, Event, Failure, Moment, Phase, Question, Reply, RequestId,
+};
+pub use self::record::{LogRecord, OpenRecord, RecordError};
+pub use self::serve::Cosigning;
+
+use self::log::{Held, Log, Open, Recent};
+use self::peer::Peer;
+use self::proven::Kept;
+
+/// How signatures are checked. The methods that are given do it; a simulation remembers answers.
+pub trait Verifier {
+    /// Whether a line under a checkpoint is by this key.
+    fn checkpoint(&self, key: &VerifierKey, note: &SignedCheckpoint, line: &SignatureLine) -> bool {
+        let verified = key.verify_checkpoint(note.checkpoint(), line.signature());
+        key.matches(line) && verified.is_ok()
+    }
+
+    /// Whether a line under a statement of gossip is by this key.
+    fn statement(&self, key: &VerifierKey, said: &SignedStatement, line: &SignatureLine) -> bool {
+        let verified = key.verify_note(said.note().text(), line.signature());
+        key.matches(line) && verified.is_ok()
+    }
+
+    /// Whom evidence convicts, and its smallest file.
+    ///
+    /// # Errors
+    /// [`NotProven`] when it convicts nobody.
+    fn evidence(
+        &self,
+        evidence: &Evidence,
+        keys: &KnownKeys,
+    ) -> Result<(Evidence, Verdict), NotProven> {
+        evidence.minimised(keys)
+    }
+}
+
+/// Checks every signature each time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Strict;
+
+impl Verifier for Strict {}
+
+/// The gossip of one witness.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    own: Own,
+    keys: KnownKeys,
+    cosigners: BTreeMap<KeyName, Vec<VerifierKey>>,
+    logs: BTreeMap<Hash, Log>,
+    /// The logs that have heads which are not resolved.
+    unsettled: BTreeSet<Hash>,
+    peers: BTreeMap<KeyName, Peer>,
+    journal: Journal,
+    evidence: BTreeMap<Hash, Kept>,
+    /// The ids of stored evidence, in the order of the list.
+    listed: BTreeMap<u64, Hash>,
+    alarms: BTreeSet<Alarm>,
+    /// The evidence that convicts a key of this witness.
+    stopped: Option<Hash>,
+    round_at: Moment,
+    last_ask: u64,
+    /// What the clock showed last.
+    wall: Moment,
+    /// The sum of what the clock went forward, in short steps: what every wait is measured in. A
+    /// clock that is set back stops no round, and one that is set forward makes nobody suspect.
+    steady: Moment,
+}
+
+/// What changed, in order: one place for each log, that of its last change.
+#[derive(Debug)]
+struct Journal {
+    epoch: Random,
+    seq: u64,
+    changed: BTreeMap<u64, Hash>,
+}
+
+/// What one step works with.
+struct Step<'s> {
+    /// For waits.
+    now: Moment,
+    /// For what is told.
+    wall: Moment,
+    dice: &'s mut dyn Dice,
+    verifier: &'s dyn Verifier,
+    actions: Vec<Action>,
+    replies: Vec<Action>,
+    /// The logs whose heads changed.
+    dirty: BTreeSet<Hash>,
+}
+
+impl Node {
+    /// A node that holds nothing yet.
+    ///
+    /// # Errors
+    /// [`KeyRefused`] when a key in the directory is not of a type that its use has.
+    pub fn new(
+        config: Config,
+        directory: Directory,
+        epoch: Random,
+        now: Moment,
+    ) -> Result<Self, KeyRefused> {
+        let keys = directory.known_keys()?;
+        let mut node = Self {
+            config,
+            own: directory.own.clone(),
+            keys,
+            cosigners: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            journal: Journal {
+                epoch,
+                seq: 0,
+                changed: BTreeMap::new(),
+            },
+            evidence: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            alarms: BTreeSet::new(),
+            stopped: None,
+            round_at: now,
+            last_ask: 0,
+            wall: now,
+            steady: now,
+        };
+        node.take_directory(directory, now);
+        Ok(node)
+    }
+
+    /// Puts back what was stored for a log. Heads that the directory knows no log of are left
+    /// alone, and stay stored.
+    // Spec: GSP-46
+    pub fn restore_log(&mut self, record: LogRecord, now: Moment) {
+        let LogRecord { top, open } = record;
+        let notes = top.iter().map(|(note, _)| note);
+        let mut notes = notes.chain(open.iter().map(|open| &open.note));
+        let Some(key) = notes.next().map(|note| note.origin().hash()) else {
+            return;
+        };
+        let (ring, offer) = (self.config.ring, self.config.offer);
+        let steady = self.steady;
+        let Some(log) = self.logs.get_mut(&key) else {
+            return;
+        };
+        if let Some((note, seen)) = top {
+            let recent = Recent {
+                head: note.head(),
+                time: seen.seconds(),
+                own: false,
+                note: Some(note.clone()),
+            };
+            log.remember(recent, ring, offer);
+            log.top = Some(Held { note, seen });
+        }
+        for open in open {
+            let retired = !log.is_signed_by_current(&open.note);
+            log.open.push(Open {
+                note: open.note,
+                phase: open.phase,
+                seen: open.seen,
+                // A pending head gets its full time again, in which somebody must try.
+                since: match open.phase {
+                    Phase::New | Phase::Pending => steady,
+                    Phase::Suspect | Phase::Unprovable => steady.before(now.since(open.since)),
+                },
+                since_wall: open.since,
+                rounds: 0,
+                tried: open.tried,
+                attempts: 0,
+                asking: None,
+                sources: Vec::new(),
+                contradicts: false,
+                retired,
+            });
+        }
+        log.stored = log.record();
+        self.refresh(&key);
+    }
+
+    /// Takes an event, and says what to do about it.
+    pub fn step(
+        &mut self,
+        event: Event,
+        now: Moment,
+        dice: &mut dyn Dice,
+        verifier: &dyn Verifier,
+    ) -> Vec<Action> {
+        // Spec: GSP-56
+        self.steady = self.steady.after(now.since(self.wall).min(STEP_MAX));
+        self.wall = now;
+        let steady = self.steady;
+        let mut step = Step {
+            now: steady,
+            wall: now,
+            dice,
+            verifier,
+            actions: Vec::new(),
+            replies: Vec::new(),
+            dirty: BTreeSet::new(),
+        };
+        match event {
+            Event::Tick => self.tick(&mut step),
+            Event::HeadCosigned {
+                note,
+                time,
+                grown_from,
+            } => self.cosigned(&mut step, note, time, grown_from),
+            Event::ProofSeen(opening) => self.apply(&mut step, &opening, None),
+            Event::DirectoryChanged(directory) => self.change_directory(*directory, steady),
+            Event::Answer { peer, ask, answer } => self.answered(&mut step, &peer, ask, answer),
+            Event::TilesRead {
+                origin,
+                old,
+                of,
+                opening,
+            } => {
+                self.tiles_read(
+                    &mut step,
+                    &origin,
+                    (old, of),
+                    opening.map(|opening| *opening),
+                );
+            }
+            Event::ChallengeReceived { request, note } => {
+                self.challenged(&mut step, request, &note);
+            }
+            Event::Observed { request, note } => self.observed(&mut step, request, &note),
+            Event::EvidenceReceived { request, evidence } => {
+                self.submitted(&mut step, request, &evidence);
+            }
+            Event::EvidenceStored { id } => self.stored(&mut step, &id),
+            Event::EvidenceNotStored { id } => self.not_stored(&mut step, &id),
+        }
+        let (now, replies) = (step.now, core::mem::take(&mut step.replies));
+        let mut actions = self.conclude(step);
+        self.pump(now, &mut actions);
+        actions.extend(replies);
+        actions
+    }
+
+    /// What was decided, in the order in which it must be done: stored, held, then told.
+    fn conclude(&mut self, mut step: Step<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for key in core::mem::take(&mut step.dirty) {
+            self.refresh(&key);
+            let Some(log) = self.logs.get_mut(&key) else {
+                continue;
+            };
+            let origin = log.settings.origin.clone();
+            let record = log.record();
+            if record != log.stored {
+                log.stored.clone_from(&record);
+                let record = record.map(Box::new);
+                let origin = origin.clone();
+                actions.push(Action::StoreLog { origin, record });
+            }
+            let suspect = log.suspect();
+            if suspect != log.held {
+                log.held = suspect;
+                actions.push(match suspect {
+                    Some(suspect) => Action::Hold {
+                        origin: origin.clone(),
+                        suspect,
+                    },
+                    None => Action::Release {
+                        origin: origin.clone(),
+                    },
+                });
+            }
+            let is_suspect = log.open.iter().any(Open::is_suspect) && !log.is_convicted();
+            self.alarm(&mut step, Alarm::Suspect { origin }, is_suspect);
+        }
+        actions.append(&mut step.actions);
+        actions
+    }
+
+    /// Asks each peer that can be asked what comes next for it.
+    fn pump(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        for (name, peer) in &mut self.peers {
+            if !peer.is_ready(now) {
+                continue;
+            }
+            let Some(question) = peer.next_question() else {
+                continue;
+            };
+            self.last_ask = self.last_ask.saturating_add(1);
+            let ask = AskId(self.last_ask);
+            peer.busy = Some((ask, question.clone(), now));
+            actions.push(Action::Ask {
+                peer: name.clone(),
+                ask,
+                question,
+            });
+        }
+    }
+
+    /// Brings rows and journal up to what is held of a log.
+    // Spec: GSP-03, GSP-30
+    fn refresh(&mut self, key: &Hash) {
+        let Some(log) = self.logs.get_mut(key) else {
+            return;
+        };
+        if log.open.is_empty() {
+            self.unsettled.remove(key);
+        } else {
+            self.unsettled.insert(*key);
+        }
+        let offers = log.offers(self.config.offer);
+        if offers == log.offered {
+            return;
+        }
+        log.offered = offers;
+        self.journal.changed.remove(&log.changed);
+        self.journal.seq = self.journal.seq.saturating_add(1);
+        log.changed = self.journal.seq;
+        self.journal.changed.insert(log.changed, *key);
+    }
+
+    /// Every known log that an id may stand for: 64 bits can be made to collide.
+    fn keys_of(&self, id: OriginId) -> Vec<Hash> {
+        let mut first = [0; 32];
+        let (start, _) = first.split_at_mut(8);
+        start.copy_from_slice(&id.0);
+        let logs = self.logs.range(Hash::new(first)..);
+        logs.take_while(|(_, log)| log.id == id)
+            .map(|(key, _)| *key)
+            .collect()
+    }
+
+    fn alarm(&mut self, step: &mut Step<'_>, alarm: Alarm, raised: bool) {
+        let changed = if raised {
+            self.alarms.insert(alarm.clone())
+        } else {
+            self.alarms.remove(&alarm)
+        };
+        if changed {
+            step.actions.push(Action::Alarm { alarm, raised });
+        }
+    }
+
+    /// This witness cosigned a head.
+    fn cosigned(
+        &mut self,
+        step: &mut Step<'_>,
+        note: SignedCheckpoint,
+        time: UnixSeconds,
+        grown_from: Option<(TreeHead, ConsistencyProof)>,
+    ) {
+        let key = note.origin().hash();
+        let (ring, offer) = (self.config.ring, self.config.offer);
+        let Some(log) = self.logs.get_mut(&key) else {
+            return;
+        };
+        let head = note.head();
+        let before = log.own.as_ref().map(Held::head);
+        if before.is_some_and(|before| before.size > head.size) {
+            return;
+        }
+        let note = Arc::new(note);
+        let seen = Moment(time.get().saturating_mul(1_000));
+        let rivals: Vec<Arc<SignedCheckpoint>> = log.notes().cloned().collect();
+        log.own = Some(Held {
+            note: note.clone(),
+            seen,
+        });
+        if before != Some(head) {
+            log.grew = step.now;
+            log.unconfirmed_since.get_or_insert(step.now);
+            log.forget_unproven(before, head, (step.now, step.wall));
+        }
+        let recent = Recent {
+            head,
+            time,
+            own: true,
+            note: Some(note.clone()),
+        };
+        log.remember(recent, ring, offer);
+        if let Some((old, proof)) = grown_from
+            && let Ok(opening) = Opening::new(old, proof, (*note).clone())
+        {
+            log.remember_opening(opening);
+        }
+        step.dirty.insert(key);
+        for rival in rivals {
+            let other = rival.head();
+            if other.size == head.size && other != head {
+                self.contradiction(step, Evidence::same_size((*rival).clone(), (*note).clone()));
+            }
+        }
+        self.settle(step, &key);
+        self.attempt(step, &key);
+        self.confirm(step, &key);
+    }
+
+    fn take_directory(&mut self, directory: Directory, now: Moment) {
+        let Directory { own, logs, peers } = directory;
+        let mut cosigners: BTreeMap<KeyName, Vec<VerifierKey>> = BTreeMap::new();
+        let known = peers.iter().flat_map(|peer| &peer.cosigners);
+        for key in known.chain(&own.cosigners) {
+            cosigners
+                .entry(key.name().clone())
+                .or_default()
+                .push(key.clone());
+        }
+        self.cosigners = cosigners;
+        for settings in logs {
+            let key = settings.origin.hash();
+            match self.logs.get_mut(&key) {
+                Some(log) => log.settings = settings,
+                None => {
+                    self.logs.insert(key, Log::new(settings, now));
+                }
+            }
+        }
+        let names: BTreeSet<KeyName> = peers.iter().map(|peer| peer.name.clone()).collect();
+        self.peers.retain(|name, _| names.contains(name));
+        for settings in peers {
+            if let Some(peer) = self.peers.get_mut(&settings.name) {
+                peer.settings = settings;
+            } else {
+                let name = settings.name.clone();
+                self.peers.insert(name, Peer::new(settings));
+            }
+        }
+        self.own = own;
+    }
+
+    /// A log is never forgotten: what it signed is held against it whether a list has it or not. A
+    /// key that has a wrong type changes nothing.
+    fn change_directory(&mut self, directory: Directory, now: Moment) {
+        if let Ok(keys) = directory.known_keys() {
+            self.keys = keys;
+            self.take_directory(directory, now);
+        }
+    }
+}
+
+/// A process that did not run, or a clock that was set, is not time in which somebody could answer.
+const STEP_MAX: Duration = Duration::from_secs(60);
+
+/// The origin of a log, for a message.
+fn origin_of(log: &Log) -> Origin {
+    log.settings.origin.clone()
+}

@@ -1,0 +1,212 @@
+//! Whom a gossip node knows, and how it is set up.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::checkpoint::Origin;
+use crate::evidence::{KeyRefused, KnownKeys, LogKey, Standing};
+use crate::gossip::Random;
+use crate::key::{KeyName, VerifierKey};
+use crate::tree::TreeSize;
+
+/// Who this witness is, which logs have keys here, and which witnesses it asks.
+///
+/// Who is a witness is policy, reviewed by people: nobody is discovered, and nobody who is silent
+/// is put out.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// This witness.
+    pub own: Own,
+    /// Every log whose keys are known, cosigned here or not: heads of the others are relayed.
+    pub logs: Vec<LogSettings>,
+    /// The other witnesses.
+    pub peers: Vec<PeerSettings>,
+}
+
+/// This witness.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Its name, which is that of its gossip key.
+    pub name: KeyName,
+    /// The keys with which it cosigns, and those with which it did.
+    pub cosigners: Vec<VerifierKey>,
+    /// The keys with which it signs statements of gossip, and those with which it did.
+    pub gossip: Vec<VerifierKey>,
+}
+
+/// A log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Which.
+    pub origin: Origin,
+    /// Its keys, current and retired.
+    pub keys: Vec<(VerifierKey, Standing)>,
+    /// Whether a suspect head holds its cosignatures.
+    pub hold: bool,
+    /// Whether its tiles can be read, so that openings can be made from them.
+    pub tiles: bool,
+    /// Below this size the log has pruned its tiles: heads there are never suspect.
+    pub pruned_below: TreeSize,
+    /// How often it promised a new checkpoint, if it did.
+    pub cadence: Option<Duration>,
+    /// Whether nonsense about the empty tree stops its cosignatures, too.
+    pub stop_on_empty: bool,
+}
+
+impl LogSettings {
+    /// A log with one current key and nothing else said.
+    pub fn new(origin: Origin, key: VerifierKey) -> Self {
+        Self {
+            origin,
+            keys: alloc::vec![(key, Standing::Current)],
+            hold: true,
+            tiles: false,
+            pruned_below: TreeSize::ZERO,
+            cadence: None,
+            stop_on_empty: false,
+        }
+    }
+}
+
+/// Another witness.
+#[derive(Clone, Debug)]
+pub struct PeerSettings {
+    /// Its name, which is that of its gossip key and of its cosigner keys.
+    pub name: KeyName,
+    /// With which it signs statements of gossip.
+    pub gossip: Vec<VerifierKey>,
+    /// With which it cosigns.
+    pub cosigners: Vec<VerifierKey>,
+    /// Who runs it: witnesses of one operator confirm a head once.
+    pub operator: String,
+}
+
+impl Directory {
+    /// The keys that evidence is verified with.
+    ///
+    /// # Errors
+    /// [`KeyRefused`] when a key is not of a type that its use has.
+    pub fn known_keys(&self) -> Result<KnownKeys, KeyRefused> {
+        let mut known = KnownKeys::new();
+        for log in &self.logs {
+            for (key, standing) in &log.keys {
+                let LogKey {
+                    origin,
+                    key,
+                    standing,
+                } = LogKey {
+                    origin: log.origin.clone(),
+                    key: key.clone(),
+                    standing: *standing,
+                };
+                known.add_log(origin, key, standing);
+            }
+        }
+        let peers = self.peers.iter();
+        for key in self.own.cosigners.iter().cloned() {
+            known.add_cosigner(key)?;
+        }
+        for key in self.own.gossip.iter().cloned() {
+            known.add_gossip(key)?;
+        }
+        for peer in peers {
+            for key in peer.cosigners.iter().cloned() {
+                known.add_cosigner(key)?;
+            }
+            for key in peer.gossip.iter().cloned() {
+                known.add_gossip(key)?;
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// How a node behaves. Every time may be zero, so that a drill takes seconds.
+// Spec: GSP-60
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a round takes.
+    pub round: Duration,
+    /// By how many percent of its length, at most, a round is shorter or longer.
+    pub jitter_percent: u32,
+    /// `G`: how many rounds a head may be unknown before it is fetched, and then unresolved before
+    /// it is pending.
+    pub grace_rounds: u32,
+    /// `D1`: how long a head is pending before it is suspect. It must exceed the time between a
+    /// log's signature and its tiles.
+    pub suspect_after: Duration,
+    /// `D2`: how long a head is suspect before it is called unprovable in public.
+    pub unprovable_after: Duration,
+    /// How long heads that are not known wait for nothing more than that their peer and we agree on
+    /// ever newer ones.
+    pub slow_every: Duration,
+    /// How long a peer may fail before it is an alarm.
+    pub peer_silence: Duration,
+    /// The longest pause after failures.
+    pub backoff_max: Duration,
+    /// How long an answer may take before it is given up.
+    pub answer_timeout: Duration,
+    /// How far a page's time may be from that of the state that was asked for before it.
+    pub statement_skew: Duration,
+    /// How far from the median of its peers' the own clock may be.
+    pub clock_skew: Duration,
+    /// How long the newest cosigned head may go unconfirmed.
+    pub agreement_lag: Duration,
+    /// How many operators must hold a head that is called confirmed.
+    pub quorum: usize,
+    /// Up to so many peers are all asked in each round.
+    pub ask_all_up_to: usize,
+    /// `F`: how many are asked in a round when there are more.
+    pub ask: usize,
+    /// How many recent heads of a log are remembered.
+    pub ring: usize,
+    /// How many heads of a log a page has.
+    pub offer: usize,
+    /// How many unresolved heads of a log are kept.
+    pub unresolved: usize,
+    /// How many of them may be new in a round.
+    pub new_per_round: u32,
+    /// How many notes are fetched from a peer in a round.
+    pub notes_per_round: usize,
+    /// How many pages are read from a peer in a round.
+    pub pages_per_round: u32,
+    /// How many contradictions of one kind are kept that convict one key for one log.
+    pub evidence_per_culprit: usize,
+    /// How many contradictions are kept in all.
+    pub evidence_max: usize,
+    /// What page salts and the choice of peers follow from; known to nobody else.
+    pub secret: Random,
+}
+
+impl Config {
+    /// The defaults.
+    pub fn new(secret: Random) -> Self {
+        Self {
+            round: Duration::from_secs(60),
+            jitter_percent: 20,
+            grace_rounds: 2,
+            suspect_after: Duration::from_secs(600),
+            unprovable_after: Duration::from_secs(86_400),
+            slow_every: Duration::from_secs(600),
+            peer_silence: Duration::from_secs(900),
+            backoff_max: Duration::from_secs(600),
+            answer_timeout: Duration::from_secs(60),
+            statement_skew: Duration::from_secs(120),
+            clock_skew: Duration::from_secs(5),
+            agreement_lag: Duration::from_secs(3_600),
+            quorum: 2,
+            ask_all_up_to: 32,
+            ask: 3,
+            ring: 64,
+            offer: 8,
+            unresolved: 16,
+            new_per_round: 4,
+            notes_per_round: 2_000,
+            pages_per_round: 16,
+            evidence_per_culprit: 4,
+            evidence_max: 4_096,
+            secret,
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! What peers answer: states, pages, notes, openings, lists and files of evidence.
+//!
+//! ```text
+//! state ─► (epoch, seq) moved? ─► heads … heads ─► rows unknown for G rounds ─► fetch ─► learn
+//!       └► evidence differs? ───► list ─► evidence
+//! ```
+//!
+//! A page is believed as far as its peer signed it. What it says of heads is only a hint: each note
+//! is verified by itself, and a row that matches one of our heads matches its whole history.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::log::{Log, Place};
+use super::message::{Alarm, Answer, AskId, Failure, Moment, Question};
+use super::peer::{Cursor, MISSED_MAX, Missed, Peer};
+use super::proven::Found;
+use super::{Node, Step};
+use crate::evidence::Evidence;
+use crate::gossip::{
+    Catalogue, FETCH_ROWS_MAX, Feed, Fetch, OriginId, Random, Row, SignedStatement, Statement,
+    Wanted,
+};
+use crate::hash::{Hash, sha256};
+use crate::key::{KeyName, UnixSeconds};
+use crate::tree::TreeHead;
+
+/// How many rows of one log are remembered that are not known here.
+const MISSED_ROWS_MAX: usize = 4;
+/// The longest that rows wait which their peer does not give the notes of, in rounds.
+const PATIENCE_MAX: u32 = 64;
+/// How many files of evidence are fetched from a peer at a time.
+const EVIDENCE_ASKED_MAX: usize = 16;
+
+impl Node {
+    pub(super) fn answered(
+        &mut self,
+        step: &mut Step<'_>,
+        name: &KeyName,
+        ask: AskId,
+        answer: Answer,
+    ) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let is_due = |(due, _, _): &(AskId, Question, _)| *due == ask;
+        let Some((_, question, _)) = peer.busy.take_if(|busy| is_due(busy)) else {
+            return;
+        };
+        if let Question::Challenge(_) | Question::Opening { .. } = &question {
+            self.asked_in_vain(name);
+        }
+        let failure = match (question, answer) {
+            (question, Answer::Failed(failure)) => {
+                self.mail_again(name, question, failure);
+                Some(failure)
+            }
+            (Question::State { nonce }, Answer::State(signed)) => {
+                self.state_said(step, name, &nonce, *signed)
+            }
+            (Question::Heads { epoch, since }, Answer::Heads(feed)) => {
+                self.page_said(step, name, (epoch, since), &feed)
+            }
+            (Question::Fetch(_), Answer::Notes(notes)) => {
+                for note in notes.into_vec().iter().take(FETCH_ROWS_MAX) {
+                    self.learn(step, note, Some(name));
+                }
+                None
+            }
+            (Question::Challenge(_) | Question::Opening { .. }, Answer::Opening(opening)) => {
+                self.apply(step, &opening, Some(name));
+                None
+            }
+            (Question::Catalogue { .. }, Answer::Catalogue(list)) => {
+                self.listed_there(name, &list);
+                None
+            }
+            (Question::Evidence { .. }, Answer::Evidence(evidence)) => {
+                let found = self.found(step, &evidence, Some(name));
+                if !matches!(found, Found::New(_))
+                    && let Some(peer) = self.peers.get_mut(name)
+                {
+                    peer.refuse(sha256(&evidence.to_bytes()));
+                }
+                None
+            }
+            (Question::Mail(_), Answer::Taken | Answer::Nothing)
+            | (
+                Question::Challenge(_) | Question::Opening { .. } | Question::Evidence { .. },
+                Answer::Nothing,
+            ) => None,
+            _ => Some(Failure::Malformed),
+        };
+        if let Some(failure) = failure {
+            self.failed(step, name, failure);
+        } else {
+            if let Some(peer) = self.peers.get_mut(name) {
+                peer.succeeded();
+            }
+            let peer = name.clone();
+            self.alarm(step, Alarm::PeerSilent { peer }, false);
+        }
+    }
+
+    /// Mail waits until the peer can be reached; one that refuses evidence is not asked again, it
+    /// finds it in our list.
+    fn mail_again(&mut self, name: &KeyName, question: Question, failure: Failure) {
+        let later = matches!(failure, Failure::Unreachable | Failure::Busy { .. });
+        if later
+            && matches!(question, Question::Mail(_))
+            && let Some(peer) = self.peers.get_mut(name)
+        {
+            peer.ask_first(question);
+        }
+    }
+
+    pub(super) fn failed(&mut self, step: &mut Step<'_>, name: &KeyName, failure: Failure) {
+        self.asked_in_vain(name);
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let wait = match failure {
+            Failure::Busy { wait } => Some(wait),
+            Failure::Unreachable | Failure::Malformed | Failure::Refused => None,
+        };
+        peer.failed(step.now, &self.config, wait);
+    }
+
+    fn misbehaves(&mut self, step: &mut Step<'_>, name: &KeyName) -> Failure {
+        let peer = name.clone();
+        self.alarm(step, Alarm::PeerMisbehaves { peer }, true);
+        Failure::Malformed
+    }
+
+    /// Whether a statement is signed by the peer's gossip key, in its name.
+    // Spec: GSP-10
+    fn is_said_by(step: &Step<'_>, peer: &Peer, signed: &SignedStatement) -> bool {
+        *signed.statement().name() == peer.settings.name
+            && signed.signatures().iter().any(|line| {
+                let mut keys = peer.settings.gossip.iter();
+                keys.any(|key| key.matches(line) && step.verifier.statement(key, signed, line))
+            })
+    }
+
+    /// What a peer says that it holds.
+    // Spec: GSP-48
+    fn state_said(
+        &mut self,
+        step: &mut Step<'_>,
+        name: &KeyName,
+        nonce: &Random,
+        signed: SignedStatement,
+    ) -> Option<Failure> {
+        let mine = self.evidence_head();
+        let peer = self.peers.get_mut(name)?;
+        let state = match signed.statement() {
+            Statement::State(state)
+                if Self::is_said_by(step, peer, &signed) && state.nonce == Some(*nonce) =>
+            {
+                state.clone()
+            }
+            _ => return Some(self.misbehaves(step, name)),
+        };
+        let before = peer.stated.replace(signed.clone());
+        peer.clock_offset = Some(offset(state.time, step.wall.seconds()));
+        let same_journal = peer.cursor.filter(|cursor| cursor.epoch == state.epoch);
+        let cursor = Cursor {
+            epoch: state.epoch,
+            next: same_journal.map_or(0, |cursor| cursor.next),
+            seq: state.seq,
+            time: state.time,
+        };
+        let went_back = same_journal.is_some_and(|cursor| cursor.seq > state.seq);
+        if let Some(before) = before
+            && let Ok(evidence) = Evidence::gossip_equivocation(before, signed)
+        {
+            self.found(step, &evidence, None);
+        }
+        if went_back {
+            return Some(self.misbehaves(step, name));
+        }
+        let alarm = Alarm::PeerMisbehaves { peer: name.clone() };
+        self.alarm(step, alarm, false);
+        let peer = self.peers.get_mut(name)?;
+        if same_journal.is_none() {
+            peer.catalogue_next = 0;
+        }
+        peer.cursor = Some(cursor);
+        if state.evidence != mine && !state.evidence.size.is_zero() {
+            let since = peer.catalogue_next;
+            peer.ask(Question::Catalogue { since });
+        }
+        if state.seq > cursor.next {
+            peer.ask(Question::Heads {
+                epoch: cursor.epoch,
+                since: cursor.next,
+            });
+        } else {
+            self.look_at_missed(step, name);
+        }
+        None
+    }
+
+    /// A page of a peer's feed.
+    // Spec: GSP-21, GSP-34, GSP-49
+    fn page_said(
+        &mut self,
+        step: &mut Step<'_>,
+        name: &KeyName,
+        (epoch, since): (Random, u64),
+        feed: &Feed,
+    ) -> Option<Failure> {
+        let page = feed.page();
+        let skew_max = self.config.statement_skew.as_secs();
+        let peer = self.peers.get_mut(name)?;
+        if !Self::is_said_by(step, peer, feed.signed()) {
+            return Some(self.misbehaves(step, name));
+        }
+        let before = peer.paged.replace(feed.signed().clone());
+        let cursor = peer.cursor?;
+        if let Some(before) = before
+            && let Ok(evidence) = Evidence::gossip_equivocation(before, feed.signed().clone())
+        {
+            self.found(step, &evidence, None);
+        }
+        if page.epoch != epoch || cursor.epoch != epoch {
+            // Its journal began anew between the two answers: the next round sees it.
+            return None;
+        }
+        let is_fresh = page.time.get().abs_diff(cursor.time.get()) <= skew_max;
+        if page.since != since || since != cursor.next || !is_fresh {
+            return Some(self.misbehaves(step, name));
+        }
+        self.look_for_omission(step, name, feed);
+        let mut by_origin: BTreeMap<OriginId, Vec<Row>> = BTreeMap::new();
+        for row in feed.rows() {
+            by_origin.entry(row.origin).or_default().push(*row);
+        }
+        let mut is_full = false;
+        for (id, rows) in by_origin {
+            for key in self.keys_of(id) {
+                is_full |= !self.compare(step.now, name, &key, &page.salt, &rows);
+                self.confirm(step, &key);
+            }
+        }
+        let peer = self.peers.get_mut(name)?;
+        if !is_full {
+            peer.cursor = Some(Cursor {
+                next: page.next,
+                seq: cursor.seq.max(page.seq),
+                ..cursor
+            });
+        }
+        let more = page.next > since && page.next < page.seq;
+        if more && !is_full && peer.pages_left > 0 {
+            peer.pages_left -= 1;
+            peer.ask(Question::Heads {
+                epoch,
+                since: page.next,
+            });
+        } else {
+            self.look_at_missed(step, name);
+        }
+        None
+    }
+
+    /// Compares rows of a peer with the heads of a log. Whether what is not known could be noted.
+    // Spec: GSP-34
+    fn compare(
+        &mut self,
+        now: Moment,
+        name: &KeyName,
+        key: &Hash,
+        salt: &Random,
+        rows: &[Row],
+    ) -> bool {
+        let rows_max = self.config.offer.saturating_mul(2);
+        let grace = self.config.grace_rounds;
+        let (Some(log), Some(peer)) = (self.logs.get_mut(key), self.peers.get_mut(name)) else {
+            return true;
+        };
+        if log.is_convicted() {
+            peer.missed.remove(key);
+            return true;
+        }
+        let rows = rows.get(..rows_max.min(rows.len())).unwrap_or_default();
+        let newest = rows.iter().map(|row| row.size).max();
+        let mut progressed = false;
+        let mut unknown: Vec<Row> = Vec::new();
+        for row in rows {
+            match match_row(log, name, salt, row) {
+                Some(grew) => progressed |= grew,
+                None if Some(row.size) == newest || row.flags.unresolved => unknown.push(*row),
+                None => {}
+            }
+        }
+        unknown.sort_by_key(|row| core::cmp::Reverse((Some(row.size) == newest, row.size)));
+        unknown.truncate(MISSED_ROWS_MAX);
+        if unknown.is_empty() {
+            peer.missed.remove(key);
+            return true;
+        }
+        let before = peer.missed.get(key);
+        if before.is_none() && peer.missed.len() >= MISSED_MAX {
+            return false;
+        }
+        let is_flagged = unknown.iter().any(|row| row.flags.unresolved);
+        let rounds = before
+            .filter(|_| !progressed)
+            .map_or(0, |missed| missed.rounds);
+        let missed = Missed {
+            salt: *salt,
+            rows: unknown,
+            rounds,
+            patience: if is_flagged { 0 } else { grace },
+            since: before.map_or(now, |missed| missed.since),
+        };
+        peer.missed.insert(*key, missed);
+        true
+    }
+
+    /// Once a round: which of a peer's heads are still not known, and which of them to fetch.
+    // Spec: GSP-34
+    fn look_at_missed(&mut self, step: &mut Step<'_>, name: &KeyName) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let mut missed = core::mem::take(&mut peer.missed);
+        let mut wanted: BTreeMap<Random, Vec<Wanted>> = BTreeMap::new();
+        let mut left = peer.notes_left;
+        let mut progress: Vec<Hash> = Vec::new();
+        missed.retain(|key, missed| {
+            let Some(log) = self.logs.get_mut(key) else {
+                return false;
+            };
+            if log.is_convicted() {
+                return false;
+            }
+            missed
+                .rows
+                .retain(|row| match match_row(log, name, &missed.salt, row) {
+                    Some(_) => {
+                        progress.push(*key);
+                        false
+                    }
+                    None => true,
+                });
+            if missed.rows.is_empty() {
+                return false;
+            }
+            missed.rounds = missed.rounds.saturating_add(1);
+            let is_old = step.now.since(missed.since) >= self.config.slow_every;
+            let is_due = missed.rounds >= missed.patience || is_old;
+            if !is_due || left < missed.rows.len() {
+                return true;
+            }
+            left = left.saturating_sub(missed.rows.len());
+            missed.since = step.now;
+            let rows = missed.rows.iter().map(Wanted::of);
+            wanted.entry(missed.salt).or_default().extend(rows);
+            missed.rounds = 0;
+            missed.patience = missed.patience.saturating_mul(2).clamp(1, PATIENCE_MAX);
+            true
+        });
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.missed = missed;
+            peer.notes_left = left;
+            for (salt, rows) in wanted {
+                for rows in rows.chunks(FETCH_ROWS_MAX) {
+                    if let Ok(fetch) = Fetch::new(salt, rows.to_vec()) {
+                        peer.ask(Question::Fetch(fetch));
+                    }
+                }
+            }
+        }
+        for key in progress {
+            self.confirm(step, &key);
+        }
+    }
+
+    /// What a peer has of evidence.
+    // Spec: GSP-45
+    fn listed_there(&mut self, name: &KeyName, list: &Catalogue) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
+        let mut asked = 0;
+        for entry in list.entries() {
+            let held = self.evidence.get(&entry.id).and_then(|kept| kept.entry);
+            let is_held = held.is_some_and(|held| held.file == entry.file);
+            if !is_held && !peer.has_refused(&entry.file) {
+                if asked >= EVIDENCE_ASKED_MAX || !peer.ask(Question::Evidence { id: entry.id }) {
+                    return;
+                }
+                asked += 1;
+            }
+            peer.catalogue_next = entry.number;
+        }
+        peer.catalogue_next = list.next();
+    }
+}
+
+/// Whether a row stands for a head that is held: then whether the peer agrees on a larger head of
+/// the history than before.
+fn match_row(log: &mut Log, name: &KeyName, salt: &Random, row: &Row) -> Option<bool> {
+    let head: TreeHead = log.head_of_tag(salt, row.size, &row.tag)?;
+    match log.standing(&head) {
+        Place::Known => {
+            let agreed = log.agreed.get(name).copied();
+            let grew = agreed < Some(head.size);
+            if grew {
+                log.agreed.insert(name.clone(), head.size);
+            }
+            Some(grew)
+        }
+        Place::Open(place) => {
+            if let Some(open) = log.open.get_mut(place) {
+                open.add_source(name);
+            }
+            Some(false)
+        }
+        Place::Unknown => None,
+    }
+}
+
+/// How many seconds one time is after another.
+fn offset(time: UnixSeconds, from: UnixSeconds) -> i64 {
+    let apart = i64::try_from(time.get().abs_diff(from.get())).unwrap_or(i64::MAX);
+    if time >= from { apart } else { -apart }
+}

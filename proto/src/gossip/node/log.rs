@@ -1,0 +1,443 @@
+//! The heads of one log that a node holds: its history, as far as it is known to be one, and the
+//! heads that are not known to be part of it.
+//!
+//! ```text
+//!   ring   own head ──── own ──── … ──── own (newest) ──── top
+//!          └───────────── one history ─────────────────────┘
+//!   open   heads that the log signed, too, and nobody has joined to it yet
+//! ```
+//!
+//! *Held, not merged*: a smaller head than ours is as good a half of a proof as a larger one, and
+//! is kept until it is resolved. What is known to be one history is known by proofs: each own head
+//! by the one that came with it, `top` by an opening at the own newest head. When the own head
+//! grows past the one that `top` was proven against, `top` is not proven any more: the log may have
+//! forked between. It is put back among the open heads.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::directory::LogSettings;
+use super::message::{Dice, Moment, Phase};
+use super::record::{LogRecord, OpenRecord};
+use crate::checkpoint::SignedCheckpoint;
+use crate::evidence::Standing;
+use crate::gossip::{Flags, Opening, OriginId, Random, Tag};
+use crate::hash::Hash;
+use crate::key::{KeyName, UnixSeconds};
+use crate::tree::{TreeHead, TreeSize};
+
+/// How many openings of a log are remembered.
+const OPENINGS_MAX: usize = 16;
+/// How many peers are remembered that have a head which is not resolved.
+const SOURCES_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) settings: LogSettings,
+    pub(super) id: OriginId,
+    /// The newest head that this witness cosigned.
+    pub(super) own: Option<Held>,
+    /// The largest head of the history when it is not the own one.
+    pub(super) top: Option<Held>,
+    /// Recent heads of the history, by size.
+    pub(super) ring: Vec<Recent>,
+    /// In the order in which they were seen.
+    pub(super) open: Vec<Open>,
+    /// How many heads were ever open, for the reservoir.
+    pub(super) opened: u64,
+    pub(super) new_in_round: u32,
+    pub(super) openings: VecDeque<Opening>,
+    /// Which opening is being read from tiles, and since when.
+    pub(super) reading: Option<(TreeSize, TreeHead, Moment)>,
+    /// The largest head that each peer is known to hold as well.
+    pub(super) agreed: BTreeMap<KeyName, TreeSize>,
+    /// What convicts the log, by id; the first ones.
+    pub(super) convicted: Vec<Hash>,
+    /// What was stored last.
+    pub(super) stored: Option<LogRecord>,
+    /// Its rows, before they are salted.
+    pub(super) offered: Vec<Offer>,
+    /// What was said last about a hold.
+    pub(super) held: Option<TreeHead>,
+    /// The change of the journal at which its rows changed last.
+    pub(super) changed: u64,
+    /// The head that enough operators hold, and since when.
+    pub(super) confirmed: Option<(TreeHead, Moment)>,
+    /// Since when there is an own head that is not confirmed.
+    pub(super) unconfirmed_since: Option<Moment>,
+    /// When the own head grew last.
+    pub(super) grew: Moment,
+}
+
+/// A head with its note.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) note: Arc<SignedCheckpoint>,
+    /// When it was cosigned, or first seen.
+    pub(super) seen: Moment,
+}
+
+impl Held {
+    pub(super) fn head(&self) -> TreeHead {
+        self.note.head()
+    }
+}
+
+/// A head of the history.
+#[derive(Clone, Debug)]
+pub(super) struct Recent {
+    pub(super) head: TreeHead,
+    pub(super) time: UnixSeconds,
+    /// Whether this witness cosigned it.
+    pub(super) own: bool,
+    /// Its note; the oldest ones have none any more.
+    pub(super) note: Option<Arc<SignedCheckpoint>>,
+}
+
+/// A head that is not resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) note: Arc<SignedCheckpoint>,
+    pub(super) phase: Phase,
+    pub(super) seen: Moment,
+    /// Since when it is in this phase: for waits, and for the record.
+    pub(super) since: Moment,
+    pub(super) since_wall: Moment,
+    /// How many rounds it was open in this phase.
+    pub(super) rounds: u32,
+    /// How often tiles were read, and peers asked, in vain.
+    pub(super) tried: [u64; 2],
+    /// How many attempts have ended since this process began.
+    pub(super) attempts: u32,
+    /// The peer that is being asked.
+    pub(super) asking: Option<KeyName>,
+    /// The peers that showed it.
+    pub(super) sources: Vec<KeyName>,
+    /// It contradicts a head whose note is gone: nothing can make it consistent.
+    pub(super) contradicts: bool,
+    /// Only retired keys signed it: whoever stole one must not hold the log.
+    pub(super) retired: bool,
+}
+
+impl Open {
+    pub(super) fn new(
+        note: Arc<SignedCheckpoint>,
+        seen: Moment,
+        (now, wall): (Moment, Moment),
+    ) -> Self {
+        Self {
+            note,
+            phase: Phase::New,
+            seen,
+            since: now,
+            since_wall: wall,
+            rounds: 0,
+            tried: [0; 2],
+            attempts: 0,
+            asking: None,
+            sources: Vec::new(),
+            contradicts: false,
+            retired: false,
+        }
+    }
+
+    pub(super) fn head(&self) -> TreeHead {
+        self.note.head()
+    }
+
+    pub(super) fn add_source(&mut self, peer: &KeyName) {
+        if self.sources.len() < SOURCES_MAX && !self.sources.contains(peer) {
+            self.sources.push(peer.clone());
+        }
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        matches!(self.phase, Phase::Suspect | Phase::Unprovable)
+    }
+}
+
+/// A row of the feed before it is salted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) head: TreeHead,
+    pub(super) time: UnixSeconds,
+    pub(super) flags: Flags,
+}
+
+/// Where a head stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the history.
+    Known,
+    /// Among those that are not resolved, at this place.
+    Open(usize),
+    /// Not held.
+    Unknown,
+}
+
+impl Log {
+    pub(super) fn new(settings: LogSettings, now: Moment) -> Self {
+        Self {
+            id: OriginId::of(&settings.origin),
+            settings,
+            own: None,
+            top: None,
+            ring: Vec::new(),
+            open: Vec::new(),
+            opened: 0,
+            new_in_round: 0,
+            openings: VecDeque::new(),
+            reading: None,
+            agreed: BTreeMap::new(),
+            convicted: Vec::new(),
+            stored: None,
+            offered: Vec::new(),
+            held: None,
+            changed: 0,
+            confirmed: None,
+            unconfirmed_since: None,
+            grew: now,
+        }
+    }
+
+    /// The largest head of the history: what others are compared with.
+    pub(super) fn reference(&self) -> Option<&Held> {
+        self.top.as_ref().or(self.own.as_ref())
+    }
+
+    pub(super) fn is_convicted(&self) -> bool {
+        !self.convicted.is_empty()
+    }
+
+    /// The root that the history has at a size, if it is remembered.
+    pub(super) fn known_root(&self, size: TreeSize) -> Option<Hash> {
+        let reference = [self.own.as_ref(), self.top.as_ref()];
+        let held = reference.into_iter().flatten().map(Held::head);
+        let ring = self.ring.iter().map(|recent| recent.head);
+        let mut heads = held.chain(ring);
+        heads
+            .find(|head| head.size == size)
+            .map(|head| head.root_hash)
+    }
+
+    pub(super) fn standing(&self, head: &TreeHead) -> Place {
+        if self.known_root(head.size) == Some(head.root_hash) {
+            return Place::Known;
+        }
+        match self.open.iter().position(|open| open.head() == *head) {
+            Some(place) => Place::Open(place),
+            None => Place::Unknown,
+        }
+    }
+
+    /// Every head whose note is held: its own first.
+    pub(super) fn notes(&self) -> impl Iterator<Item = &Arc<SignedCheckpoint>> {
+        let held = [self.own.as_ref(), self.top.as_ref()];
+        let held = held.into_iter().flatten().map(|held| &held.note);
+        let ring = self.ring.iter().filter_map(|recent| recent.note.as_ref());
+        held.chain(ring)
+            .chain(self.open.iter().map(|open| &open.note))
+    }
+
+    /// The own head grew, or is the first one. What is not ours and was larger than the one before
+    /// is not known to be in one history with this one: the log may have forked in between.
+    // Spec: GSP-32
+    pub(super) fn forget_unproven(
+        &mut self,
+        before: Option<TreeHead>,
+        head: TreeHead,
+        now: (Moment, Moment),
+    ) {
+        let proven = before.map_or(TreeSize::ZERO, |before| before.size);
+        self.ring
+            .retain(|recent| recent.own || (before.is_some() && recent.head.size <= proven));
+        self.agreed
+            .retain(|_, size| *size <= proven || *size == head.size);
+        if let Some(top) = self.top.take()
+            && top.head() != head
+        {
+            let retired = !self.is_signed_by_current(&top.note);
+            let mut open = Open::new(top.note, top.seen, now);
+            open.retired = retired;
+            self.open.push(open);
+        }
+    }
+
+    /// The head of the history, or the open one, that a tag stands for.
+    pub(super) fn head_of_tag(&self, salt: &Random, size: TreeSize, tag: &Tag) -> Option<TreeHead> {
+        let origin = &self.settings.origin;
+        let known = self
+            .known_root(size)
+            .map(|root_hash| TreeHead { size, root_hash });
+        let open = self.open.iter().map(Open::head);
+        let mut heads = known
+            .into_iter()
+            .chain(open.filter(|head| head.size == size));
+        heads.find(|head| Tag::of(salt, origin, head) == *tag)
+    }
+
+    /// Takes a head into the history. The newest ones keep their notes.
+    pub(super) fn remember(&mut self, recent: Recent, ring_max: usize, notes_max: usize) {
+        let place = self
+            .ring
+            .binary_search_by_key(&recent.head.size, |other| other.head.size);
+        match place {
+            Ok(place) => {
+                if let Some(there) = self.ring.get_mut(place) {
+                    there.own |= recent.own;
+                    if recent.note.is_some() {
+                        there.note = recent.note;
+                    }
+                    if recent.own {
+                        there.time = recent.time;
+                    }
+                }
+            }
+            Err(place) => self.ring.insert(place, recent),
+        }
+        let surplus = self.ring.len().saturating_sub(ring_max);
+        self.ring.drain(..surplus);
+        let bare = self.ring.len().saturating_sub(notes_max);
+        for old in self.ring.iter_mut().take(bare) {
+            old.note = None;
+        }
+    }
+
+    /// Which heads a page shows: the newest cosigned one, the largest one, those that are not
+    /// resolved, and recent ones.
+    // Spec: GSP-31
+    pub(super) fn offers(&self, most: usize) -> Vec<Offer> {
+        let mut offers: Vec<Offer> = Vec::new();
+        let mut add = |head: TreeHead, time: UnixSeconds, flags: Flags| {
+            if offers.len() < most && !offers.iter().any(|offer| offer.head == head) {
+                offers.push(Offer { head, time, flags });
+            }
+        };
+        if let Some(own) = &self.own {
+            let flags = Flags {
+                newest_cosigned: true,
+                unresolved: false,
+            };
+            add(own.head(), own.seen.seconds(), flags);
+        }
+        if let Some(top) = &self.top {
+            add(top.head(), top.seen.seconds(), Flags::default());
+        }
+        for open in self.shown_open() {
+            let flags = Flags {
+                newest_cosigned: false,
+                unresolved: true,
+            };
+            add(open.head(), open.seen.seconds(), flags);
+        }
+        for recent in self.ring.iter().rev() {
+            add(recent.head, recent.time, Flags::default());
+        }
+        offers
+    }
+
+    /// The first that was seen, the smallest and the largest.
+    fn shown_open(&self) -> impl Iterator<Item = &Open> {
+        let size = |open: &&Open| open.head().size;
+        let smallest = self.open.iter().min_by_key(size);
+        let largest = self.open.iter().max_by_key(size);
+        [self.open.first(), smallest, largest].into_iter().flatten()
+    }
+
+    /// Makes room for one more open head: the first seen, the smallest and the largest stay, and
+    /// so do suspects before others; of the rest each has the same chance to stay.
+    ///
+    /// `None` when the new one is the one to go.
+    // Spec: GSP-33
+    pub(super) fn make_room(
+        &mut self,
+        size: TreeSize,
+        most: usize,
+        dice: &mut dyn Dice,
+    ) -> Option<()> {
+        self.opened = self.opened.saturating_add(1);
+        if self.open.len() < most {
+            return Some(());
+        }
+        let smallest = self.open.iter().map(|open| open.head().size).min();
+        let largest = self.open.iter().map(|open| open.head().size).max();
+        let is_extreme = Some(size) < smallest || Some(size) > largest;
+        let draw = dice.below(self.opened);
+        let kept = u64::try_from(most).unwrap_or(u64::MAX);
+        if !is_extreme && draw >= kept {
+            return None;
+        }
+        let spare = |place: &usize| {
+            let open = self.open.get(*place);
+            open.is_some_and(|open| {
+                *place != 0
+                    && Some(open.head().size) != smallest
+                    && Some(open.head().size) != largest
+                    && !open.is_suspect()
+            })
+        };
+        let mut candidates: Vec<usize> = (0..self.open.len()).filter(spare).collect();
+        if candidates.is_empty() {
+            // The last that came, which is neither the first nor a reason to keep it.
+            candidates.extend(self.open.len().checked_sub(1).filter(|last| *last > 0));
+        }
+        let count = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
+        let chosen = usize::try_from(dice.below(count.max(1))).unwrap_or(0);
+        let place = candidates.get(chosen)?;
+        self.open.remove(*place);
+        Some(())
+    }
+
+    pub(super) fn remember_opening(&mut self, opening: Opening) {
+        let same = |other: &Opening| {
+            other.old() == opening.old() && other.note().head() == opening.note().head()
+        };
+        if self.openings.iter().any(same) {
+            return;
+        }
+        if self.openings.len() >= OPENINGS_MAX {
+            self.openings.pop_front();
+        }
+        self.openings.push_back(opening);
+    }
+
+    /// What must be stored.
+    pub(super) fn record(&self) -> Option<LogRecord> {
+        let record = LogRecord {
+            top: self.top.as_ref().map(|top| (top.note.clone(), top.seen)),
+            open: self
+                .open
+                .iter()
+                .map(|open| OpenRecord {
+                    note: open.note.clone(),
+                    phase: open.phase,
+                    seen: open.seen,
+                    since: open.since_wall,
+                    tried: open.tried,
+                })
+                .collect(),
+        };
+        (!record.is_empty()).then_some(record)
+    }
+
+    /// The head that holds the log, if one does: the first that became suspect.
+    // Spec: GSP-42
+    pub(super) fn suspect(&self) -> Option<TreeHead> {
+        if !self.settings.hold || self.is_convicted() {
+            return None;
+        }
+        let suspects = self
+            .open
+            .iter()
+            .filter(|open| open.is_suspect() && !open.retired);
+        suspects.map(Open::head).next()
+    }
+
+    /// Whether a line under a note, which was verified before, names a current key of the log.
+    pub(super) fn is_signed_by_current(&self, note: &SignedCheckpoint) -> bool {
+        let keys = self.settings.keys.iter();
+        let mut current = keys.filter(|(_, standing)| *standing == Standing::Current);
+        current.any(|(key, _)| note.signatures().iter().any(|line| key.matches(line)))
+    }
+}

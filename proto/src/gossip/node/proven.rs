@@ -1,0 +1,316 @@
+//! Evidence: verified, latched, stored, and only then told.
+//!
+//! ```text
+//! found ─► verified ─► latched (cosigning stops) ─► StoreEvidence ─► EvidenceStored ─► mail, list
+//! ```
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::message::{Action, Alarm, Moment, Question, Reply, RequestId};
+use super::{Node, Step};
+use crate::evidence::{Evidence, Kind, LogFinding, NotProven, Verdict};
+use crate::gossip::CatalogueEntry;
+use crate::hash::{Hash, sha256};
+use crate::key::{KeyId, KeyName};
+
+/// How many who submitted one contradiction are told when it is durable; more are told at once
+/// that it is not yet.
+const WAITING_MAX: usize = 16;
+
+/// Evidence that is held.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) evidence: Arc<Evidence>,
+    verdict: Verdict,
+    /// Its line in the list, once it is durable.
+    pub(super) entry: Option<CatalogueEntry>,
+    /// Whether this copy is durable.
+    stored: bool,
+    /// Who waits until it is.
+    waiting: Vec<RequestId>,
+    /// Who sent it, and needs no mail.
+    from: BTreeSet<KeyName>,
+    since: Moment,
+}
+
+/// What became of evidence.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// It is new, or proves more than what was held; it is being stored.
+    New(Hash),
+    /// It is held already.
+    Known(Hash),
+    /// Enough is held that convicts the same keys.
+    Counted(Hash),
+    /// It convicts nobody.
+    Nothing(NotProven),
+    /// A date decides whom it convicts.
+    Undetermined(Hash),
+}
+
+impl Node {
+    /// Takes evidence that was found here or sent by a peer.
+    // Spec: GSP-44
+    pub(super) fn found(
+        &mut self,
+        step: &mut Step<'_>,
+        evidence: &Evidence,
+        from: Option<&KeyName>,
+    ) -> Found {
+        let (smallest, verdict) = match step.verifier.evidence(evidence, &self.keys) {
+            Ok(proven) => proven,
+            Err(reason) => return Found::Nothing(reason),
+        };
+        let id = verdict.id;
+        if !verdict.convicts() {
+            if let Some(origin) = verdict.origin {
+                self.alarm(step, Alarm::Undetermined { origin }, true);
+            }
+            return Found::Undetermined(id);
+        }
+        self.latch(step, &verdict);
+        if let Some(kept) = self.evidence.get_mut(&id) {
+            kept.from.extend(from.cloned());
+            // Spec: GSP-45. Nobody shields a guilty witness by spreading a stripped copy first.
+            let merged = kept.evidence.merged(&smallest, &self.keys);
+            return match merged {
+                Ok((merged, verdict)) if merged != *kept.evidence => {
+                    kept.evidence = Arc::new(merged);
+                    kept.verdict = verdict;
+                    kept.stored = false;
+                    self.store(step, &id);
+                    Found::New(id)
+                }
+                _ => Found::Known(id),
+            };
+        }
+        if self.is_enough(&verdict) {
+            return Found::Counted(id);
+        }
+        let kept = Kept {
+            evidence: Arc::new(smallest),
+            verdict,
+            entry: None,
+            stored: false,
+            waiting: Vec::new(),
+            from: from.into_iter().cloned().collect(),
+            since: step.wall,
+        };
+        self.evidence.insert(id, kept);
+        self.store(step, &id);
+        self.alarm(step, Alarm::Proven { id }, true);
+        Found::New(id)
+    }
+
+    fn store(&mut self, step: &mut Step<'_>, id: &Hash) {
+        if let Some(kept) = self.evidence.get(id) {
+            step.actions.push(Action::StoreEvidence {
+                evidence: kept.evidence.clone(),
+                verdict: kept.verdict.clone(),
+            });
+        }
+    }
+
+    /// Stops what the verdict stops, for good: cosigning the log, or signing at all.
+    // Spec: GSP-44, GSP-47
+    fn latch(&mut self, step: &mut Step<'_>, verdict: &Verdict) {
+        let id = verdict.id;
+        let own = |key| self.own.cosigners.contains(key) || self.own.gossip.contains(key);
+        if verdict.guilty.iter().any(|guilty| own(&guilty.key)) && self.stopped.is_none() {
+            self.stopped = Some(id);
+            step.actions.push(Action::StopSigning { id });
+        }
+        let Some(origin) = &verdict.origin else {
+            return;
+        };
+        let key = origin.hash();
+        let limit = self.config.evidence_per_culprit;
+        let Some(log) = self.logs.get_mut(&key) else {
+            return;
+        };
+        let empty = verdict.kind == Kind::Empty && verdict.log == LogFinding::Guilty;
+        let stops = verdict.convicts_log() || (empty && log.settings.stop_on_empty);
+        if !stops {
+            return;
+        }
+        if log.convicted.is_empty() {
+            step.actions.push(Action::StopCosigning {
+                origin: origin.clone(),
+                id,
+            });
+        }
+        if log.convicted.len() < limit && !log.convicted.contains(&id) {
+            log.convicted.push(id);
+        }
+        step.dirty.insert(key);
+    }
+
+    /// Whether enough evidence is held of this kind about this log against each of these keys.
+    // Spec: GSP-44
+    fn is_enough(&self, verdict: &Verdict) -> bool {
+        if self.evidence.len() >= self.config.evidence_max {
+            return true;
+        }
+        let full = |culprit: &(KeyName, KeyId)| {
+            let held = self.evidence.values().filter(|kept| {
+                kept.verdict.kind == verdict.kind
+                    && kept.verdict.origin == verdict.origin
+                    && culprits(&kept.verdict).contains(culprit)
+            });
+            held.count() >= self.config.evidence_per_culprit
+        };
+        culprits(verdict).iter().all(full)
+    }
+
+    /// Evidence is durable: now it is listed, told and mailed.
+    // Spec: GSP-45
+    pub(super) fn stored(&mut self, step: &mut Step<'_>, id: &Hash) {
+        let Some(kept) = self.evidence.get_mut(id) else {
+            return;
+        };
+        if kept.stored {
+            return;
+        }
+        kept.stored = true;
+        let before = kept.entry.map(|entry| entry.number);
+        let last = self.listed.last_key_value().map_or(0, |(last, _)| *last);
+        let number = last.saturating_add(1);
+        let origin = kept.evidence.origin();
+        kept.entry = Some(CatalogueEntry {
+            number,
+            id: *id,
+            kind: kept.evidence.kind(),
+            origin: origin.map(crate::checkpoint::Origin::hash),
+            file: sha256(&kept.evidence.to_bytes()),
+            time: kept.since.seconds(),
+        });
+        let waiting = core::mem::take(&mut kept.waiting);
+        let evidence = kept.evidence.clone();
+        let from = kept.from.clone();
+        // What stood in the way of the proof is not needed any more.
+        let origin = evidence.origin().map(crate::checkpoint::Origin::hash);
+        if let Some(before) = before {
+            self.listed.remove(&before);
+        }
+        self.listed.insert(number, *id);
+        self.journal.seq = self.journal.seq.saturating_add(1);
+        if let Some(log) = origin.and_then(|origin| self.logs.get_mut(&origin))
+            && log.is_convicted()
+        {
+            log.open.clear();
+            log.reading = None;
+            step.dirty.extend(origin);
+        }
+        for (name, peer) in &mut self.peers {
+            if !from.contains(name) {
+                peer.ask_first(Question::Mail(evidence.clone()));
+            }
+        }
+        for request in waiting {
+            let reply = Reply::Stored { id: *id };
+            step.replies.push(Action::Reply { request, reply });
+        }
+        let all = self.evidence.values().all(|kept| kept.stored);
+        self.alarm(step, Alarm::NotStored, !all);
+    }
+
+    /// The disk did not take it: who waits is told, and the next round tries again.
+    pub(super) fn not_stored(&mut self, step: &mut Step<'_>, id: &Hash) {
+        let Some(kept) = self.evidence.get_mut(id) else {
+            return;
+        };
+        for request in core::mem::take(&mut kept.waiting) {
+            let reply = Reply::NotStored;
+            step.replies.push(Action::Reply { request, reply });
+        }
+        self.alarm(step, Alarm::NotStored, true);
+    }
+
+    /// What is not durable is tried again.
+    pub(super) fn store_again(&mut self, step: &mut Step<'_>) {
+        if !self.alarms.contains(&Alarm::NotStored) {
+            return;
+        }
+        let waiting = self.evidence.iter().filter(|(_, kept)| !kept.stored);
+        let waiting: Vec<Hash> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.store(step, &id);
+        }
+    }
+
+    /// Somebody submits evidence, or this process found some elsewhere.
+    // Spec: GSP-52
+    pub(super) fn submitted(
+        &mut self,
+        step: &mut Step<'_>,
+        request: Option<RequestId>,
+        evidence: &Evidence,
+    ) {
+        let known_log = evidence
+            .origin()
+            .is_none_or(|origin| self.logs.contains_key(&origin.hash()));
+        let found = self.found(step, evidence, None);
+        let Some(request) = request else {
+            return;
+        };
+        let reply = match found {
+            Found::New(id) => match self.evidence.get_mut(&id) {
+                Some(kept) if kept.waiting.len() < WAITING_MAX => {
+                    kept.waiting.push(request);
+                    return;
+                }
+                _ => Reply::NotStored,
+            },
+            Found::Known(id) | Found::Counted(id) | Found::Undetermined(id) => Reply::Known { id },
+            Found::Nothing(_) if !known_log => Reply::UnknownOrigin,
+            Found::Nothing(reason) => Reply::NotProven(reason),
+        };
+        step.replies.push(Action::Reply { request, reply });
+    }
+
+    /// Puts back evidence that is durable, before the first step: what it stops is stopped.
+    ///
+    /// Returns whether it convicts anybody under the keys of today.
+    // Spec: GSP-46
+    pub fn restore_evidence(
+        &mut self,
+        evidence: &Evidence,
+        since: Moment,
+        dice: &mut dyn super::Dice,
+        verifier: &dyn super::Verifier,
+    ) -> Vec<Action> {
+        let mut step = Step {
+            now: self.steady,
+            wall: since,
+            dice,
+            verifier,
+            actions: Vec::new(),
+            replies: Vec::new(),
+            dirty: BTreeSet::new(),
+        };
+        if let Found::New(id) = self.found(&mut step, evidence, None) {
+            self.stored(&mut step, &id);
+        }
+        let actions = self.conclude(step);
+        let is_news = |action: &Action| {
+            matches!(
+                action,
+                Action::StopCosigning { .. } | Action::StopSigning { .. } | Action::Alarm { .. }
+            )
+        };
+        actions.into_iter().filter(is_news).collect()
+    }
+}
+
+/// The keys that are convicted, or that convict their log between them.
+fn culprits(verdict: &Verdict) -> Vec<(KeyName, KeyId)> {
+    let guilty = verdict.guilty.iter().map(|guilty| &guilty.key);
+    let across = match &verdict.log {
+        LogFinding::AcrossKeys { keys } => &keys[..],
+        LogFinding::NotShown | LogFinding::Guilty | LogFinding::Undetermined { .. } => &[],
+    };
+    let keys = guilty.chain(across);
+    keys.map(|key| (key.name().clone(), key.key_id())).collect()
+}

@@ -1,0 +1,284 @@
+//! What others are shown. Nothing changes here, and nothing is signed.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+
+use super::log::{Log, Place};
+use super::message::{Alarm, Moment, Phase};
+use super::{LogRecord, Node};
+use crate::checkpoint::{Origin, SignedCheckpoint};
+use crate::evidence::Evidence;
+use crate::gossip::{
+    CATALOGUE_LINES_MAX, Catalogue, Fetch, Notes, Opening, Page, Random, Row, State, Suspicion, Tag,
+};
+use crate::hash::{Hash, leaf_hash, sha256};
+use crate::tree::{CompactRange, TreeHead, TreeSize};
+
+/// Whether a log may be cosigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cosigning {
+    /// As far as gossip knows.
+    Free,
+    /// Nothing but what is proven consistent with this head: 503.
+    Held {
+        /// The head that its log signed and nobody can join to the others.
+        suspect: TreeHead,
+    },
+    /// Never again: 403.
+    Convicted {
+        /// By which evidence.
+        id: Hash,
+    },
+    /// This witness signs nothing any more.
+    Stopped {
+        /// By which evidence.
+        id: Hash,
+    },
+}
+
+impl Node {
+    /// Whether a log may be cosigned.
+    // Spec: GSP-42, GSP-44, GSP-47
+    pub fn cosigning(&self, origin: &Origin) -> Cosigning {
+        if let Some(id) = self.stopped {
+            return Cosigning::Stopped { id };
+        }
+        let Some(log) = self.logs.get(&origin.hash()) else {
+            return Cosigning::Free;
+        };
+        match (log.convicted.first(), log.suspect()) {
+            (Some(id), _) => Cosigning::Convicted { id: *id },
+            (None, Some(suspect)) => Cosigning::Held { suspect },
+            (None, None) => Cosigning::Free,
+        }
+    }
+
+    /// What is held, to be signed.
+    // Spec: GSP-03, GSP-27
+    pub fn state(&self, now: Moment, nonce: Option<Random>) -> State {
+        let mut rows = CompactRange::new();
+        for log in self.logs.values().filter(|log| !log.offered.is_empty()) {
+            let mut text = String::new();
+            for offer in &log.offered {
+                let TreeHead { size, root_hash } = offer.head;
+                // Writing to a string does not fail.
+                let _ = writeln!(
+                    text,
+                    "{} {size} {root_hash} {} {}",
+                    log.settings.origin.hash_hex(),
+                    offer.time,
+                    offer.flags
+                );
+            }
+            // A tree that is full of logs does not fit in memory.
+            let _ = rows.append(leaf_hash(text.as_bytes()));
+        }
+        State {
+            name: self.own.name.clone(),
+            epoch: self.journal.epoch,
+            seq: self.journal.seq,
+            time: now.seconds(),
+            rows: rows.head(),
+            evidence: self.evidence_head(),
+            nonce,
+        }
+    }
+
+    /// The tree over the ids of the stored evidence, in their order.
+    // Spec: GSP-27
+    pub(super) fn evidence_head(&self) -> TreeHead {
+        let mut tree = CompactRange::new();
+        for (id, kept) in &self.evidence {
+            if kept.entry.is_some() {
+                // A tree that is full of evidence does not fit in memory.
+                let _ = tree.append(leaf_hash(id.as_bytes()));
+            }
+        }
+        tree.head()
+    }
+
+    /// A page of the feed, to be signed: what changed after `since`, up to about `rows_max` rows.
+    /// Of another journal than ours, or of changes to come, it is the first page.
+    // Spec: GSP-04, GSP-09, GSP-30
+    pub fn page(
+        &self,
+        epoch: Option<Random>,
+        since: u64,
+        rows_max: usize,
+        now: Moment,
+    ) -> (Page, Vec<Row>) {
+        let is_ours = epoch == Some(self.journal.epoch) && since <= self.journal.seq;
+        let since = if is_ours { since } else { 0 };
+        let mut changed: Vec<&Log> = Vec::new();
+        let (mut next, mut count) = (self.journal.seq, 0_usize);
+        let mut until = since;
+        for (seq, key) in self.journal.changed.range(since.saturating_add(1)..) {
+            let Some(log) = self.logs.get(key) else {
+                continue;
+            };
+            if count > 0 && count.saturating_add(log.offered.len()) > rows_max {
+                next = until;
+                break;
+            }
+            count = count.saturating_add(log.offered.len());
+            until = *seq;
+            changed.push(log);
+        }
+        let mut page = Page {
+            name: self.own.name.clone(),
+            epoch: self.journal.epoch,
+            seq: self.journal.seq,
+            since,
+            next,
+            time: now.seconds(),
+            salt: Random([0; 16]),
+            rows: TreeHead::empty(),
+        };
+        page.salt = self.salt_of(&page);
+        let rows: Vec<Row> = changed
+            .into_iter()
+            .flat_map(|log| rows_of(log, &page.salt))
+            .collect();
+        page.rows = Page::rows_head(&rows).unwrap_or(TreeHead::empty());
+        (page, rows)
+    }
+
+    /// The salt of a page follows from what it is about and a secret: the same page comes out the
+    /// same, and nobody knows it before.
+    // Spec: GSP-09
+    fn salt_of(&self, page: &Page) -> Random {
+        let mut message = Vec::from(self.config.secret.0);
+        message.extend(b"jurat/gossip-salt\n");
+        message.extend(page.subject().as_bytes());
+        let hash = sha256(&message);
+        let (salt, _) = hash.as_bytes().split_at(16);
+        Random(salt.try_into().unwrap_or_default())
+    }
+
+    /// The notes behind rows, as far as they are still held.
+    // Spec: GSP-22
+    pub fn notes(&self, fetch: &Fetch) -> Notes {
+        let mut found: Vec<Arc<SignedCheckpoint>> = Vec::new();
+        for wanted in fetch.rows() {
+            for key in self.keys_of(wanted.origin) {
+                let Some(log) = self.logs.get(&key) else {
+                    continue;
+                };
+                let origin = &log.settings.origin;
+                let is_wanted = |note: &&Arc<SignedCheckpoint>| {
+                    note.head().size == wanted.size
+                        && Tag::of(&fetch.salt(), origin, &note.head()) == wanted.tag
+                };
+                found.extend(log.notes().find(is_wanted).cloned());
+            }
+        }
+        Notes::new(found.iter().map(|note| (**note).clone()))
+    }
+
+    /// An opening that is remembered.
+    // Spec: GSP-50
+    pub fn opening(&self, origin: &Hash, old: TreeSize, size: TreeSize) -> Option<&Opening> {
+        let log = self.logs.get(origin)?;
+        let mut openings = log.openings.iter();
+        openings.find(|opening| opening.old().size == old && opening.note().head().size == size)
+    }
+
+    /// Part of the list of evidence.
+    // Spec: GSP-26
+    pub fn catalogue(&self, since: u64) -> Catalogue {
+        let listed = self.listed.range(since.saturating_add(1)..);
+        let entries = listed.filter_map(|(_, id)| self.evidence.get(id)?.entry);
+        let entries = entries.take(CATALOGUE_LINES_MAX).collect();
+        Catalogue::new(since, entries).unwrap_or_default()
+    }
+
+    /// Evidence that is stored.
+    pub fn evidence(&self, id: &Hash) -> Option<&Arc<Evidence>> {
+        let kept = self.evidence.get(id)?;
+        kept.entry.is_some().then_some(&kept.evidence)
+    }
+
+    /// What is said in public now of heads that nobody can open, to be signed, with the two notes.
+    // Spec: GSP-43
+    pub fn suspicions(&self, now: Moment) -> Vec<(Suspicion, [Arc<SignedCheckpoint>; 2])> {
+        let mut said = Vec::new();
+        for key in &self.unsettled {
+            let Some(log) = self.logs.get(key) else {
+                continue;
+            };
+            let Some(held) = log.reference() else {
+                continue;
+            };
+            for open in &log.open {
+                if open.phase != Phase::Unprovable || log.is_convicted() {
+                    continue;
+                }
+                let suspicion = Suspicion {
+                    name: self.own.name.clone(),
+                    time: now.seconds(),
+                    origin: log.settings.origin.clone(),
+                    held: held.head(),
+                    suspect: open.head(),
+                    seen: open.seen.seconds(),
+                    tried: open.tried,
+                };
+                said.push((suspicion, [held.note.clone(), open.note.clone()]));
+            }
+        }
+        said
+    }
+
+    /// The largest head of a log that enough operators hold identically, and since when this is
+    /// known.
+    // Spec: GSP-53
+    pub fn confirmed(&self, origin: &Origin) -> Option<(TreeHead, Moment)> {
+        self.logs.get(&origin.hash())?.confirmed
+    }
+
+    /// How far a head has come that is not resolved; nothing when it is, or is not held.
+    pub fn phase(&self, origin: &Origin, head: &TreeHead) -> Option<Phase> {
+        let log = self.logs.get(&origin.hash())?;
+        match log.standing(head) {
+            Place::Open(place) => log.open.get(place).map(|open| open.phase),
+            Place::Known | Place::Unknown => None,
+        }
+    }
+
+    /// What is stored for a log.
+    pub fn record(&self, origin: &Origin) -> Option<LogRecord> {
+        self.logs.get(&origin.hash())?.record()
+    }
+
+    /// The alarms that are raised.
+    pub fn alarms(&self) -> impl Iterator<Item = &Alarm> {
+        self.alarms.iter()
+    }
+
+    /// The evidence that convicts a key of this witness.
+    pub fn stopped(&self) -> Option<Hash> {
+        self.stopped
+    }
+
+    /// How much is held: logs, heads that are not resolved, remembered heads, evidence.
+    pub fn counts(&self) -> [usize; 4] {
+        let logs = self.logs.values();
+        [
+            self.logs.len(),
+            logs.clone().map(|log| log.open.len()).sum(),
+            logs.map(|log| log.ring.len()).sum(),
+            self.evidence.len(),
+        ]
+    }
+}
+
+fn rows_of(log: &Log, salt: &Random) -> impl Iterator<Item = Row> {
+    log.offered.iter().map(|offer| Row {
+        origin: log.id,
+        size: offer.head.size,
+        tag: Tag::of(salt, &log.settings.origin, &offer.head),
+        time: offer.time,
+        flags: offer.flags,
+    })
+}

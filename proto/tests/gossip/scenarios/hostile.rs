@@ -1,0 +1,145 @@
+//! Peers and strangers that lie, flood and forge.
+
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::evidence::Evidence;
+use jurat_proto::gossip::node::{Alarm, Cosigning, Reply};
+
+use crate::actors::{Key, Tiles};
+use crate::network::{Conduct, World, under_seeds};
+
+/// 21. A third of the witnesses say nothing of the victim, and nobody asks all.
+// Spec: GSP-35
+#[test]
+fn liars_around_everyone_delay_the_news_and_do_not_stop_it() {
+    under_seeds(0..2, |seed| {
+        let mut world = World::new(seed, 40, 1);
+        world.through_bytes = false;
+        let fork = world.logs[0].fork(0, 5);
+        for witness in 0..40 {
+            if witness % 3 == 1 {
+                world.witnesses[witness].conduct = Conduct::Silent;
+            }
+        }
+        for witness in 0..39 {
+            assert!(world.submit(witness, 0, 0, 10));
+        }
+        assert!(world.submit(39, 0, fork, 13));
+        world.rounds(12);
+        let honest = (0..40).filter(|witness| witness % 3 != 1);
+        for witness in honest {
+            assert!(world.is_convicted(witness, 0), "w{witness}");
+        }
+    });
+}
+
+/// 23. Evidence that proves nothing.
+// Spec: GSP-52
+#[test]
+fn false_evidence_is_refused_with_the_reason() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::new(seed, 2, 1);
+        let fork = world.logs[0].fork(0, 5);
+        let [one, other] = [0, fork].map(|branch| world.logs[0].note(branch, 10));
+        let thief = Key::note("log0.example", 666);
+        let forged =
+            |note: &SignedCheckpoint, world: &World| world.logs[0].sign_with(&thief, note.head());
+        let (forged_one, forged_other) = (forged(&one, &world), forged(&other, &world));
+        for (a, b) in [
+            (forged_one.clone(), forged_other),
+            (one.clone(), forged(&other, &world)),
+        ] {
+            let evidence = Evidence::same_size(a, b).unwrap();
+            let reply = world.hand_in(0, evidence);
+            assert!(matches!(reply, Reply::NotProven(_)), "{reply:?}");
+        }
+        assert!(matches!(world.observe(0, forged_one), Reply::NotSigned));
+        world.nobody_convicts();
+        let true_one = Evidence::same_size(one, other).unwrap();
+        assert!(matches!(
+            world.hand_in(0, true_one.clone()),
+            Reply::Stored { .. }
+        ));
+        assert!(matches!(world.hand_in(0, true_one), Reply::Known { .. }));
+    });
+}
+
+/// 24. A convicted log that forks a thousand times more gets no more room.
+// Spec: GSP-44
+#[test]
+fn a_flood_of_evidence_is_counted_and_not_kept() {
+    let mut world = World::new(1, 2, 1);
+    let fork = world.logs[0].fork(0, 5);
+    for to in 6..600 {
+        let [one, other] = [0, fork].map(|branch| world.logs[0].note(branch, to));
+        let evidence = Evidence::same_size(one, other).unwrap();
+        let reply = world.hand_in(0, evidence);
+        assert!(
+            matches!(reply, Reply::Stored { .. } | Reply::Known { .. }),
+            "{reply:?}"
+        );
+    }
+    assert_eq!(world.witnesses[0].evidence.len(), 4);
+    world.rounds(3);
+    assert_eq!(world.witnesses[1].evidence.len(), 4);
+}
+
+/// 25. A log that signs heads without end fills its own place and no other.
+// Spec: GSP-33
+#[test]
+fn a_flood_of_heads_fills_one_place() {
+    let mut world = World::new(1, 2, 2);
+    world.logs[0].tiles = Tiles::Refused;
+    assert!(world.submit(0, 0, 0, 10));
+    let mut taken = 0;
+    for number in 0..2_000_u64 {
+        let size = 100 + (number * 7_919) % 1_000_003;
+        let head = crate::actors::leaf_head(size, u8::try_from(number % 251).unwrap());
+        let note = world.logs[0].sign(head);
+        taken += usize::from(matches!(world.observe(0, note), Reply::Pending));
+        if number % 50 == 0 {
+            world.rounds(1);
+        }
+    }
+    let [_, open, _, _] = world.witnesses[0].node.counts();
+    assert!(open <= 16, "{open}");
+    assert!(taken <= 4 * 41 + 4, "{taken}");
+    assert_eq!(world.cosigning(0, 1), Cosigning::Free, "another log");
+    world.nobody_convicts();
+}
+
+/// 39. Evidence that names me.
+// Spec: GSP-47
+#[test]
+fn a_witness_that_is_convicted_signs_nothing_more() {
+    let mut world = World::new(1, 2, 2);
+    let fork = world.logs[0].fork(0, 5);
+    let time = world.moment().seconds();
+    let [one, other] = [0, fork].map(|branch| {
+        let note = world.logs[0].note(branch, 10);
+        world.witnesses[0].cosigner.cosign(&note, time)
+    });
+    let evidence = Evidence::same_size(one, other).unwrap();
+    assert!(matches!(world.hand_in(0, evidence), Reply::Stored { .. }));
+    for log in 0..2 {
+        assert!(matches!(world.cosigning(0, log), Cosigning::Stopped { .. }));
+    }
+    world.rounds(2);
+    assert!(matches!(world.cosigning(1, 0), Cosigning::Convicted { .. }));
+    assert_eq!(world.cosigning(1, 1), Cosigning::Free, "another's guilt");
+}
+
+/// 22 and 20, the simple half: who answers nothing is silent, and stays a peer.
+// Spec: GSP-35, GSP-54
+#[test]
+fn a_silent_peer_is_told_and_asked_again() {
+    let mut world = World::new(1, 3, 1);
+    world.witnesses[2].conduct = Conduct::Silent;
+    world.run(1_200);
+    let peer = world.witnesses[2].name.clone();
+    let alarm = Alarm::PeerSilent { peer };
+    assert!(world.raised(0, &alarm));
+    assert!(!world.raised(0, &Alarm::Isolated));
+    world.witnesses[2].conduct = Conduct::Honest;
+    world.run(700);
+    assert!(!world.raised(0, &alarm));
+}
