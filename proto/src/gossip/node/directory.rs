@@ -108,14 +108,14 @@ impl Directory {
             known.add_cosigner(key)?;
         }
         for key in self.own.gossip.iter().cloned() {
-            known.add_gossip(key)?;
+            known.add_gossip(key, &self.own.cosigners)?;
         }
         for peer in peers {
             for key in peer.cosigners.iter().cloned() {
                 known.add_cosigner(key)?;
             }
             for key in peer.gossip.iter().cloned() {
-                known.add_gossip(key)?;
+                known.add_gossip(key, &peer.cosigners)?;
             }
         }
         Ok(known)

@@ -309,7 +309,10 @@ fn culprits(verdict: &Verdict) -> Vec<(KeyName, KeyId)> {
     let guilty = verdict.guilty.iter().map(|guilty| &guilty.key);
     let across = match &verdict.log {
         LogFinding::AcrossKeys { keys } => &keys[..],
-        LogFinding::NotShown | LogFinding::Guilty | LogFinding::Undetermined { .. } => &[],
+        LogFinding::NotShown
+        | LogFinding::Guilty
+        | LogFinding::RetiredKey { .. }
+        | LogFinding::Undetermined { .. } => &[],
     };
     let keys = guilty.chain(across);
     keys.map(|key| (key.name().clone(), key.key_id())).collect()
