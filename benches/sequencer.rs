@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jurat::log::{Append, Sequencer};
-use jurat_store::{LogStore, NewEntry, RedbOptions, RedbStore};
+use jurat_store::{JournalOptions, LogStore, NewEntry, RedbOptions, RedbStore};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use support::Effort;
@@ -37,12 +37,15 @@ fn main() {
         return;
     };
     let folder = support::scratch();
-    let options = RedbOptions {
-        // What the service runs with, unless its configuration says otherwise.
-        cache_bytes: 64 << 20,
-        ..RedbOptions::default()
+    let options = JournalOptions {
+        redb: RedbOptions {
+            // What the service runs with, unless its configuration says otherwise.
+            cache_bytes: 64 << 20,
+            ..RedbOptions::default()
+        },
+        ..JournalOptions::default()
     };
-    let store = RedbStore::create(folder.path().join("log.redb"), options).unwrap();
+    let store = RedbStore::create_journaled(folder.path().join("log.redb"), options).unwrap();
     let store: Arc<dyn LogStore> = Arc::new(store);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let warm_up = Duration::from_millis(effort.pick(2_000, 300));

@@ -16,7 +16,7 @@ use jurat_proto::checkpoint::{Checkpoint, SignedCheckpoint};
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::key::{SignatureType, Signer, UnixSeconds, VerifierKey};
 use jurat_proto::tree::{TreeHead, TreeSize};
-use jurat_store::{LogStore, RedbOptions, RedbStore};
+use jurat_store::{JournalOptions, LogStore, RedbOptions, RedbStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 
@@ -111,12 +111,15 @@ impl Base {
         registry: &mut Registry,
     ) -> anyhow::Result<Self> {
         // Spec: SVC-19
-        let options = RedbOptions {
-            cache_bytes: config.cache_bytes,
-            ..RedbOptions::default()
+        let options = JournalOptions {
+            redb: RedbOptions {
+                cache_bytes: config.cache_bytes,
+                ..RedbOptions::default()
+            },
+            ..JournalOptions::default()
         };
         let store: Arc<dyn LogStore> = Arc::new(
-            RedbStore::open(&config.database, options)
+            RedbStore::open_journaled(&config.database, options)
                 .with_context(|| format!("cannot open {}", config.database.display()))?,
         );
         let sequencer = Sequencer::start(Arc::clone(&store), registry)?;

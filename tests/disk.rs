@@ -147,6 +147,8 @@ fn a_full_disk_stops_the_service_and_loses_nothing() {
         let mut log = filling(&home);
         let database = disk.path.join("jurat.redb");
         std::fs::copy(home.database(), &database).unwrap();
+        let journal = |database: &std::path::Path| database.with_extension("redb.journal");
+        std::fs::copy(journal(&home.database()), journal(&database)).unwrap();
         let database = format!("\"{}\"", database.display());
         home.edit("\"jurat.redb\"", &database);
         let ballast = disk.fill(but);

@@ -24,7 +24,7 @@ use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
 use jurat_proto::tsp::request::{Nonce, TimestampRequest};
 use jurat_proto::tsp::response::{PkiStatus, TimestampResponse};
 use jurat_proto::tsp::tst_info::TstInfo;
-use jurat_store::{LogStore as _, RedbOptions, RedbStore};
+use jurat_store::{JournalOptions, LogStore as _, RedbStore};
 
 use crate::network::{Client, Home};
 
@@ -72,7 +72,7 @@ fn work(address: SocketAddr, client: u64) -> Vec<TstInfo> {
 /// Each token's entry is at the place that its serial number says, and says the same.
 fn examine(home: &Home, tokens: &BTreeMap<u64, TstInfo>, from: u64) {
     home.fsck();
-    let store = RedbStore::open(home.database(), RedbOptions::default()).unwrap();
+    let store = RedbStore::open_journaled(home.database(), JournalOptions::default()).unwrap();
     for (index, info) in tokens.range(from..) {
         let bytes = store.entry(LeafIndex::new(*index).unwrap()).unwrap();
         let bytes = bytes.unwrap_or_else(|| panic!("token {index} has no entry"));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use jurat_store::fsck::{self, Progress};
-use jurat_store::{LogStore, RedbOptions, RedbStore};
+use jurat_store::{JournalOptions, LogStore, RedbOptions, RedbStore};
 use serde_json::json;
 
 use super::{ConfigArg, output};
@@ -28,12 +28,15 @@ pub(super) struct FsckArgs {
 /// When the database cannot be opened or read. Damage that is found is a result: exit code 1.
 pub(super) fn run(args: &FsckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config.config).map_err(output::usage)?;
-    let options = RedbOptions {
-        cache_bytes: config.cache_bytes,
-        ..RedbOptions::default()
+    let options = JournalOptions {
+        redb: RedbOptions {
+            cache_bytes: config.cache_bytes,
+            ..RedbOptions::default()
+        },
+        ..JournalOptions::default()
     };
     output::before_opening(&config.database);
-    let store = RedbStore::open(&config.database, options)
+    let store = RedbStore::open_journaled(&config.database, options)
         .with_context(|| format!("cannot open {}", config.database.display()))?;
     let head = store.head()?;
     let bar = output::progress(head.size.get(), "entries");

@@ -12,8 +12,8 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::Signer;
 use jurat_proto::note::KeyName;
 use jurat_proto::policy::Policy;
-use jurat_store::RedbStore;
 use jurat_store::registry::Registry;
+use jurat_store::{JournalOptions, RedbStore};
 
 use super::authority::{self, Authority};
 use super::output;
@@ -161,7 +161,7 @@ fn fill(
     Registry::create(args.dir.join(LOGS)).context("cannot create logs.toml")?;
     let database = args.dir.join(DATABASE);
     drop(
-        RedbStore::create(&database, jurat_store::RedbOptions::default())
+        RedbStore::create_journaled(&database, JournalOptions::default())
             .with_context(|| format!("cannot create {}", database.display()))?,
     );
     let config = args.dir.join(config::FILE_NAME);

@@ -17,6 +17,7 @@
 //! - the time of tree heads never goes back, across restarts too;
 //! - what is published is cosigned by a quorum, and its size never goes back.
 
+mod places;
 pub mod published;
 pub mod receipts;
 pub mod sequencer;
@@ -24,4 +25,4 @@ pub mod tree;
 pub mod tree_heads;
 
 pub use published::Published;
-pub use sequencer::{Append, AppendError, Appended, Place, Placing, Sequencer};
+pub use sequencer::{Append, AppendError, Appended, PlaceError, Placing, Sequencer};

@@ -1,14 +1,14 @@
-//! The sequencer: one thread at a time gives every entry its place. It is the sequencing thread;
-//! for a lone submission it is the one that submits ([`jurat_daemon::batch`]), except for entries
-//! that say where they stand.
+//! The sequencer: one thread at a time commits. It is the sequencing thread; for a lone submission
+//! it is the one that submits ([`jurat_daemon::batch`]).
 //!
 //! Requests that arrive while a commit is in flight share the next one, so one fsync serves many
 //! and a lone request waits for nobody. Each batch becomes at most one transaction of entries and
 //! origin heads; recording an intent to sign and publishing ride on the same thread, so that no
 //! other writer of the store starves or is starved.
 //!
-//! An entry may say where it stands ([`Sequencer::place`]): it is then made in this thread, when
-//! its place is known, and its submitter may use what it says while the commit is in flight.
+//! An entry may say where it stands ([`Sequencer::place`]): it gets its place at once and is made
+//! for it, in the thread that submits, and that thread may use what it says while the commit is in
+//! flight. The others get theirs behind those that are there when their commit begins.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -29,6 +29,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use super::places::{NoPlace, Placed, Places, next_place};
+
 /// Submitters that may wait at once. Beyond it a submission is refused with 503 rather than queued:
 /// at the slowest disk that this is built for (20 commits a second) the last in line waits two
 /// seconds.
@@ -38,14 +40,44 @@ pub const WAITING_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// longer.
 pub const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(2_048).unwrap();
 
+/// The commit after one of at least so many entries that had their places waits for more.
+const LINGER_AFTER: usize = 4;
+
+/// One step of that.
+const LINGER_STEP: Duration = Duration::from_micros(200);
+
+/// How many steps at most.
+const LINGER_STEPS_MAX: u32 = 8;
+
 /// Pause before a control request tries the full queue again.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Handle on the sequencing thread. Clones share it.
 #[derive(Clone)]
 pub struct Sequencer {
-    batcher: Batcher<Request, Answer>,
+    queue: Arc<Queue>,
     committed: watch::Receiver<TreeHead>,
+}
+
+/// What waits for a commit.
+struct Queue {
+    batcher: Batcher<Request, Answer>,
+    places: Arc<Places>,
+}
+
+impl Queue {
+    /// Has all that have a place committed, by the sequencing thread.
+    fn call(&self) {
+        let called = self.batcher.try_submit(Request::Placed);
+        self.called(called.err());
+    }
+
+    /// A full queue is a commit that is about to begin, and takes along whatever has a place.
+    fn called(&self, error: Option<BatchError>) {
+        if error == Some(BatchError::Stopped) {
+            self.places.close();
+        }
+    }
 }
 
 /// One entry to append, and the head of the origin that moves with it.
@@ -85,38 +117,78 @@ pub enum AppendError {
     Stopped,
 }
 
-/// Makes an entry for its place, in the sequencing thread: it must not wait, and costs everybody
-/// what it costs. `None` is a refusal, which appends nothing; the place then goes to the next.
-pub type Place = Box<dyn FnOnce(LeafIndex) -> Option<NewEntry> + Send>;
+/// Why an entry was not given a place. Nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError<E> {
+    /// Its maker refused to make it.
+    #[error("it was not made")]
+    Refused(E),
+    /// [`WAITING_MAX`] submitters wait already.
+    #[error("too many submissions are waiting; try again shortly")]
+    Overloaded,
+    /// The service is stopping, or the store failed.
+    #[error("the log is not accepting entries: the service is stopping")]
+    Stopped,
+    /// There are 2^63 - 1 entries.
+    #[error("the log is full")]
+    LogFull,
+}
 
-/// An entry that was handed over to be placed.
-pub struct Placing(jurat_daemon::batch::Answer<Answer>);
+/// An entry that has its place, and will be committed whether anybody waits or not.
+pub struct Placing {
+    placed: Placed,
+    queue: Arc<Queue>,
+}
 
 impl Placing {
-    /// Waits until it is durable. `None` when its maker refused to make it.
+    /// Sees to it that the commit begins. To be called by who does something long before
+    /// [`Self::durable`].
+    pub fn begin(&self) {
+        if self.queue.places.is_uncalled(&self.placed) {
+            self.queue.call();
+        }
+    }
+
+    /// Waits until it is durable.
     ///
     /// # Errors
     /// [`AppendError::Stopped`]: whether the entry was kept is not known.
-    pub async fn durable(self) -> Result<Option<Appended>, AppendError> {
-        match self.0.await {
-            Ok(Answer::Append(Ok(appended))) => Ok(Some(appended)),
-            Ok(Answer::Append(Err(error))) => Err(error),
-            Ok(Answer::Unmade) => Ok(None),
-            Ok(Answer::Record(_)) | Err(_) => Err(AppendError::Stopped),
+    pub async fn durable(mut self) -> Result<Appended, AppendError> {
+        if self.queue.places.is_uncalled(&self.placed) {
+            // Alone as it is, it is committed in this thread.
+            let called = self.queue.batcher.submit(Request::Placed).await;
+            self.queue.called(called.err());
         }
+        if self.placed.durable().await {
+            let index = self.placed.index;
+            Ok(Appended {
+                index,
+                duplicate: false,
+            })
+        } else {
+            Err(AppendError::Stopped)
+        }
+    }
+}
+
+impl Drop for Placing {
+    fn drop(&mut self) {
+        // Who went away has an entry in the log all the same.
+        self.begin();
     }
 }
 
 enum Request {
     Append(Append),
-    Place(Place),
+    /// There are entries that have their places.
+    Placed,
     RecordSigning(SignedHead),
     Publish(Published),
 }
 
 enum Answer {
     Append(Result<Appended, AppendError>),
-    Unmade,
+    Placed,
     Record(Result<(), ControlError>),
 }
 
@@ -144,9 +216,11 @@ impl Sequencer {
         let head = store.head()?;
         let (announce, committed) = watch::channel(head);
         let metrics = Metrics::new(registry);
+        let places = Arc::new(Places::behind(head.size));
         let mut thread = Committer {
             store,
             head,
+            places: Arc::clone(&places),
             announce,
             metrics,
         };
@@ -154,7 +228,8 @@ impl Sequencer {
             thread.commit(requests)
         })
         .map_err(SequencerError::Thread)?;
-        Ok(Self { batcher, committed })
+        let queue = Arc::new(Queue { batcher, places });
+        Ok(Self { queue, committed })
     }
 
     /// Appends an entry; returns when it is durable.
@@ -163,27 +238,40 @@ impl Sequencer {
     /// [`AppendError`]; nothing was kept, except after [`AppendError::Stopped`].
     // Spec: SVC-01, SVC-15
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        match self.batcher.submit(Request::Append(append)).await {
+        match self.queue.batcher.submit(Request::Append(append)).await {
             Ok(Answer::Append(result)) => result,
-            Ok(Answer::Record(_) | Answer::Unmade) | Err(BatchError::Stopped) => {
+            Ok(Answer::Record(_) | Answer::Placed) | Err(BatchError::Stopped) => {
                 Err(AppendError::Stopped)
             }
             Err(BatchError::Full { .. }) => Err(AppendError::Overloaded),
         }
     }
 
-    /// Hands over an entry that depends on its place. It is never taken for a duplicate: two that
-    /// say where they stand are not equal.
+    /// Gives an entry its place, and makes it for that: what else `maker` gives is given back. It is
+    /// never taken for a duplicate: two that say where they stand are not equal.
+    ///
+    /// `maker` runs under the lock that gives places: it must not wait, and costs everybody what it
+    /// costs. When it refuses, the place goes to the next.
     ///
     /// # Errors
-    /// [`AppendError::Overloaded`] or [`AppendError::Stopped`], at once; nothing was done.
+    /// [`PlaceError`], at once; nothing was done.
     // Spec: SVC-15, SVC-50
-    pub fn place(&self, place: Place) -> Result<Placing, AppendError> {
-        match self.batcher.try_submit(Request::Place(place)) {
-            Ok(answer) => Ok(Placing(answer)),
-            Err(BatchError::Full { .. }) => Err(AppendError::Overloaded),
-            Err(BatchError::Stopped) => Err(AppendError::Stopped),
+    pub fn place<T, E>(
+        &self,
+        maker: impl FnOnce(LeafIndex) -> Result<(T, NewEntry), E>,
+    ) -> Result<(T, Placing), PlaceError<E>> {
+        let given = self.queue.places.place(WAITING_MAX.get(), maker);
+        let (made, placed, call) = given.map_err(|error| match error {
+            NoPlace::Refused(why) => PlaceError::Refused(why),
+            NoPlace::Full => PlaceError::Overloaded,
+            NoPlace::Closed => PlaceError::Stopped,
+            NoPlace::LogFull => PlaceError::LogFull,
+        })?;
+        if call {
+            self.queue.call();
         }
+        let queue = Arc::clone(&self.queue);
+        Ok((made, Placing { placed, queue }))
     }
 
     /// Records durably that this head is about to be signed at this time.
@@ -216,19 +304,19 @@ impl Sequencer {
     /// Resolves when the sequencing thread has stopped for a fault. The process must then exit:
     /// what the store holds is known only after it has been opened again.
     pub async fn failed(&self) -> Failure {
-        self.batcher.failed().await
+        self.queue.batcher.failed().await
     }
 
     /// Finishes the commits that wait and ends the thread.
     pub async fn stop(&self) {
-        self.batcher.stop().await;
+        self.queue.batcher.stop().await;
     }
 
     /// Control requests wait for a place in the queue rather than fail: there are at most a few at
     /// once, and under load they share the submitters' commits.
     async fn control(&self, request: impl Fn() -> Request) -> Result<(), ControlError> {
         loop {
-            match self.batcher.submit(request()).await {
+            match self.queue.batcher.submit(request()).await {
                 Ok(Answer::Record(result)) => return result,
                 Err(BatchError::Full { .. }) => tokio::time::sleep(FULL_PAUSE).await,
                 _ => return Err(ControlError::Stopped),
@@ -252,6 +340,7 @@ pub enum SequencerError {
 struct Committer {
     store: Arc<dyn LogStore>,
     head: TreeHead,
+    places: Arc<Places>,
     announce: watch::Sender<TreeHead>,
     metrics: Metrics,
 }
@@ -261,18 +350,40 @@ impl Committer {
     /// A fault ends the thread, and the process with it: nothing is guessed, and what is on disk
     /// is known again after a restart.
     fn commit(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, Fatal> {
-        self.try_commit(requests).map_err(|reason| Fatal { reason })
+        self.try_commit(requests).map_err(|reason| {
+            self.places.close();
+            Fatal { reason }
+        })
+    }
+
+    /// Under load, waits for as long as that brings more: a wait for the disk costs processor time,
+    /// too, and with every core busy fewer and larger commits answer everybody sooner.
+    fn linger(&self) {
+        let (mut before, last) = self.places.load();
+        if last < LINGER_AFTER {
+            return;
+        }
+        for _ in 0..LINGER_STEPS_MAX {
+            std::thread::sleep(LINGER_STEP);
+            let (now, _) = self.places.load();
+            if now == before || now >= BATCH_MAX.get() {
+                return;
+            }
+            before = now;
+        }
     }
 
     fn try_commit(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, String> {
+        self.linger();
         let mut appends = Vec::with_capacity(requests.len());
         let mut records = Records::default();
         let (mut signing, mut publish) = (None, None);
         let mut rest = Vec::new();
+        let mut answers = Vec::with_capacity(requests.len());
         for (place, request) in requests.into_iter().enumerate() {
             match request {
-                Request::Append(append) => appends.push((place, Item::Append(append))),
-                Request::Place(make) => appends.push((place, Item::Place(make))),
+                Request::Append(append) => appends.push((place, append)),
+                Request::Placed => answers.push((place, Answer::Placed)),
                 Request::RecordSigning(signed) if signing.is_none() => {
                     signing = Some(place);
                     records.signing = Some(signed);
@@ -284,13 +395,9 @@ impl Committer {
                 other => rest.push((place, other)),
             }
         }
-        let mut answers = Vec::with_capacity(appends.len() + 2 + rest.len());
         let (places, appends): (Vec<_>, Vec<_>) = appends.into_iter().unzip();
         let (results, recorded) = self.commit_all(appends, records)?;
-        let results = results.into_iter().map(|result| match result.transpose() {
-            Some(result) => Answer::Append(result),
-            None => Answer::Unmade,
-        });
+        let results = results.into_iter().map(Answer::Append);
         answers.extend(places.into_iter().zip(results));
         for (place, result) in [(signing, recorded.signing), (publish, recorded.publish)] {
             if let (Some(place), Some(result)) = (place, result) {
@@ -302,7 +409,7 @@ impl Committer {
             let result = match request {
                 Request::RecordSigning(signed) => self.store.record_signing(signed),
                 Request::Publish(published) => self.store.publish(published),
-                Request::Append(_) | Request::Place(_) => continue,
+                Request::Append(_) | Request::Placed => continue,
             };
             answers.push((place, Answer::Record(recorded_alone(result)?)));
         }
@@ -310,28 +417,26 @@ impl Committer {
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Everything in one transaction: entries, origin heads, and the records of our own heads.
+    /// Everything in one transaction: entries, origin heads, and the records of our own heads. All
+    /// that have their places go first.
     fn commit_all(
         &mut self,
-        items: Vec<Item>,
+        appends: Vec<Append>,
         records: Records,
-    ) -> Result<(Vec<Placed>, Recorded), String> {
+    ) -> Result<(Vec<Outcome>, Recorded), String> {
         let heads = self
-            .heads_of(&items)
+            .heads_of(&appends)
             .map_err(|e| format!("cannot read heads: {e}"))?;
-        let hashes: Vec<Hash> = items
-            .iter()
-            .filter_map(|item| Some(*item.append()?.entry.leaf_hash()))
-            .collect();
-        let known = self
-            .store
-            .find_leaves(&hashes)
-            .map_err(|e| format!("cannot look up leaf hashes: {e}"))?;
+        let known = self.known(&appends)?;
+        let taking = self.places.take();
+        let placed = taking.entries.len();
         let Plan {
+            size,
             entries,
             swaps,
             answers,
-        } = plan(self.head.size, items, &known, heads)?;
+        } = plan(taking.size(), appends, &known, heads)?;
+        let (entries, durable) = taking.then(entries, size);
         let appended = entries.len();
         let mut recorded = Recorded::default();
         if appended > 0 || !swaps.is_empty() || records != Records::default() {
@@ -340,26 +445,45 @@ impl Committer {
                 heads: swaps,
                 expected: self.head,
             };
-            // Whatever fails, what this thread believes of the store is no longer true.
-            let (committed, done) = self
-                .store
-                .commit_with(batch, records)
-                .map_err(|error| format!("a commit failed: {error}"))?;
-            recorded = done;
-            self.head = committed.head;
-            self.announce.send_if_modified(|head| {
-                let moved = *head != committed.head;
-                *head = committed.head;
-                moved
-            });
+            recorded = self.commit_batch(batch, records)?;
         }
-        self.metrics.record(appended, &answers);
+        self.metrics.record(appended, placed, &answers);
+        durable.tell();
         Ok((answers, recorded))
     }
 
-    fn heads_of(&self, items: &[Item]) -> Result<Heads, StoreError> {
+    /// Whatever fails, what this thread believes of the store is no longer true.
+    fn commit_batch(&mut self, batch: Batch, records: Records) -> Result<Recorded, String> {
+        let (committed, recorded) = self
+            .store
+            .commit_with(batch, records)
+            .map_err(|error| format!("a commit failed: {error}"))?;
+        self.head = committed.head;
+        self.announce.send_if_modified(|head| {
+            let moved = *head != committed.head;
+            *head = committed.head;
+            moved
+        });
+        Ok(recorded)
+    }
+
+    /// Where equal entries are that were there before.
+    fn known(&self, appends: &[Append]) -> Result<Vec<Option<LeafIndex>>, String> {
+        if appends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let hashes: Vec<Hash> = appends
+            .iter()
+            .map(|append| *append.entry.leaf_hash())
+            .collect();
+        self.store
+            .find_leaves(&hashes)
+            .map_err(|e| format!("cannot look up leaf hashes: {e}"))
+    }
+
+    fn heads_of(&self, appends: &[Append]) -> Result<Heads, StoreError> {
         let mut heads = HashMap::new();
-        let swaps = items.iter().filter_map(|item| item.append()?.head.as_ref());
+        let swaps = appends.iter().filter_map(|append| append.head.as_ref());
         for swap in swaps {
             if !heads.contains_key(&swap.origin) {
                 let latest = self.store.latest(&swap.origin)?;
@@ -383,72 +507,37 @@ fn recorded_alone(result: Result<(), RecordError>) -> Result<Result<(), ControlE
     }
 }
 
-/// One entry of a batch.
-enum Item {
-    Append(Append),
-    Place(Place),
-}
+/// Where an entry stands once the batch is durable.
+type Outcome = Result<Appended, AppendError>;
 
-impl Item {
-    fn append(&self) -> Option<&Append> {
-        match self {
-            Self::Append(append) => Some(append),
-            Self::Place(_) => None,
-        }
-    }
-}
-
-/// Where an entry stands once the batch is durable; `None` when its maker refused.
-type Placed = Result<Option<Appended>, AppendError>;
-
-/// What one batch writes, and what its submitters are told once that is durable.
+/// What one batch writes besides what has its place, and what its submitters are told once that is
+/// durable.
 struct Plan {
+    /// Of the tree with all of it.
+    size: TreeSize,
     entries: Vec<NewEntry>,
     swaps: Vec<HeadSwap>,
-    answers: Vec<Placed>,
+    answers: Vec<Outcome>,
 }
 
-/// The index of the entry after `taken` further ones.
-fn next_index(size: TreeSize, taken: usize) -> Result<LeafIndex, String> {
-    u64::try_from(taken)
-        .ok()
-        .and_then(|offset| size.get().checked_add(offset))
-        .filter(|next| *next < TreeSize::MAX.get())
-        .and_then(LeafIndex::new)
-        .ok_or_else(|| "the log is full: 2^63 - 1 entries".to_owned())
-}
-
-/// Decides a batch: who conflicts, what is a duplicate, which index each new entry gets. Pure but
-/// for the makers of placed entries. `known` has a row for each append, in their order.
-// Spec: SVC-02, SVC-03, SVC-50
+/// Decides a batch behind a tree of `size`: who conflicts, what is a duplicate, which index each
+/// new entry gets. Pure. `known` has a row for each append, in their order.
+// Spec: SVC-02, SVC-03
 ///
 /// # Errors
 /// When indices run out (2^63 entries).
 fn plan(
-    size: TreeSize,
-    items: Vec<Item>,
+    mut size: TreeSize,
+    appends: Vec<Append>,
     known: &[Option<LeafIndex>],
     mut heads: Heads,
 ) -> Result<Plan, String> {
-    let mut entries = Vec::with_capacity(items.len());
+    let mut entries = Vec::with_capacity(appends.len());
     let mut swaps: Vec<HeadSwap> = Vec::new();
-    let mut answers = Vec::with_capacity(items.len());
+    let mut answers = Vec::with_capacity(appends.len());
     let mut fresh: HashMap<Hash, LeafIndex> = HashMap::new();
     let mut known = known.iter();
-    for item in items {
-        let Append { entry, head } = match item {
-            Item::Append(append) => append,
-            Item::Place(make) => {
-                let index = next_index(size, entries.len())?;
-                let placed = make(index);
-                answers.push(Ok(placed.is_some().then_some(Appended {
-                    index,
-                    duplicate: false,
-                })));
-                entries.extend(placed);
-                continue;
-            }
-        };
+    for Append { entry, head } in appends {
         let known = known.next().copied().flatten();
         let leaf_hash = *entry.leaf_hash();
         if let Some(swap) = &head {
@@ -465,9 +554,11 @@ fn plan(
         let index = if let Some(index) = before {
             index
         } else {
-            let next = next_index(size, entries.len())?;
+            let (next, larger) =
+                next_place(size).ok_or_else(|| "the log is full: 2^63 - 1 entries".to_owned())?;
             fresh.insert(leaf_hash, next);
             entries.push(entry);
+            size = larger;
             next
         };
         if let Some(mut swap) = head {
@@ -475,12 +566,13 @@ fn plan(
             heads.insert(swap.origin.clone(), Some((swap.new.head, swap.new.time)));
             swaps.push(swap);
         }
-        answers.push(Ok(Some(Appended {
+        answers.push(Ok(Appended {
             index,
             duplicate: before.is_some(),
-        })));
+        }));
     }
     Ok(Plan {
+        size,
         entries,
         swaps,
         answers,
@@ -526,12 +618,11 @@ impl Metrics {
         metrics
     }
 
-    fn record(&self, appended: usize, answers: &[Placed]) {
+    fn record(&self, appended: usize, placed: usize, answers: &[Outcome]) {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         self.entries.inc_by(count(appended));
         let duplicates = answers
             .iter()
-            .flatten()
             .flatten()
             .filter(|answer| answer.duplicate)
             .count();
@@ -539,7 +630,7 @@ impl Metrics {
         self.conflicts.inc_by(count(
             answers.iter().filter(|answer| answer.is_err()).count(),
         ));
-        let submissions = u32::try_from(answers.len()).unwrap_or(u32::MAX);
+        let submissions = u32::try_from(answers.len() + placed).unwrap_or(u32::MAX);
         self.batch_entries.observe(f64::from(submissions));
     }
 }
@@ -587,17 +678,13 @@ mod tests {
             .iter()
             .map(|index| index.and_then(LeafIndex::new))
             .collect();
-        let items = appends.into_iter().map(Item::Append).collect();
-        plan(TreeSize::new(10).unwrap(), items, &known, heads).unwrap()
+        plan(TreeSize::new(10).unwrap(), appends, &known, heads).unwrap()
     }
 
     fn indices(plan: &Plan) -> Vec<Option<(u64, bool)>> {
-        let answer = |answer: &Placed| {
-            answer
-                .as_ref()
-                .ok()
-                .and_then(Option::as_ref)
-                .map(|done| (done.index.get(), done.duplicate))
+        let answer = |answer: &Outcome| {
+            let done = answer.as_ref().ok();
+            done.map(|done| (done.index.get(), done.duplicate))
         };
         plan.answers.iter().map(answer).collect()
     }
@@ -644,36 +731,33 @@ mod tests {
     #[test]
     fn a_full_log_is_an_error_and_not_a_wrapped_index() {
         let full = TreeSize::MAX;
-        let items = || vec![Item::Append(append("a", None))];
-        assert!(plan(full, items(), &[None], Heads::new()).is_err());
-        let placed = vec![Item::Place(Box::new(|_| Some(entry("a"))))];
-        assert!(plan(full, placed, &[], Heads::new()).is_err());
+        assert!(plan(full, vec![append("a", None)], &[None], Heads::new()).is_err());
     }
 
     // Spec: SVC-50
-    #[test]
-    fn an_entry_is_made_for_its_place_and_one_that_is_not_made_takes_none() {
-        let place = |make: bool| {
-            Item::Place(Box::new(move |index: LeafIndex| {
-                make.then(|| entry(&format!("at {}", index.get())))
-            }))
-        };
-        let items = vec![
-            place(true),
-            Item::Append(append("a", None)),
-            place(false),
-            place(true),
-            Item::Append(append("old", None)),
-            place(true),
-        ];
-        let size = TreeSize::new(10).unwrap();
-        let plan = plan(size, items, &[None, LeafIndex::new(3)], Heads::new()).unwrap();
-        let at = |index| Some((index, false));
-        let answers = [at(10), at(11), None, at(12), Some((3, true)), at(13)];
-        assert_eq!(indices(&plan), answers);
-        assert_eq!(plan.answers[2], Ok(None));
-        let texts = ["at 10", "a", "at 12", "at 13"].map(entry);
-        assert_eq!(plan.entries, texts);
+    #[tokio::test]
+    async fn what_has_its_place_stands_before_what_was_handed_over_with_it() {
+        let store = Arc::new(MemoryStore::new());
+        let shared: Arc<dyn LogStore> = store.clone();
+        let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+        let at = |index: LeafIndex| Ok::<_, ()>((index, entry(&format!("at {index}"))));
+        let (first, lone) = sequencer.place(at).unwrap();
+        // Nobody has called for the first yet: it is committed with what comes.
+        let appended = sequencer.append(append("a", None)).await.unwrap();
+        let refused = sequencer.place(|index| {
+            assert_eq!(index.get(), 2);
+            Err::<((), _), _>("not now")
+        });
+        assert!(matches!(refused, Err(PlaceError::Refused("not now"))));
+        let (second, more) = sequencer.place(at).unwrap();
+        let places = [first, appended.index, second].map(LeafIndex::get);
+        assert_eq!(places, [0, 1, 2]);
+        assert_eq!(lone.durable().await.unwrap().index, first);
+        assert_eq!(more.durable().await.unwrap().index, second);
+        for (index, text) in ["at 0", "a", "at 2"].into_iter().enumerate() {
+            let index = LeafIndex::new(u64::try_from(index).unwrap()).unwrap();
+            assert_eq!(store.entry(index).unwrap().unwrap(), text.as_bytes());
+        }
     }
 
     // Spec: SVC-50, TSA-05
@@ -682,22 +766,52 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let shared: Arc<dyn LogStore> = store.clone();
         let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let reader: Arc<dyn LogStore> = store.clone();
-        let placing = sequencer.place(Box::new(move |index| {
-            let durable = reader.entry(index).unwrap().is_some();
-            tell.send((index, durable)).unwrap();
-            Some(entry("placed"))
-        }));
-        let placing = placing.unwrap();
-        let (index, durable) = told.await.unwrap();
-        assert!(!durable);
-        let appended = placing.durable().await.unwrap().unwrap();
+        let place = |text| sequencer.place(move |index| Ok::<_, ()>((index, entry(text))));
+        let (index, placing) = place("placed").unwrap();
+        assert_eq!(store.entry(index).unwrap(), None);
+        let appended = placing.durable().await.unwrap();
         assert_eq!(appended.index, index);
         assert_eq!(store.entry(index).unwrap().unwrap(), b"placed");
-        let unmade = sequencer.place(Box::new(|_| None)).unwrap();
-        assert_eq!(unmade.durable().await, Ok(None));
-        assert_eq!(store.head().unwrap().size.get(), 1);
+        // One whose submitter went away is committed all the same.
+        let mut committed = sequencer.committed();
+        let (index, placing) = place("left").unwrap();
+        drop(placing);
+        committed
+            .wait_for(|head| head.size.get() == 2)
+            .await
+            .unwrap();
+        assert_eq!(store.entry(index).unwrap().unwrap(), b"left");
+        sequencer.stop().await;
+        let (_, late) = place("late").unwrap();
+        assert_eq!(late.durable().await, Err(AppendError::Stopped));
+        assert!(matches!(place("later"), Err(PlaceError::Stopped)));
+    }
+
+    // Spec: SVC-11, TSA-05
+    #[tokio::test]
+    async fn a_failed_commit_tells_nobody_who_has_a_place_that_it_is_durable() {
+        for fault in [
+            Fault::Before,
+            Fault::UnknownUnwritten,
+            Fault::UnknownWritten,
+        ] {
+            let store = Faulty::new(MemoryStore::new());
+            store.fail_at(1, fault);
+            let sequencer = started(store);
+            let place = |text| sequencer.place(move |index| Ok::<_, ()>((index, entry(text))));
+            let (placings, more): (Vec<_>, _) = {
+                let placings = ["a", "b", "c"].map(|text| place(text).unwrap().1);
+                (placings.into_iter().collect(), place("d"))
+            };
+            for placing in placings {
+                assert_eq!(placing.durable().await, Err(AppendError::Stopped));
+            }
+            if let Ok((_, placing)) = more {
+                assert_eq!(placing.durable().await, Err(AppendError::Stopped));
+            }
+            sequencer.failed().await;
+            assert!(matches!(place("e"), Err(PlaceError::Stopped)));
+        }
     }
 
     fn started(store: impl LogStore + 'static) -> Sequencer {
@@ -751,6 +865,7 @@ mod tests {
         let mut thread = Committer {
             store,
             head,
+            places: Arc::new(Places::behind(head.size)),
             announce,
             metrics,
         };

@@ -64,7 +64,6 @@ impl Metrics {
             Some(Denied::Unit(_) | Denied::NoUnit) => "no_unit",
             Some(Denied::Standing(_)) => "not_compared",
             Some(Denied::Log(_) | Denied::Signer(_)) => "failed",
-            Some(Denied::Gone) => "gone",
             Some(Denied::Overloaded) => "overloaded",
         };
         self.requests.get_or_create(&Outcome { outcome }).inc();

@@ -1,9 +1,9 @@
 //! The time-stamp authority: RFC 3161 tokens, each of which is also an entry of the log.
 //!
 //! ```text
-//! request ─▶ proto: parse, decide ─▶ sequencer: place, time, entry ─┬▶ one fsync for many ─┐
-//!                                     (the serial number is the      │                      ▼
-//!                                      unit and the leaf index)      └▶ sign, meanwhile ─▶ answer
+//! request ─▶ proto: parse, decide ─▶ its place, time, entry ─┬▶ one fsync for many ─┐
+//!                                     (the serial number is   │                      ▼
+//!                                  the unit and leaf index)   └▶ sign, meanwhile ─▶ answer
 //! ```
 //!
 //! The order is that of everything here: the entry is durable before a byte of its token leaves. A
@@ -31,10 +31,10 @@ use jurat_proto::tsp::response::{Refusal, TimestampResponse};
 use jurat_proto::tsp::signed_data::{Certificates, TimestampToken, ToBeSigned};
 use jurat_proto::tsp::tst_info::{Accuracy, Extensions, SerialNumber, TstInfo};
 use jurat_store::{LogStore, NewEntry};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::cosigners::Standing;
-use crate::log::{AppendError, Sequencer};
+use crate::log::{PlaceError, Sequencer};
 
 pub mod json;
 mod metrics;
@@ -86,7 +86,7 @@ pub struct Authority {
     pub bracket: watch::Receiver<Option<Arc<Bracket>>>,
     /// Whether this state may sign, as far as the witnesses know.
     pub standing: watch::Receiver<Standing>,
-    /// The time of the newest token. Only the sequencing thread writes it.
+    /// The time of the newest token. Written only under the lock that gives places.
     pub last: AtomicU64,
     /// Slow signatures (RSA) at once.
     pub slow: Semaphore,
@@ -135,9 +135,6 @@ pub enum Denied {
     /// The key failed.
     #[error("the key of the time-stamping unit: {0}")]
     Signer(String),
-    /// The client went away before its token had a place.
-    #[error("the client went away")]
-    Gone,
     /// Too many wait.
     #[error("too many wait")]
     Overloaded,
@@ -155,7 +152,6 @@ impl Denied {
             | Self::NoUnit
             | Self::Log(_)
             | Self::Signer(_)
-            | Self::Gone
             | Self::Overloaded => Refusal::SystemFailure,
         }
     }
@@ -166,7 +162,7 @@ impl Authority {
     // Spec: TSA-01, TSA-02
     pub async fn answer(self: &Arc<Self>, request: &[u8]) -> Granted {
         let result = match TimestampRequest::parse(request) {
-            Ok(request) => self.grant(&Arc::new(request)).await,
+            Ok(request) => self.grant(&request).await,
             Err(error) => Err(Denied::Request(Refusal::Request(error))),
         };
         self.metrics.record(result.as_ref().err());
@@ -237,7 +233,7 @@ impl Authority {
     // Spec: TSA-33
     async fn grant(
         self: &Arc<Self>,
-        request: &Arc<TimestampRequest>,
+        request: &TimestampRequest,
     ) -> Result<(TimestampToken, LeafIndex), Denied> {
         let policy = request
             .decide(&self.settings.offer)
@@ -258,11 +254,11 @@ impl Authority {
     async fn grant_by(
         self: &Arc<Self>,
         unit: &Arc<Unit>,
-        request: &Arc<TimestampRequest>,
+        request: &TimestampRequest,
         policy: &Oid,
     ) -> Result<(TimestampToken, LeafIndex), Denied> {
         self.may_sign()?;
-        // What would be refused in the sequencing thread is not sent there.
+        // What would be refused under the lock does not take it.
         let (time, _) = self.time(0)?;
         if let Some(why) = unit.refuses(time) {
             return Err(Denied::Unit(why));
@@ -273,49 +269,33 @@ impl Authority {
             (true, true) => Certificates::Chain,
         };
         let bracket = self.bracket.borrow().clone();
-        let (tell, told) = oneshot::channel();
-        let (maker, making) = (Arc::clone(self), Arc::clone(unit));
-        let (request, policy) = (Arc::clone(request), policy.clone());
-        let placing = self.sequencer.place(Box::new(move |index| {
-            if tell.is_closed() {
-                return None;
-            }
-            match maker.make(&request, policy, &making, bracket.as_deref(), index) {
-                Ok((info, entry)) => tell.send(Ok(info)).is_ok().then_some(entry),
-                Err(denied) => {
-                    // Whoever waited has gone; there is nobody to tell.
-                    let _ = tell.send(Err(denied));
-                    None
-                }
-            }
-        }));
-        let placing = placing.map_err(|error| match error {
-            AppendError::Overloaded => Denied::Overloaded,
-            other => Denied::Log(other.to_string()),
+        let place = |index| self.make(request, policy, unit, bracket.as_deref(), index);
+        let (info, placing) = self.sequencer.place(place).map_err(|error| match error {
+            PlaceError::Refused(denied) => denied,
+            PlaceError::Overloaded => Denied::Overloaded,
+            PlaceError::Stopped => Denied::Log("it is stopping".to_owned()),
+            PlaceError::LogFull => Denied::Log("it is full".to_owned()),
         })?;
-        // The signature is made while the commit is in flight, on this request's own thread.
-        let signed = match told.await {
-            Ok(Ok(info)) => self.sign(unit, info, certificates).await,
-            Ok(Err(denied)) => return Err(denied),
-            Err(_) => Err(Denied::Log(
-                "it ended before the entry had a place".to_owned(),
-            )),
-        };
+        if unit.key.as_ref().is_some_and(|key| key.is_slow()) {
+            placing.begin();
+        }
+        // The signature is made on this request's own thread; under load, while the commit is in
+        // flight.
+        let signed = self.sign(unit, info, certificates).await;
         // Spec: TSA-05. Only from here on may a byte of the token leave.
-        let placed = placing.durable().await;
-        let placed = placed.map_err(|error| Denied::Log(error.to_string()))?;
-        let appended = placed.ok_or(Denied::Gone)?;
+        let appended = placing.durable().await;
+        let appended = appended.map_err(|error| Denied::Log(error.to_string()))?;
         // A witness may have shown meanwhile that the place was taken long ago.
         self.may_sign()?;
         Ok((signed?, appended.index))
     }
 
-    /// What the token says and its entry, in the sequencing thread.
+    /// What the token says and its entry, under the lock that gives places.
     // Spec: TSA-03, TSA-10, TSA-11, TSA-20, TSA-32, ENT-09, ENT-10, TSP-35
     fn make(
         &self,
         request: &TimestampRequest,
-        policy: Oid,
+        policy: &Oid,
         unit: &Unit,
         bracket: Option<&Bracket>,
         index: LeafIndex,
@@ -329,7 +309,7 @@ impl Authority {
         let extension = bracket.and_then(|bracket| bracket.extension.clone());
         let extensions = Extensions::new(extension.into_iter().collect());
         let info = TstInfo {
-            policy,
+            policy: policy.clone(),
             imprint: request.imprint().clone(),
             serial: SerialNumber::of_unit(unit.id, index),
             gen_time,

@@ -162,7 +162,7 @@ pub enum Corruption {
     /// The store needs a write-ahead log, and a file of it is not there. The operator is at fault,
     /// who copied or moved the store without it.
     #[error(
-        "{} is missing: the newest heads are in it; it was left where the store was last used, and \
+        "{} is missing: what was acknowledged last is in it; it was left where the store was last used, and \
          an older copy of it will not do",
         .path.display()
     )]
@@ -217,6 +217,12 @@ pub enum Corruption {
     /// The store was opened without its write-ahead log, which holds newer heads.
     #[error("the newest heads of this store are in a write-ahead log; it belongs to a witness")]
     BehindWal,
+    /// The store was opened without its journal, which holds newer entries.
+    #[error("the newest entries of this store are in its journal")]
+    BehindJournal,
+    /// What is in the journal does not follow what is in the store.
+    #[error("the journal does not lead on from the store")]
+    JournalGoesBack,
     /// A head in the write-ahead log contradicts the store.
     #[error("the write-ahead log would set {origin} back: {refusal}")]
     WalGoesBack {

@@ -40,5 +40,5 @@ pub use log_store::{
 };
 pub use memory::MemoryStore;
 pub use nodes::{StoreTiles, TileError};
-pub use redb_store::{CreateError, OpenError, RedbOptions, RedbStore, RedbUsage};
+pub use redb_store::{CreateError, JournalOptions, OpenError, RedbOptions, RedbStore, RedbUsage};
 pub use wal::{StateFile, WalOptions, WalStore};

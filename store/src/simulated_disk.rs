@@ -126,10 +126,6 @@ pub(crate) struct SimulatedDisk {
 }
 
 impl SimulatedDisk {
-    pub(crate) fn of(image: Vec<u8>) -> Self {
-        Self::on(image, Power::default())
-    }
-
     /// A file that holds an image, on a machine.
     pub(crate) fn on(image: Vec<u8>, power: Power) -> Self {
         let disk = Disk {

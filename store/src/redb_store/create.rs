@@ -168,12 +168,18 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`OpenError`] says which of these failed.
-    // Spec: STO-11, STO-13, STO-23
+    // Spec: STO-11, STO-13, STO-23, STO-29
     pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let store = Self::open_behind_wal(path, options)?;
-        let source = match store.wal_mark() {
-            Ok(Some(mark)) if mark.open => Corruption::BehindWal.into(),
+        let open = || -> Result<_, StoreError> {
+            let wal = store.wal_mark()?.is_some_and(|mark| mark.open);
+            let journal = store.journal_mark()?.is_some_and(|mark| mark.open);
+            Ok((wal, journal))
+        };
+        let source = match open() {
+            Ok((true, _)) => Corruption::BehindWal.into(),
+            Ok((_, true)) => Corruption::BehindJournal.into(),
             Ok(_) => return Ok(store),
             Err(source) => source,
         };

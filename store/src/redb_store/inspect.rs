@@ -6,8 +6,8 @@ use jurat_proto::hash::Hash;
 use jurat_proto::tree::TreeSize;
 
 use super::schema::{
-    DEDUP, DEDUP_MARK, ENTRIES, FORMAT, HISTORY, META, PUBLISHED, ROW, SIGNED, TILE_LEVEL_MAX,
-    TREE, WAL, engine, split_dedup_key, split_node_row,
+    DEDUP, DEDUP_MARK, ENTRIES, FORMAT, HISTORY, JOURNAL, META, PUBLISHED, ROW, SIGNED,
+    TILE_LEVEL_MAX, TREE, WAL, engine, split_dedup_key, split_node_row,
 };
 use super::{RedbStore, read_hashes, read_mark};
 use crate::StoreError;
@@ -70,7 +70,8 @@ impl Inspect for RedbStore {
         let meta = read.open_table(META).map_err(engine(DOING))?;
         for row in meta.iter().map_err(engine(DOING))? {
             let name = row.map_err(engine(DOING))?.0.value().to_owned();
-            if ![FORMAT, TREE, DEDUP_MARK, PUBLISHED, SIGNED, WAL].contains(&name.as_str()) {
+            let known = [FORMAT, TREE, DEDUP_MARK, PUBLISHED, SIGNED, WAL, JOURNAL];
+            if !known.contains(&name.as_str()) {
                 strays.push(Stray::Meta { name });
             }
         }

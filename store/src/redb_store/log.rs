@@ -36,39 +36,15 @@ impl LogStore for RedbStore {
         batch: Batch,
         records: Records,
     ) -> Result<(Committed, Recorded), CommitError> {
-        let _writer = self.writer().map_err(CommitError::Failed)?;
-        let (mut frontier, slice) = {
-            let shared = self.shared().map_err(CommitError::Failed)?;
-            (
-                shared.frontier.clone(),
-                shared.pool.slice(batch.entries.len()),
-            )
-        };
-        let first_index = next_index(frontier.size());
-        if frontier.head() != batch.expected {
-            return Err(CommitError::Conflict {
-                current: frontier.head(),
-            });
-        }
+        let mut writer = self.writer().map_err(CommitError::Failed)?;
         let recorded = self.check_records(&records)?;
-        self.fill_filter(batch.entries.len())
-            .map_err(CommitError::Failed)?;
-        let write = self.begin_write().map_err(CommitError::Failed)?;
-        // An early return drops the transaction, which rolls it back.
-        append(&write, &batch, &mut frontier, &slice)?;
-        put_records(&write, &records, &recorded).map_err(CommitError::Failed)?;
-        self.finish(write)?;
-        let head = frontier.head();
-        let keys = (first_index.get()..)
-            .zip(&batch.entries)
-            .map(|(index, entry)| dedup_key(prefix(entry.leaf_hash()), index));
-        let mut shared = self.shared_mut().map_err(CommitError::Unknown)?;
-        // Before the pool lets go of them: a search that misses a key there must pass the filter.
-        self.filter.insert_keys(&slice.keys);
-        shared.pool.committed(&slice, keys, head.size.get());
-        shared.head = head;
-        shared.frontier = frontier;
-        Ok((Committed { head, first_index }, recorded))
+        let kept = (&records, &recorded);
+        let finish = |write: WriteTransaction, head| match &mut writer.journal {
+            Some(journal) => self.finish_journaled(journal, write, &batch, kept, head),
+            None => Ok(self.finish(write)?),
+        };
+        let committed = self.write_batch(&batch, kept, finish)?;
+        Ok((committed, recorded))
     }
 
     // Spec: STO-10
@@ -231,6 +207,46 @@ struct Candidate {
 }
 
 impl RedbStore {
+    /// A commit under the lock of writers, ended by `finish`, after which the memory follows.
+    pub(super) fn write_batch(
+        &self,
+        batch: &Batch,
+        (records, recorded): (&Records, &Recorded),
+        finish: impl FnOnce(WriteTransaction, TreeHead) -> Result<(), CommitError>,
+    ) -> Result<Committed, CommitError> {
+        let (mut frontier, slice) = {
+            let shared = self.shared().map_err(CommitError::Failed)?;
+            (
+                shared.frontier.clone(),
+                shared.pool.slice(batch.entries.len()),
+            )
+        };
+        let first_index = next_index(frontier.size());
+        if frontier.head() != batch.expected {
+            return Err(CommitError::Conflict {
+                current: frontier.head(),
+            });
+        }
+        self.fill_filter(batch.entries.len())
+            .map_err(CommitError::Failed)?;
+        let write = self.begin_write().map_err(CommitError::Failed)?;
+        // An early return drops the transaction, which rolls it back.
+        append(&write, batch, &mut frontier, &slice)?;
+        put_records(&write, records, recorded).map_err(CommitError::Failed)?;
+        let head = frontier.head();
+        finish(write, head)?;
+        let keys = (first_index.get()..)
+            .zip(&batch.entries)
+            .map(|(index, entry)| dedup_key(prefix(entry.leaf_hash()), index));
+        let mut shared = self.shared_mut().map_err(CommitError::Unknown)?;
+        // Before the pool lets go of them: a search that misses a key there must pass the filter.
+        self.filter.insert_keys(&slice.keys);
+        shared.pool.committed(&slice, keys, head.size.get());
+        shared.head = head;
+        shared.frontier = frontier;
+        Ok(Committed { head, first_index })
+    }
+
     /// The leaf hashes that are in the pool or that the filter lets through to the table.
     fn candidates(&self, leaf_hashes: &[Hash]) -> Result<Vec<Candidate>, StoreError> {
         let shared = self.shared()?;

@@ -1,4 +1,5 @@
-//! [`RedbStore`]: both traits on one redb file, for one process.
+//! [`RedbStore`]: both traits on one redb file, for one process; with a journal beside it, where
+//! commits are to be fast ([`journaled`]).
 //!
 //! In scope: atomic and durable commits, snapshots, exact deduplication at a cost that does not
 //! grow with the tree, refusal of files that are not ours, damaged, or in use.
@@ -20,6 +21,8 @@ mod filter;
 mod hashes;
 mod heads;
 mod inspect;
+mod journal;
+mod journaled;
 mod log;
 mod pool;
 mod schema;
@@ -42,6 +45,8 @@ pub use self::create::{CreateError, OpenError};
 pub(crate) use self::create::{builder, initialize};
 use self::filter::Filter;
 use self::hashes::Hashes;
+use self::journal::Journal;
+pub use self::journaled::JournalOptions;
 use self::pool::Pool;
 use self::schema::{DEDUP_MARK, LEAVES, META, Mark, NODES, TREE, dedup_key, engine};
 use crate::rules::prefix;
@@ -82,11 +87,17 @@ pub struct RedbStore {
     options: RedbOptions,
     /// Held through each write, so that rules are checked and obeyed in one piece. Before
     /// `shared`, where both are taken.
-    writer: Mutex<()>,
+    writer: Mutex<Writer>,
     shared: RwLock<Shared>,
     filter: Filter,
     /// Set when the outcome of a write is not known, and never reset.
     stopped: AtomicBool,
+}
+
+/// What only a write touches.
+#[derive(Default)]
+struct Writer {
+    journal: Option<Journal>,
 }
 
 /// What is known without looking into the file. Follows the file, never leads it.
@@ -183,7 +194,7 @@ impl RedbStore {
             path,
             database,
             options,
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
             shared: RwLock::new(Shared {
                 head,
                 frontier,
@@ -219,7 +230,7 @@ impl RedbStore {
         self.shared.write().map_err(|_| StoreError::Stopped)
     }
 
-    fn writer(&self) -> Result<MutexGuard<'_, ()>, StoreError> {
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
         let guard = self.writer.lock().map_err(|_| StoreError::Stopped)?;
         self.check_running()?;
         Ok(guard)

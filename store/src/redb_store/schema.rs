@@ -7,6 +7,7 @@
 //!                         publish  size u64 | root hash 32 | note
 //!                         signed   size u64 | root hash 32 | time u64
 //!                         wal      generation u64 | its end 32 | 1 while there is more, else 0
+//!                         journal  generation u64 | frames u64 | end 32 | 1 while there is more
 //! entries   index         the entry
 //! leaves    row           leaf hashes [8 row, 8 row + 8), the last row maybe fewer
 //! nodes     level<<56|row the same for tile levels 1 to 7 (subtrees of 256^level leaves)
@@ -29,6 +30,7 @@ use jurat_proto::hash::Hash;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
+use super::journal::JournalMark;
 use crate::wal::WalMark;
 use crate::{Corruption, OriginHead, Published, SignedHead, StoreError};
 
@@ -47,6 +49,7 @@ pub(super) const DEDUP_MARK: &str = "dedup";
 pub(super) const PUBLISHED: &str = "publish";
 pub(super) const SIGNED: &str = "signed";
 pub(super) const WAL: &str = "wal";
+pub(super) const JOURNAL: &str = "journal";
 
 /// The only format this version reads and writes.
 pub(super) const FORMAT_1: &str = "jurat-store/1";
@@ -188,6 +191,14 @@ impl<'a> Fields<'a> {
         UnixSeconds::new(self.u64()?).ok_or_else(|| self.wrong())
     }
 
+    fn flag(&mut self) -> Result<bool, StoreError> {
+        match self.take()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [_] => Err(self.wrong()),
+        }
+    }
+
     /// An index, or none for the value that no index has.
     fn index(&mut self) -> Result<Option<LeafIndex>, StoreError> {
         match self.u64()? {
@@ -274,14 +285,32 @@ pub(super) fn wal_mark_bytes(mark: &WalMark) -> Vec<u8> {
 pub(super) fn parse_wal_mark(bytes: &[u8]) -> Result<WalMark, StoreError> {
     let mut fields = Fields::new("meta/wal", bytes);
     let (generation, end) = (fields.u64()?, Hash::new(fields.take()?));
-    let open = match fields.take()? {
-        [0] => false,
-        [1] => true,
-        [_] => return Err(fields.wrong()),
-    };
+    let open = fields.flag()?;
     fields.end()?;
     Ok(WalMark {
         generation,
+        end,
+        open,
+    })
+}
+
+pub(super) fn journal_mark_bytes(mark: &JournalMark) -> Vec<u8> {
+    let mut row = mark.generation.to_be_bytes().to_vec();
+    row.extend_from_slice(&mark.frames.to_be_bytes());
+    row.extend_from_slice(mark.end.as_bytes());
+    row.push(u8::from(mark.open));
+    row
+}
+
+pub(super) fn parse_journal_mark(bytes: &[u8]) -> Result<JournalMark, StoreError> {
+    let mut fields = Fields::new("meta/journal", bytes);
+    let (generation, frames) = (fields.u64()?, fields.u64()?);
+    let end = Hash::new(fields.take()?);
+    let open = fields.flag()?;
+    fields.end()?;
+    Ok(JournalMark {
+        generation,
+        frames,
         end,
         open,
     })

@@ -8,9 +8,11 @@ use tempfile::TempDir;
 use super::*;
 use crate::conformance::{self, Fixture};
 use crate::fsck::{Finding, Stray, fsck};
+use crate::wal::BLOCK;
 use crate::{Batch, LogStore, NewEntry};
 
 mod disk;
+mod journals;
 mod leads;
 mod model;
 
@@ -25,6 +27,7 @@ struct OnDisk {
     directory: TempDir,
     stores: Cell<u32>,
     options: RedbOptions,
+    journal_bytes: Option<usize>,
 }
 
 impl OnDisk {
@@ -33,7 +36,15 @@ impl OnDisk {
             directory: TempDir::new().unwrap(),
             stores: Cell::new(0),
             options,
+            journal_bytes: None,
         }
+    }
+
+    fn journal(&self) -> Option<JournalOptions> {
+        Some(JournalOptions {
+            redb: self.options,
+            file_bytes: self.journal_bytes?,
+        })
     }
 }
 
@@ -46,13 +57,19 @@ impl Fixture for OnDisk {
             .directory
             .path()
             .join(format!("{}.redb", self.stores.get()));
-        RedbStore::create(path, self.options).unwrap()
+        match self.journal() {
+            Some(options) => RedbStore::create_journaled(path, options).unwrap(),
+            None => RedbStore::create(path, self.options).unwrap(),
+        }
     }
 
     fn reopen(&self, store: RedbStore) -> RedbStore {
         let path = store.path().to_owned();
         drop(store);
-        RedbStore::open(path, self.options).unwrap()
+        match self.journal() {
+            Some(options) => RedbStore::open_journaled(path, options).unwrap(),
+            None => RedbStore::open(path, self.options).unwrap(),
+        }
     }
 }
 
@@ -74,6 +91,18 @@ fn redb_conforms_without_a_filter() {
         dedup_filter_bytes: 0,
         ..SMALL
     }));
+}
+
+// Spec: STO-27
+#[test]
+fn redb_conforms_behind_a_journal() {
+    // In the smallest no frame has room, or few have, so that generations change all the time.
+    for blocks in [3, 64] {
+        conformance::all(&OnDisk {
+            journal_bytes: Some(blocks * BLOCK),
+            ..OnDisk::new(SMALL)
+        });
+    }
 }
 
 // Spec: STO-12

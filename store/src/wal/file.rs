@@ -19,7 +19,7 @@ pub(crate) trait WalFile: Send + Sync {
 /// bookkeeping of the file system. Locked: the engine's lock is on its own file, and is no help
 /// when that one is exchanged for a copy.
 #[derive(Debug)]
-pub(super) struct DiskFile(File);
+pub(crate) struct DiskFile(File);
 
 impl WalFile for DiskFile {
     fn read(&self) -> io::Result<Vec<u8>> {
@@ -43,7 +43,7 @@ impl DiskFile {
     ///
     /// # Errors
     /// [`io::ErrorKind::ResourceBusy`] when somebody else has it open.
-    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn open(path: &Path) -> io::Result<Option<Self>> {
         match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => Self::locked(file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -70,7 +70,7 @@ impl DiskFile {
     /// Makes a file of zeros, over any that is there. Its name leads to it only when all of it is
     /// on the disk.
     // Spec: STO-12
-    pub(super) fn create(path: &Path, bytes: usize) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, bytes: usize) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".new");
         let draft = path.with_file_name(name);
@@ -91,7 +91,7 @@ impl DiskFile {
 
     /// Makes sure that a file that was there is still there after a power cut: who made it may have
     /// been killed before that was certain.
-    pub(super) fn settle(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn settle(&self, path: &Path) -> io::Result<()> {
         self.0.sync_all()?;
         sync_directory(path)
     }

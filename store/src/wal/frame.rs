@@ -35,7 +35,7 @@ use jurat_proto::tree::{TreeHead, TreeSize};
 use crate::{Corruption, OriginHead};
 
 /// What is written at once and never again; no smaller than a sector of any disk.
-pub(super) const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 const HEADER: &[u8; 18] = b"jurat-heads-wal/2\n";
 const FRAME: &[u8; 4] = b"JHF2";

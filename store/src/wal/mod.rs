@@ -50,9 +50,11 @@ use jurat_proto::tree::{TreeHead, TreeSize};
 
 use self::checkpointer::Checkpointer;
 pub use self::file::StateFile;
-pub(crate) use self::file::WalFile;
-use self::frame::{BLOCK, Draft, Header, Tail};
+pub(crate) use self::file::{DiskFile, WalFile};
+pub(crate) use self::frame::BLOCK;
+use self::frame::{Draft, Header, Tail};
 use self::health::Health;
+pub(crate) use self::open::identity;
 use crate::redb_store::{RedbOptions, RedbStore};
 use crate::rules::check_swap;
 use crate::{

@@ -279,7 +279,7 @@ fn unwritten(error: WriteError) -> StoreError {
 }
 
 /// 32 bytes that nobody else knows: they tie frames to this store, and are no key.
-fn identity() -> Hash {
+pub(crate) fn identity() -> Hash {
     let seeds = RandomState::new();
     let numbers = [0_u8, 1, 2, 3].map(|number| seeds.hash_one(number).to_be_bytes());
     sha256(numbers.as_flattened())

@@ -1,12 +1,12 @@
 //! A disk that fails, and a machine that loses power: what was acknowledged is there afterwards.
 //!
-//! Spec: STO-03, STO-05.
+//! Spec: STO-03, STO-05, STO-27, STO-28.
 
 use std::collections::BTreeSet;
 
 use super::*;
 use crate::fsck::fsck;
-use crate::simulated_disk::{Random, SimulatedDisk};
+use crate::simulated_disk::{Power, Random, SimulatedDisk};
 use crate::{Batch, LogStore, MemoryStore, NewEntry, Published, SignedHead};
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::LeafIndex;
@@ -98,12 +98,61 @@ fn seen(store: &dyn LogStore) -> Seen {
 
 const STEPS: u64 = 24;
 
-/// Runs the workload until the disk fails at `fails_at`, cuts the power, and looks.
-fn crash_at(fails_at: u64, random: &mut Random) -> Option<bool> {
-    let disk = SimulatedDisk::with_store(SMALL);
+/// The disks of a store, on one machine.
+struct Disks {
+    engine: SimulatedDisk,
+    journal: Option<SimulatedDisk>,
+}
+
+impl Disks {
+    fn new(journal_blocks: Option<usize>) -> Self {
+        let engine = SimulatedDisk::with_store(SMALL);
+        let power = engine.power.clone();
+        let journal = |blocks| SimulatedDisk::on(vec![0; blocks * BLOCK], power);
+        Self {
+            journal: journal_blocks.map(journal),
+            engine,
+        }
+    }
+
+    fn open(&self) -> RedbStore {
+        let mut store = self.engine.open(SMALL).unwrap();
+        if let Some(journal) = &self.journal {
+            let mark = store.journal_mark().unwrap();
+            store.attach(Box::new(journal.clone()), mark).unwrap();
+        }
+        store
+    }
+
+    fn after(&self, how: End, random: &mut Random) -> Self {
+        let power = Power::default();
+        let mut next = |disk: &SimulatedDisk| match how {
+            End::PowerCut => SimulatedDisk::on(disk.after_power_cut(random), power.clone()),
+            End::Kill => disk.after_kill(power.clone(), random),
+        };
+        Self {
+            engine: next(&self.engine),
+            journal: self.journal.as_ref().map(next),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    PowerCut,
+    Kill,
+}
+
+/// Runs the workload until the disk fails at `fails_at`, ends it, and looks.
+fn crash_at(
+    (journal, how): (Option<usize>, End),
+    fails_at: u64,
+    random: &mut Random,
+) -> Option<bool> {
+    let disks = Disks::new(journal);
     let model = MemoryStore::new();
-    let store = disk.open(SMALL).unwrap();
-    disk.power.fails_at(fails_at);
+    let store = disks.open();
+    disks.engine.power.fails_at(fails_at);
     let mut failed = None;
     for n in 1..=STEPS {
         match step(&store, n) {
@@ -118,11 +167,16 @@ fn crash_at(fails_at: u64, random: &mut Random) -> Option<bool> {
             }
         }
     }
-    // The image before the drop, which would flush: a process that dies flushes nothing.
-    let image = disk.after_power_cut(random);
+    // The images before the drop, which would flush: a process that dies flushes nothing.
+    let left = disks.after(how, random);
     drop(store);
-    let disk = SimulatedDisk::of(image);
-    let store = disk.open(SMALL).unwrap();
+    let store = left.open();
+    // What is shown now must outlast a power cut.
+    let shown = seen(&store);
+    let cut = left.after(End::PowerCut, random);
+    drop(store);
+    let store = cut.open();
+    assert_eq!(seen(&store), shown, "fault at {fails_at}, {how:?}");
     let (found, acknowledged) = (seen(&store), seen(&model));
     let mut took_effect = false;
     if found != acknowledged {
@@ -152,13 +206,20 @@ fn crash_at(fails_at: u64, random: &mut Random) -> Option<bool> {
 #[test]
 fn nothing_acknowledged_is_lost_wherever_the_disk_fails() {
     let mut random = Random(0x1234_5678_9abc_def1);
-    let mut outcomes = BTreeSet::new();
-    for fails_at in 1.. {
-        match crash_at(fails_at, &mut random) {
-            Some(took_effect) => outcomes.insert(took_effect),
-            None => break,
-        };
+    for case in [
+        (None, End::PowerCut),
+        (Some(5), End::PowerCut),
+        (Some(40), End::PowerCut),
+        (Some(40), End::Kill),
+    ] {
+        let mut outcomes = BTreeSet::new();
+        for fails_at in 1.. {
+            match crash_at(case, fails_at, &mut random) {
+                Some(took_effect) => outcomes.insert(took_effect),
+                None => break,
+            };
+        }
+        // Both kinds of unknown occurred, so the test looked where it matters.
+        assert_eq!(outcomes.len(), 2, "{case:?}");
     }
-    // Both kinds of unknown occurred, so the test looked where it matters.
-    assert_eq!(outcomes.len(), 2);
 }
