@@ -24,6 +24,30 @@ fn verify(token: &str, more: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), report["files"][0].clone())
 }
 
+/// The receipt inside a token as a COSE receipt, alone and beside tokens.
+fn in_cose(token: &str, without: &str, policy: &str, index: u64) {
+    let export = |token: &str, to: &str| {
+        let output = jurat(["export", token, "--as", "cose-receipt", "-o", to]);
+        output.status.code().unwrap()
+    };
+    let receipt = format!("{token}.cose");
+    assert_eq!(export(token, &receipt), 0);
+    assert_eq!(
+        export(without, &format!("{without}.cose")),
+        1,
+        "there is none inside"
+    );
+    let (code, row) = verify(&receipt, &["--policy", policy]);
+    assert_eq!(code, 0, "{row}");
+    assert_eq!(row["proven"]["entry"]["kind"], "timestamp");
+    assert_eq!(row["proven"]["index"], index);
+    let beside = ["--policy", policy, "--receipt", &receipt];
+    let (code, row) = verify(token, &beside);
+    assert_eq!(code, 0, "{row}");
+    assert_eq!(row["proven"]["class"], "bracketed");
+    assert_eq!(verify(without, &beside).0, 1, "another's receipt");
+}
+
 // Spec: TSP-81, TSP-83, TSP-84, TSP-87, TSP-89, TSP-92, TSA-50, RCP-15
 #[test]
 fn a_document_is_stamped_bracketed_by_witnesses_and_outlives_its_key() {
@@ -60,34 +84,7 @@ fn a_document_is_stamped_bracketed_by_witnesses_and_outlives_its_key() {
     let index = proven["proof"]["index"].as_u64().unwrap();
     // The log stands for its unit.
     assert_eq!(verify(&first, &["--policy", policy]).0, 0);
-    // The receipt inside as a COSE receipt, alone and beside a token without one.
-    let cose = place("first.cose");
-    let output = jurat(["export", &first, "--as", "cose-receipt", "-o", &cose]);
-    assert!(output.status.success(), "{output:?}");
-    let (code, row) = verify(&cose, &["--policy", policy]);
-    assert_eq!(
-        (code, &row["proven"]["entry"]["kind"]),
-        (0, &"timestamp".into()),
-        "{row}"
-    );
-    assert_eq!(row["proven"]["index"], index);
-    let output = jurat([
-        "export",
-        &late,
-        "--as",
-        "cose-receipt",
-        "-o",
-        &place("late.cose"),
-    ]);
-    assert_eq!(output.status.code(), Some(1), "nothing inside: {output:?}");
-    let beside = ["--policy", policy, "--receipt", &cose];
-    let (code, row) = verify(&first, &beside);
-    assert_eq!(
-        (code, &row["proven"]["class"]),
-        (0, &"bracketed".into()),
-        "{row}"
-    );
-    assert_eq!(verify(&late, &beside).0, 1, "another's receipt");
+    in_cose(&first, &late, policy, index);
     // Alone, a token is as good as its signature, and not older than what it carries.
     let (code, row) = verify(&late, &how);
     assert_eq!(

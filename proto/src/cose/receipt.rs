@@ -43,6 +43,7 @@ pub struct CoseReceipt {
     message: Sign1,
     algorithm: Algorithm,
     size: TreeSize,
+    size_is_signed: bool,
     index: LeafIndex,
     proof: InclusionProof,
     checkpoint: Option<SignedCheckpoint>,
@@ -118,6 +119,7 @@ impl CoseReceipt {
             message,
             algorithm: Algorithm::Ed25519,
             size,
+            size_is_signed: true,
             index,
             proof: proof.clone(),
             checkpoint: Some(checkpoint.clone()),
@@ -154,6 +156,10 @@ impl CoseReceipt {
         let algorithm = algorithm(&protected)?;
         let unprotected = message.unprotected().ok_or(ReceiptError::Header)?;
         let (size, index, proof) = one_inclusion(&unprotected)?;
+        let size_is_signed = protected.value(SIZE).is_some();
+        if size_is_signed && signed_size(&protected) != Some(size.get()) {
+            return Err(ReceiptError::OtherSize);
+        }
         let part = |label| match unprotected.value(label) {
             Some(value) => byte_string(value).ok_or(ReceiptError::Header).map(Some),
             None => Ok(None),
@@ -161,9 +167,10 @@ impl CoseReceipt {
         let checkpoint = part(CHECKPOINT)?.map(SignedCheckpoint::parse);
         let checkpoint = checkpoint.transpose().map_err(ReceiptError::Checkpoint)?;
         if let Some(checkpoint) = &checkpoint {
-            let named = (issuer(&protected), signed_size(&protected));
-            let stated = (Some(checkpoint.origin().as_str()), Some(size.get()));
-            if named != stated || checkpoint.head().size != size {
+            let is_its = issuer(&protected) == Some(checkpoint.origin().as_str())
+                && size_is_signed
+                && checkpoint.head().size == size;
+            if !is_its {
                 return Err(ReceiptError::OtherCheckpoint);
             }
         }
@@ -173,6 +180,7 @@ impl CoseReceipt {
             message,
             algorithm,
             size,
+            size_is_signed,
             index,
             proof,
             checkpoint,
@@ -193,6 +201,13 @@ impl CoseReceipt {
     /// The checkpoint, if it is carried.
     pub fn checkpoint(&self) -> Option<&SignedCheckpoint> {
         self.checkpoint.as_ref()
+    }
+
+    /// Whether the log signed the tree size. RFC 9942 does not ask for it, and then whoever hands a
+    /// receipt on can change it: trees of several sizes have paths of one shape.
+    // Spec: RCP-14
+    pub fn size_is_signed(&self) -> bool {
+        self.size_is_signed
     }
 
     /// The receipt that this was written from, when it carries checkpoint and entry.
@@ -412,6 +427,8 @@ pub enum ReceiptError {
     Path(ProofError),
     /// Its checkpoint is none.
     Checkpoint(CheckpointError),
+    /// Its proof is of another tree size than is signed in COSE.
+    OtherSize,
     /// Its checkpoint is of another log or size than is signed in COSE, or none is.
     OtherCheckpoint,
     /// Its entry is none.
@@ -441,6 +458,7 @@ impl fmt::Display for ReceiptError {
             Self::Algorithm => "the COSE receipt is signed neither with Ed25519 nor with ES256",
             Self::Header => "the COSE receipt's unprotected header is not taken",
             Self::Proofs => "the COSE receipt has not exactly one proof, of inclusion",
+            Self::OtherSize => "the COSE receipt's proof is of another tree size than is signed",
             Self::OtherCheckpoint => {
                 "the COSE receipt's checkpoint is not of the log and size that are signed in COSE"
             }

@@ -280,15 +280,12 @@ fn a_witnessed_checkpoint_does_not_replace_the_signature_in_cose() {
             &root,
         )
     };
-    for (from, to) in [
-        ("3a5f23d36d09", "3a5f23d36d08"),
-        ("3a5f23d36d09", "3a5f23d36a09"),
-        ("0fa10171", "0fa10271"),
-    ] {
-        assert_eq!(
-            parsed(&header(from, to)),
-            Err(ReceiptError::OtherCheckpoint)
-        );
+    let other_size = header("3a5f23d36d09", "3a5f23d36d08");
+    assert_eq!(parsed(&other_size), Err(ReceiptError::OtherSize));
+    let without_size = header("3a5f23d36d09", "3a5f23d36a09");
+    let unnamed = header("0fa10171", "0fa10271");
+    for other in [without_size, unnamed] {
+        assert_eq!(parsed(&other), Err(ReceiptError::OtherCheckpoint));
     }
     // The key id is a hint.
     let id = hex::encode(service().vkey().key_id().as_bytes());
@@ -302,6 +299,54 @@ fn a_witnessed_checkpoint_does_not_replace_the_signature_in_cose() {
         es256.verify(&leaf(), &policy()),
         Err(VerifyError::NotSigned)
     );
+}
+
+/// One path leads to one root from trees of several sizes, so an unsigned size is nobody's word.
+// Spec: RCP-14
+#[test]
+fn a_size_that_is_not_signed_can_be_changed_and_is_said_to_be_so() {
+    let root = tree().head(9).root_hash;
+    let (protected, _, payload) = fields(&good().to_bytes());
+    let sized = |size: u64| {
+        let path = tree().inclusion(6, 9);
+        let mut inclusion = Encoder::new(Vec::new());
+        inclusion
+            .array(3)
+            .unwrap()
+            .u64(size)
+            .unwrap()
+            .u64(6)
+            .unwrap();
+        inclusion.array(4).unwrap();
+        for hash in path.hashes() {
+            inclusion.bytes(hash.as_bytes()).unwrap();
+        }
+        let mut map = Encoder::new(Vec::new());
+        map.map(1)
+            .unwrap()
+            .u64(396)
+            .unwrap()
+            .map(1)
+            .unwrap()
+            .i8(-1)
+            .unwrap();
+        map.array(1)
+            .unwrap()
+            .bytes(&inclusion.into_writer())
+            .unwrap();
+        map.into_writer()
+    };
+    let plain = hex::decode("a2012719018b01").unwrap();
+    for size in [9, 10, 16] {
+        let receipt = message(&plain, &sized(size), &payload, &root);
+        let receipt = CoseReceipt::parse(&receipt).unwrap();
+        assert!(!receipt.size_is_signed());
+        let verdict = receipt.verify(&leaf(), &alone()).unwrap();
+        assert_eq!(verdict.head.size.get(), size);
+    }
+    let signed = |size| CoseReceipt::parse(&message(&protected, &sized(size), &payload, &root));
+    assert!(signed(9).unwrap().size_is_signed());
+    assert_eq!(signed(10), Err(ReceiptError::OtherSize));
 }
 
 // Spec: RCP-10
@@ -333,9 +378,11 @@ fn what_is_no_cose_receipt_is_refused() {
     ] {
         assert_eq!(header(&text.replace(' ', "")), error, "{text}");
     }
+    // Without the size under the signature, which would have to be the proof's.
+    let plain = hex::decode("a2012719018b01").unwrap();
     let unsigned = |text: &str| {
         let unprotected = hex::decode(&text.replace(' ', "")).unwrap();
-        read(&message(&protected, &unprotected, &payload, &root))
+        read(&message(&plain, &unprotected, &payload, &root))
     };
     for (text, error) in [
         ("a0", ReceiptError::Proofs),
@@ -378,7 +425,7 @@ fn what_is_no_cose_receipt_is_refused() {
     }
     let with = |unprotected: &str| {
         let bytes = hex::decode(&unprotected.replace(' ', "")).unwrap();
-        read(&message(&protected, &bytes, &payload, &root))
+        read(&message(&plain, &bytes, &payload, &root))
     };
     let note = with("a2 19018c a1 20 81 44 83010080 3a5f23d36e 40");
     assert!(matches!(note, ReceiptError::Checkpoint(_)), "{note:?}");

@@ -56,11 +56,15 @@ pub(super) fn verify(
             }),
         }
     };
-    proven
-        .details
-        .push("the root is signed in COSE by the log".to_owned());
+    let signed = if cose.size_is_signed() {
+        "root and tree size are signed in COSE by the log"
+    } else {
+        "the root is signed in COSE by the log. Not proven: the tree size, which is not signed"
+    };
+    proven.details.push(signed.to_owned());
     if let Value::Object(json) = &mut proven.json {
         json.insert("kind".to_owned(), "cose-receipt".into());
+        json.insert("size_signed".to_owned(), cose.size_is_signed().into());
         json.insert("class".to_owned(), class.name().into());
     }
     Ok((class, proven))

@@ -6,5 +6,8 @@
 // upgraded, with its receipt inside, which no client knows and none may stumble over. Each is also
 // refused something, and what its user then sees is what the test asks for.
 //
+// COSE receipts, of the service and of others, are made and verified by veraison/go-cose with
+// transparency-dev/merkle.
+//
 // `tests/run timestamps` installs the clients, builds the service and runs this.
 package timestamps

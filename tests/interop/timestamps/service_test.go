@@ -25,6 +25,8 @@ type service struct {
 	root string
 	// The signing unit's certificate, for clients that are given it.
 	unit string
+	// What the log's users verify receipts under: its keys, its witness, and a quorum of that one.
+	policy string
 }
 
 func startService(t *testing.T) *service {
@@ -46,11 +48,11 @@ func startService(t *testing.T) *service {
 		policy += "log " + key + "\n"
 	}
 	policy += startWitness(t, logKeys) + "quorum w\n"
-	write(t, dir, "witnesses.policy", []byte(policy))
 	s := &service{
-		url:  startJurat(t, "jurat", "serve", "--config", filepath.Join(dir, "jurat.toml")),
-		root: filepath.Join(dir, "keys", "tsa", "ca.pem"),
+		policy: write(t, dir, "witnesses.policy", []byte(policy)),
+		root:   filepath.Join(dir, "keys", "tsa", "ca.pem"),
 	}
+	s.url = startJurat(t, "jurat", "serve", "--config", filepath.Join(dir, "jurat.toml"))
 	s.unit = s.fetchUnit(t, dir)
 	return s
 }
