@@ -80,13 +80,19 @@ impl About {
 
     /// The document at `/witness.v0.json`.
     // Spec: WIT-95, WIT-96
-    pub fn document(&self, name: &KeyName, keys: &[VerifierKey]) -> Document<'_> {
+    pub fn document(
+        &self,
+        name: &KeyName,
+        keys: &[VerifierKey],
+        gossip: Option<&VerifierKey>,
+    ) -> Document<'_> {
         let listed = !self.lists.is_empty();
         Document {
             name: name.to_string(),
             submission_url: self.submission_url.as_deref(),
             monitoring_url: self.monitoring_url.as_deref(),
             verifier_keys: keys.iter().map(VerifierKey::to_string).collect(),
+            gossip_key: gossip.map(VerifierKey::to_string),
             software: Software {
                 name: env!("CARGO_PKG_NAME"),
                 version: env!("CARGO_PKG_VERSION"),
@@ -111,6 +117,8 @@ pub struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     monitoring_url: Option<&'a str>,
     verifier_keys: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gossip_key: Option<String>,
     software: Software,
     #[serde(skip_serializing_if = "Option::is_none")]
     operator: Option<&'a str>,

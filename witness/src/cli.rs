@@ -17,6 +17,7 @@ use jurat_store::registry::RegistryError;
 use crate::about::{UrlFault, check_url};
 use crate::config::{Config, LISTEN_DEFAULT};
 use crate::evidence_command::{self, EvidenceCommand};
+use crate::gossip::GossipSettings;
 use crate::init::{self, InitError};
 use crate::logs_command::{self, LogsCommand};
 use crate::serve;
@@ -129,7 +130,7 @@ fn execute(command: Command) -> Result<(), Failed> {
             listen,
             url,
         } => {
-            let keys = init::init(&dir, &name, &listen.to_string(), url.as_deref())?;
+            let made = init::init(&dir, &name, &listen.to_string(), url.as_deref())?;
             print(&format!(
                 "Made a witness in {}. Its verifier keys:\n\n{}\n{}\n\
                  Next: jurat-witness logs --config {1} add VKEY\n      \
@@ -138,7 +139,7 @@ fn execute(command: Command) -> Result<(), Failed> {
                  a fork.\n",
                 dir.display(),
                 dir.join("witness.toml").display(),
-                format_keys(&keys, url.as_deref()),
+                format_keys(&made.keys, Some(&made.gossip), url.as_deref()),
             ));
             Ok(())
         }
@@ -161,7 +162,11 @@ fn execute(command: Command) -> Result<(), Failed> {
             print(&format!(
                 "{}: ok\n\n{}",
                 file.display(),
-                format_keys(&keys, None)
+                format_keys(
+                    &keys,
+                    config.gossip.as_ref().map(GossipSettings::vkey),
+                    None
+                )
             ));
             Ok(())
         }
@@ -183,14 +188,14 @@ fn public_url(text: &str) -> Result<String, UrlFault> {
     check_url(text).map(|()| text.to_owned())
 }
 
-fn format_keys(keys: &[VerifierKey], url: Option<&str>) -> String {
+fn format_keys(keys: &[VerifierKey], gossip: Option<&VerifierKey>, url: Option<&str>) -> String {
     let mut text = String::new();
     for key in keys {
         text.push_str(&key.to_string());
         text.push('\n');
     }
     text.push('\n');
-    text.push_str(&init::policy_snippet(keys, url));
+    text.push_str(&init::policy_snippet(keys, gossip, url));
     text
 }
 

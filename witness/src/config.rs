@@ -21,6 +21,7 @@ use jurat_store::WalOptions;
 use serde::Deserialize;
 
 use crate::about::{About, RawAbout};
+use crate::gossip::{self, GossipSettings, RawGossip};
 use crate::lists::Source;
 use crate::log_list::LogList;
 use crate::logs_command::sources;
@@ -73,6 +74,8 @@ pub struct Config {
     pub recheck: Recheck,
     /// Who is asked whether the state is as new as what they have seen of it.
     pub restore_guard: RestoreGuard,
+    /// With whom it gossips, if it does.
+    pub gossip: Option<GossipSettings>,
     /// Who is asked for the time, and when the clock is believed.
     pub clock: GuardSettings,
     /// The form of log lines.
@@ -179,6 +182,7 @@ struct RawConfig {
     recheck: Recheck,
     #[serde(default)]
     restore_guard: RawRestoreGuard,
+    gossip: Option<RawGossip>,
     #[serde(default)]
     clock: RawClock,
     #[serde(default)]
@@ -304,6 +308,8 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     raw.recheck.check(&mut problems);
     let restore_guard = raw.restore_guard.resolve(&mut problems);
     let clock = raw.clock.resolve(&mut problems);
+    let gossip = raw.gossip.as_ref();
+    let gossip = gossip.and_then(|raw| gossip::resolve(raw, loaded, name.as_ref(), &mut problems));
     let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
     let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
 
@@ -311,6 +317,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
         recheck: raw.recheck,
         restore_guard,
+        gossip,
         clock,
         about: about.with_lists(&lists, lists_every, default_qpd),
         lists,

@@ -57,12 +57,14 @@ use tokio::sync::Semaphore;
 
 use crate::evidence::Outcome::{Kept, NotWritten};
 use crate::evidence::{Convicted, EvidenceFolder};
+use crate::gossip::Gossip;
 use crate::heads::{Heads, Latest, ReadError};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Admitted, Client, Crowded, Kind, NotAdmitted, OverQuota, QuotaLimits, Quotas};
 use crate::restore::{self, Found, Guard, Held, Holds};
 use crate::unlisted::{Known, Unlisted};
+use jurat_proto::gossip::node::Cosigning;
 
 /// A witness: keys, state, clock and the logs that it serves.
 pub struct Witness {
@@ -97,6 +99,7 @@ pub struct Witness {
     evidence: Option<Arc<EvidenceFolder>>,
     /// A place for the one refusal that is looked at for evidence.
     evidence_place: Arc<Semaphore>,
+    gossip: Option<Arc<Gossip>>,
 }
 
 /// What a witness is made of.
@@ -196,6 +199,7 @@ impl Witness {
             metrics,
             evidence: None,
             evidence_place: Arc::new(Semaphore::new(1)),
+            gossip: None,
         })
     }
 
@@ -204,6 +208,25 @@ impl Witness {
     pub fn with_evidence(mut self, folder: Arc<EvidenceFolder>) -> Self {
         self.evidence = Some(folder);
         self
+    }
+
+    /// Asks gossip before each cosignature, and tells it of each head that is durable. What is
+    /// stored is told at once, before anything is served.
+    // Spec: GSP-71
+    #[must_use]
+    pub fn with_gossip(mut self, gossip: Arc<Gossip>) -> Self {
+        gossip.take_heads(&self.heads);
+        let told = Arc::clone(&gossip);
+        self.heads.tell(Box::new(move |swap: &HeadSwap| {
+            told.cosigned(&swap.origin, swap.new.note.clone(), swap.new.time);
+        }));
+        self.gossip = Some(gossip);
+        self
+    }
+
+    /// With whom it gossips, if it does.
+    pub fn gossip(&self) -> Option<&Arc<Gossip>> {
+        self.gossip.as_ref()
     }
 
     /// Where evidence is kept, if anywhere.
@@ -242,7 +265,17 @@ impl Witness {
     pub(crate) fn held(&self, origin: &Origin) -> Option<Held> {
         match self.logs.current().hold(origin) {
             Some(hold) => Some(Held::by(hold)),
-            None => self.holds.held(origin),
+            None => self.holds.held(origin).or_else(|| self.suspect(origin)),
+        }
+    }
+
+    /// A head that its log signed and that nobody can join to ours.
+    // Spec: GSP-42
+    fn suspect(&self, origin: &Origin) -> Option<Held> {
+        match self.gossip.as_ref()?.cosigning(origin) {
+            Cosigning::Held { suspect } => Some(Held::Suspect { head: suspect }),
+            // Evidence says these ([`Self::convicted`]).
+            Cosigning::Free | Cosigning::Convicted { .. } | Cosigning::Stopped { .. } => None,
         }
     }
 
@@ -357,6 +390,11 @@ impl Witness {
                 Payer::Nobody => admitted.give_back(),
             }
         }
+        // Spec: GSP-42
+        if let Err(AddError::Held(Held::Suspect { .. })) = &added {
+            self.shows(request).await;
+            return added;
+        }
         // Spec: WIT-120
         if let Err(AddError::Refused(refusal)) = &added
             && may_prove(&request, refusal)
@@ -365,6 +403,21 @@ impl Witness {
             self.look_for_evidence(shown, proof).await;
         }
         added
+    }
+
+    /// A log that is held for a head may send the very proof that joins it.
+    async fn shows(self: &Arc<Self>, request: Arc<AddCheckpoint>) {
+        let (Some(gossip), this) = (self.gossip.clone(), Arc::clone(self)) else {
+            return;
+        };
+        let shown = self.work(false, move || {
+            let latest = this.heads.latest(request.origin()).ok().flatten();
+            if let Some(latest) = latest.filter(|_| this.verify(&request).is_ok()) {
+                gossip.grown(latest.head, &request.proof, &request.checkpoint);
+            }
+        });
+        // Too much waits: the log tries again, as it must anyway.
+        drop(shown.await);
     }
 
     async fn add_admitted(
@@ -398,10 +451,14 @@ impl Witness {
                 return Ok((prepared.lines, prepared.progress));
             };
             admitted.spend(self.uptime());
+            let old = swap.expected.filter(|old| *old != swap.new.head);
             // Spec: WIT-43, WIT-44, WIT-105
             match self.commits.submit(swap).await {
                 // Spec: WIT-83. It may be held since; that it is stored harms nobody.
                 Ok(Ok(())) => {
+                    if let (Some(gossip), Some(old)) = (&self.gossip, old) {
+                        gossip.grown(old, &request.proof, &request.checkpoint);
+                    }
                     if let Some(convicted) = self.convicted(request.origin()) {
                         return Err(AddError::Convicted(convicted));
                     }
@@ -456,7 +513,15 @@ impl Witness {
                 return Ok(());
             };
             let _place = place.acquire_owned().await;
-            tokio::task::spawn_blocking(move || Self::keep_evidence(&folder, &evidence)).await
+            let gossip = this.gossip.clone();
+            tokio::task::spawn_blocking(move || {
+                Self::keep_evidence(&folder, &evidence);
+                // It is durable: now others may know.
+                if let Some(gossip) = gossip {
+                    gossip.found(evidence);
+                }
+            })
+            .await
         });
         if !matches!(looked.await, Ok(Ok(()))) {
             tracing::error!("looking for evidence failed");

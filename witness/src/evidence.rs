@@ -41,6 +41,7 @@ use self::convictions::{CONVICTION, Convictions, Stops, read_all};
 pub use self::convictions::{Convicted, convicted_logs};
 use self::files::{EVIDENCE, Mark, id_of, named, set_aside, sweep, write};
 pub use self::files::{annotate, files, notes, read};
+use crate::gossip::GossipSettings;
 use crate::log_list::LogList;
 use crate::metrics::Metrics;
 
@@ -73,6 +74,8 @@ pub struct Listed {
     pub own: Vec<VerifierKey>,
     /// Those with which it did before.
     pub former: Vec<VerifierKey>,
+    /// With whom it gossips.
+    pub gossip: Option<GossipSettings>,
 }
 
 impl Jury for Listed {
@@ -85,6 +88,10 @@ impl Jury for Listed {
         for key in self.own.iter().chain(&self.former) {
             // Ours are of types that cosign.
             let _ = keys.add_cosigner(key.clone());
+        }
+        if let Some(gossip) = &self.gossip {
+            // The configuration refuses other types.
+            let _ = gossip.add_keys(&mut keys);
         }
         keys
     }
@@ -334,6 +341,19 @@ impl EvidenceFolder {
     // Spec: WIT-131
     pub fn convicts_us(&self) -> Option<Hash> {
         self.convictions.ours()
+    }
+
+    /// Stops a log for evidence that is not durable yet.
+    pub(crate) fn stop_log(&self, origin: &Origin, id: Hash) {
+        let stops = Stops::of_log(origin.clone());
+        self.stop(id, &stops);
+    }
+
+    /// All that is kept and can be read.
+    pub(crate) fn all(&self) -> Vec<Evidence> {
+        let ids: Vec<Hash> = self.state().kept.keys().copied().collect();
+        let read = |id: &Hash| read(&named(&self.folder, id, EVIDENCE)).ok()?.ok();
+        ids.iter().filter_map(read).collect()
     }
 
     /// How many logs are stopped, and up to `most` of them with the evidence.

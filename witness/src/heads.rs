@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use jurat_proto::checkpoint::{CheckpointError, Origin, SignaturesError, SignedCheckpoint};
@@ -60,7 +60,12 @@ pub struct Heads {
     faults: RwLock<BTreeMap<Origin, Fault>>,
     /// How many those are, to be looked at without the lock: there are hardly ever any.
     faults_count: AtomicU64,
+    /// Who is told of each head that is durable.
+    told: OnceLock<Told>,
 }
+
+/// Called in the thread of a commit: it must not wait.
+pub(crate) type Told = Box<dyn Fn(&HeadSwap) + Send + Sync>;
 
 #[derive(Clone)]
 enum Fault {
@@ -90,6 +95,7 @@ impl Heads {
             count,
             faults: RwLock::default(),
             faults_count: AtomicU64::new(0),
+            told: OnceLock::new(),
         })
     }
 
@@ -275,6 +281,11 @@ impl Heads {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Tells somebody of each head from now on, as soon as it is durable. Once.
+    pub(crate) fn tell(&self, told: Told) {
+        drop(self.told.set(told));
+    }
+
     /// Takes over swaps that are durable.
     pub(crate) fn committed<'a>(&self, swaps: impl Iterator<Item = &'a HeadSwap>) {
         let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
@@ -284,6 +295,9 @@ impl Heads {
                 time: swap.new.time,
             };
             latest.insert(swap.origin.hash(), new);
+            if let Some(told) = self.told.get() {
+                told(swap);
+            }
             if swap.expected.is_none() {
                 self.count.fetch_add(1, Ordering::Relaxed);
             }

@@ -6,6 +6,7 @@
 //! GET  /<origin hash>/checkpoint    200 note · 404
 //! GET  /health                      200 · 503
 //! GET  /metrics                     200, OpenMetrics text
+//! …    /gossip/v0/…                see `http/gossip.rs`
 //! GET  /?page=N&q=TEXT              200, who this is, for people · 400 404 503
 //! ```
 //!
@@ -16,6 +17,8 @@
 //!
 //! Rows: `spec/witness.md` WIT-09, WIT-16, WIT-21, WIT-41, WIT-42, WIT-49, WIT-51, WIT-53, WIT-55,
 //! WIT-95, WIT-97, WIT-98, WIT-99, WIT-111, WIT-114.
+
+mod gossip;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,6 +56,7 @@ pub struct Api {
     about: Arc<About>,
     /// A place for each page that is being made.
     pages: Arc<Semaphore>,
+    gossip: gossip::Budget,
 }
 
 impl Api {
@@ -65,6 +69,7 @@ impl Api {
             client_address_header: None,
             about: Arc::default(),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
+            gossip: gossip::Budget::default(),
         }
     }
 
@@ -106,6 +111,13 @@ impl Api {
             "/witness.v0.json" => (Route("about"), self.get(&request, Self::document)),
             "/health" => (Route("health"), self.get(&request, Self::health)),
             "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
+            path if path.starts_with(gossip::PREFIX) => match self.witness.gossip() {
+                Some(with) => {
+                    let (budget, timeout) = (&self.gossip, self.body_timeout);
+                    gossip::answer(with, budget, request, peer, timeout).await
+                }
+                None => (Route::OTHER, http::not_found()),
+            },
             "/" => (Route("index"), self.index(&request).await),
             _ => match origin_hash(path) {
                 // Spec: WIT-51
@@ -183,7 +195,8 @@ impl Api {
         let Some(name) = keys.first().map(VerifierKey::name) else {
             return http::not_found();
         };
-        let response = http::json(StatusCode::OK, &self.about.document(name, keys));
+        let gossip = self.witness.gossip().map(|gossip| gossip.vkey());
+        let response = http::json(StatusCode::OK, &self.about.document(name, keys, gossip));
         http::with_cache(response, Cache::Seconds(ABOUT_CACHE_SECONDS))
     }
 
@@ -235,7 +248,11 @@ impl Api {
             let id = hex::encode(id.as_bytes());
             format!("convicted: {origin}, evidence {id}\n")
         });
-        lines.chain(told).collect()
+        let gossip = self.witness.gossip();
+        let raised = gossip.map(|gossip| gossip.alarms(FAULTS_TOLD));
+        let raised = raised.into_iter().flatten();
+        let raised = raised.map(|alarm| format!("alarm: {alarm}\n"));
+        lines.chain(told).chain(raised).collect()
     }
 
     /// That we may not sign at all.

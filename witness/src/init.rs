@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/ed25519.key      0600   cosigner key, type 0x04, note signer format
 //! DIR/ml-dsa-44.key    0600   cosigner key, type 0x06
+//! DIR/gossip.key       0600   gossip key, type 0x01
 //! DIR/witness.redb            the checkpoints cosigned: none (and, once it serves, two .wal files)
 //! DIR/logs.toml               the logs: none
 //! DIR/witness.toml            last, so that a directory that init did not finish cannot be served
@@ -33,7 +34,7 @@ pub fn init(
     name: &KeyName,
     listen: &str,
     url: Option<&str>,
-) -> Result<Vec<VerifierKey>, InitError> {
+) -> Result<Made, InitError> {
     for file in FILES {
         let path = directory.join(file);
         if path.symlink_metadata().is_ok() {
@@ -59,6 +60,10 @@ pub fn init(
         key.save_new(directory.join(file))?;
         keys.push(key.verifier_key().clone());
     }
+    // Spec: GSP-02. A key of its own: a plain note signature signs any text.
+    let key = SigningKey::generate(name.clone(), Algorithm::Ed25519)?;
+    key.save_new(directory.join(GOSSIP_FILE))?;
+    let gossip = key.verifier_key().clone();
     drop(RedbStore::create(
         directory.join(DATABASE_FILE),
         RedbOptions::default(),
@@ -82,12 +87,25 @@ pub fn init(
         let synced = File::open(&directory).and_then(|directory| directory.sync_all());
         synced.map_err(io("make durable", &directory))?;
     }
-    Ok(keys)
+    Ok(Made { keys, gossip })
+}
+
+/// The verifier keys of a new witness.
+#[derive(Debug)]
+pub struct Made {
+    /// With which it cosigns.
+    pub keys: Vec<VerifierKey>,
+    /// With which it gossips.
+    pub gossip: VerifierKey,
 }
 
 /// What those who rely on this witness put into their policy (c2sp.org/tlog-policy): a line for
-/// each key, and a group that either key satisfies.
-pub fn policy_snippet(keys: &[VerifierKey], url: Option<&str>) -> String {
+/// each key, one for the gossip key, and a group that either key satisfies.
+pub fn policy_snippet(
+    keys: &[VerifierKey],
+    gossip: Option<&VerifierKey>,
+    url: Option<&str>,
+) -> String {
     let mut text = String::from("# This witness, for a tlog-policy file\n");
     let mut members = Vec::new();
     let mut group = None;
@@ -105,6 +123,9 @@ pub fn policy_snippet(keys: &[VerifierKey], url: Option<&str>) -> String {
         );
         members.push(member);
         group = Some(key.name());
+    }
+    if let Some(gossip) = gossip {
+        let _ = writeln!(text, "#jurat:gossip {gossip} {}", members.join(" "));
     }
     if let Some(group) = group.filter(|_| members.len() > 1) {
         let _ = writeln!(text, "group {group} any {}", members.join(" "));
@@ -159,19 +180,24 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
          listen = \"{listen}\"\n\
          keys = [\"{ED25519_FILE}\", \"{ML_DSA_FILE}\"]\n\
          database = \"{DATABASE_FILE}\"\n\
-         logs = \"{LOGS_FILE}\"\n{about}"
+         logs = \"{LOGS_FILE}\"\n{about}\n\
+         # With whom it compares what it holds: see [[gossip.peer]] in the example.\n\
+         [gossip]\n\
+         key = \"{GOSSIP_FILE}\"\n"
     )
 }
 
 const ED25519_FILE: &str = "ed25519.key";
 const ML_DSA_FILE: &str = "ml-dsa-44.key";
+const GOSSIP_FILE: &str = "gossip.key";
 const DATABASE_FILE: &str = "witness.redb";
 const LOGS_FILE: &str = "logs.toml";
 const CONFIG_FILE: &str = "witness.toml";
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     ED25519_FILE,
     ML_DSA_FILE,
+    GOSSIP_FILE,
     DATABASE_FILE,
     LOGS_FILE,
     CONFIG_FILE,

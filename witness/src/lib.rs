@@ -17,6 +17,7 @@ pub mod config;
 pub mod cosign;
 pub mod evidence;
 mod evidence_command;
+pub mod gossip;
 pub mod heads;
 pub mod http;
 pub mod init;

@@ -53,6 +53,7 @@ pub struct Metrics {
     evidence_aside: Gauge,
     logs_convicted: Gauge,
     convicted: Gauge,
+    alarms: Family<AlarmLabel, Gauge>,
 }
 
 impl Metrics {
@@ -64,6 +65,7 @@ impl Metrics {
         this.register_lists(registry);
         this.register_guard(registry);
         this.register_evidence(registry);
+        this.register_gossip(registry);
         this
     }
 
@@ -244,6 +246,27 @@ impl Metrics {
         );
     }
 
+    fn register_gossip(&self, registry: &mut Registry) {
+        for alarm in ALARMS {
+            drop(self.alarms.get_or_create(&AlarmLabel { alarm }));
+        }
+        registry.register(
+            "witness_alarms",
+            "Alarms of gossip that are raised, by kind",
+            self.alarms.clone(),
+        );
+    }
+
+    /// An alarm of gossip began or ended.
+    pub(crate) fn alarm(&self, alarm: &'static str, raised: bool) {
+        let alarms = self.alarms.get_or_create(&AlarmLabel { alarm });
+        if raised {
+            alarms.inc();
+        } else {
+            alarms.dec();
+        }
+    }
+
     /// Counts a contradiction that was proven.
     pub(crate) fn evidence_found(&self, kind: EvidenceKind, outcome: evidence::Outcome) {
         let outcome = match outcome {
@@ -313,6 +336,7 @@ impl Metrics {
             evidence_aside: Gauge::default(),
             logs_convicted: Gauge::default(),
             convicted: Gauge::default(),
+            alarms: Family::default(),
         }
     }
 
@@ -472,6 +496,26 @@ pub enum Outcome {
     Abandoned,
     /// We failed: a key, the disk.
     Failed,
+}
+
+/// The alarms of gossip.
+const ALARMS: [&str; 11] = [
+    "proven",
+    "undetermined",
+    "suspect",
+    "peer-silent",
+    "isolated",
+    "peer-misbehaves",
+    "peer-clock",
+    "own-clock",
+    "agreement-lag",
+    "stalled",
+    "not-stored",
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AlarmLabel {
+    alarm: &'static str,
 }
 
 /// What can become of each call.

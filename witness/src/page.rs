@@ -160,7 +160,11 @@ pub fn render(
         style: STYLE,
         faults: fault,
         keys: keys.iter().map(KeyRow::of).collect(),
-        policy: policy_snippet(keys, about.submission_url.as_deref()),
+        policy: policy_snippet(
+            keys,
+            witness.gossip().map(|gossip| gossip.vkey()),
+            about.submission_url.as_deref(),
+        ),
         cadence: every(about.lists_every),
         about,
         total,
@@ -245,6 +249,8 @@ struct Row {
     origin: Origin,
     hash: String,
     latest: Option<LatestCell>,
+    /// The size that others confirm.
+    confirmed: Option<u64>,
     qpd: Option<NonZeroU32>,
     state: State,
 }
@@ -273,6 +279,10 @@ impl Row {
             origin: log.origin.clone(),
             hash: log.origin.hash_hex(),
             latest,
+            confirmed: witness
+                .gossip()
+                .and_then(|gossip| gossip.confirmed(&log.origin))
+                .map(|(head, _)| head.size.get()),
             qpd: log.qpd,
             state,
         }

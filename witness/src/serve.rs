@@ -39,6 +39,7 @@ use crate::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosign::{Parts, StartError, Witness};
 use crate::evidence::{Convicted, EvidenceFolder, Listed};
+use crate::gossip::{self, Gossip, GossipError};
 use crate::http::Api;
 use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
@@ -84,55 +85,36 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let http_metrics = HttpMetrics::register(&mut registry);
     let metrics = Metrics::register(&mut registry);
     let lists = Lists::of(&config, metrics.clone());
-    let clock = guarded(config.clock, &mut registry);
+    let clock = guarded(config.clock.clone(), &mut registry);
     let (path, wall) = (lists.target.logs.clone(), Arc::new(SystemClock));
-    let guard = Guard::new(config.restore_guard, path, wall, metrics.clone());
+    let guard = Guard::new(config.restore_guard.clone(), path, wall, metrics.clone());
     let guard = Arc::new(guard.map_err(ServeError::Client)?);
-    let logs = Arc::new(config.logs);
-    let own = config.keys.iter().map(|key| key.verifier_key().clone());
-    let jury = Listed {
-        logs: Arc::clone(&logs),
-        own: own.collect(),
-        former: config.former_keys.clone(),
-    };
-    let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
-    let signers = config.keys.into_iter().map(boxed);
     let told = failure_of(&store);
     let files = store.files().to_vec();
-    let evidence = evidence_of(&config.database, &metrics, jury)?;
-    let witness = Witness::start(Parts {
-        signers: signers.collect(),
-        former_keys: config.former_keys,
-        store,
-        clock: Arc::clone(&clock),
-        logs: Arc::clone(&logs),
-        metrics: metrics.clone(),
-        quotas: config.quotas,
-        guard: Some(Arc::clone(&guard)),
-        commits_waiting_max: config.commits_waiting_max,
-        commit_batch_max: config.commit_batch_max,
-    })?;
-    let witness = Arc::new(witness.with_evidence(Arc::clone(&evidence)));
-    count_logs(&witness, &metrics);
-    let listener = listen(config.listen, config.tls.is_some())?;
-    let (pull, asked) = watch::channel(());
-    let mut background = background((lists, config.recheck), &guard, &witness, asked);
-    background.spawn(clock.run());
-    let (follower, tls) = (Arc::clone(&witness), config.tls.clone());
-    background.spawn(follow(follower, guard, metrics, tls, reloads, pull));
-    let registry = Arc::new(registry);
-    let api = Api::new(Arc::clone(&witness), registry, config.limits.body_timeout)
-        .with_client_address_header(config.client_address_header)
-        .with_about(config.about);
-    // Spec: WIT-55, WIT-103
-    let served = http::serve(
-        listener,
-        config.tls,
-        config.limits,
-        Arc::new(api),
-        shutdown,
-        http_metrics,
+    let (tls, limits, about) = (
+        config.tls.clone(),
+        config.limits.clone(),
+        config.about.clone(),
     );
+    let (at, header, recheck) = (
+        config.listen,
+        config.client_address_header.clone(),
+        config.recheck,
+    );
+    let witness = witness_of(config, store, &clock, &metrics, &guard)?;
+    count_logs(&witness, &metrics);
+    let listener = listen(at, tls.is_some())?;
+    let (pull, asked) = watch::channel(());
+    let mut background = background((lists, recheck), &guard, &witness, asked);
+    background.spawn(clock.run());
+    let (follower, reloaded) = (Arc::clone(&witness), tls.clone());
+    background.spawn(follow(follower, guard, metrics, reloaded, reloads, pull));
+    let registry = Arc::new(registry);
+    let api = Api::new(Arc::clone(&witness), registry, limits.body_timeout)
+        .with_client_address_header(header)
+        .with_about(about);
+    // Spec: WIT-55, WIT-103
+    let served = http::serve(listener, tls, limits, Arc::new(api), shutdown, http_metrics);
     tokio::select! {
         // The failure first: an orderly end must not hide it.
         biased;
@@ -144,18 +126,67 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
             // Requests that outlived the drain may still have swaps with the disk.
             witness.stop().await.map_err(failed)?;
             tracing::info!("stopped");
-            ended(result, &evidence)
+            ended(result, &witness)
         }
     }
 }
 
 // Spec: WIT-131
-fn ended(served: io::Result<()>, evidence: &EvidenceFolder) -> Result<(), ServeError> {
+fn ended(served: io::Result<()>, witness: &Witness) -> Result<(), ServeError> {
     served.map_err(ServeError::Accept)?;
-    match evidence.convicts_us() {
+    match witness.evidence().and_then(|kept| kept.convicts_us()) {
         Some(id) => Err(ServeError::Convicted { id }),
         None => Ok(()),
     }
+}
+
+/// Opens the state, what evidence stopped, and gossip, in this order: nothing is signed before it is
+/// known what must not be.
+fn witness_of(
+    config: Config,
+    store: Arc<WalStore>,
+    clock: &Arc<ClockGuard>,
+    metrics: &Metrics,
+    guard: &Arc<Guard>,
+) -> Result<Arc<Witness>, ServeError> {
+    let logs = Arc::new(config.logs);
+    let own = config.keys.iter().map(|key| key.verifier_key().clone());
+    let jury = Listed {
+        logs: Arc::clone(&logs),
+        own: own.collect(),
+        former: config.former_keys.clone(),
+        gossip: config.gossip.clone(),
+    };
+    let cosigners = [&*jury.own, &*jury.former].concat();
+    let evidence = evidence_of(&config.database, metrics, jury)?;
+    let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
+    let signers = config.keys.into_iter().map(boxed);
+    let witness = Witness::start(Parts {
+        signers: signers.collect(),
+        former_keys: config.former_keys,
+        store,
+        clock: Arc::clone(clock),
+        logs: Arc::clone(&logs),
+        metrics: metrics.clone(),
+        quotas: config.quotas,
+        guard: Some(Arc::clone(guard)),
+        commits_waiting_max: config.commits_waiting_max,
+        commit_batch_max: config.commit_batch_max,
+    })?;
+    let witness = witness.with_evidence(Arc::clone(&evidence));
+    let Some(settings) = config.gossip else {
+        return Ok(Arc::new(witness));
+    };
+    let gossip = Gossip::open(gossip::Parts {
+        settings,
+        cosigners,
+        database: &config.database,
+        evidence,
+        logs,
+        clock: Arc::new(SystemClock),
+        metrics: metrics.clone(),
+    })?;
+    Ok(Arc::new(witness.with_gossip(Arc::new(gossip))))
 }
 
 /// Starts what is no request and goes on for ever. It ends with the listener.
@@ -173,6 +204,9 @@ fn background(
     background.spawn(restore::keep(Arc::clone(guard), Arc::clone(witness)));
     if let Some(evidence) = witness.evidence() {
         background.spawn(tend(Arc::clone(evidence)));
+    }
+    if let Some(gossip) = witness.gossip() {
+        background.spawn(Arc::clone(gossip).run());
     }
     background
 }
@@ -501,6 +535,9 @@ pub enum ServeError {
         /// The evidence.
         id: Hash,
     },
+    /// Gossip cannot start.
+    #[error("{0}")]
+    Gossip(#[from] GossipError),
     /// No client can be made for the restore guard.
     #[error("the restore guard cannot ask: {0}")]
     Client(ClientSetupError),
@@ -547,6 +584,7 @@ impl ServeError {
             Self::Open(OpenError::Store { .. })
             | Self::Start(StartError::State(_))
             | Self::Evidence(_)
+            | Self::Gossip(GossipError::Io(_))
             | Self::Close(_)
             | Self::Store { damaged: false, .. }
             | Self::Failed(Failure::Fatal(_)) => exit::IO,
@@ -555,6 +593,7 @@ impl ServeError {
             | Self::Signals(_)
             | Self::Listen { .. }
             | Self::Client(_)
+            | Self::Gossip(GossipError::Client(_) | GossipError::Key(_))
             | Self::Accept(_) => exit::OS,
             Self::Failed(Failure::Panicked { .. } | Failure::WrongAnswerCount { .. }) => {
                 exit::SOFTWARE

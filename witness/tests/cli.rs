@@ -40,7 +40,7 @@ fn init_makes_a_witness_once_and_prints_what_others_need() {
         types,
         [SignatureType::CosignatureV1, SignatureType::MlDsa44]
     );
-    for file in ["ed25519.key", "ml-dsa-44.key"] {
+    for file in ["ed25519.key", "ml-dsa-44.key", "gossip.key"] {
         let mode = fs::metadata(home.path(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -86,6 +86,12 @@ fn the_policy_lines_that_init_prints_are_a_policy() {
         assert!(policy.quorum_met(|witness| signed[witness]));
     }
     assert!(!policy.quorum_met(|_| false));
+    // Spec: GSP-02, POL-33
+    let [gossip] = policy.gossip() else {
+        panic!("{policy:?}")
+    };
+    assert_eq!(gossip.key.signature_type(), SignatureType::Ed25519);
+    assert_eq!(gossip.witnesses, [0, 1]);
 }
 
 #[test]

@@ -76,6 +76,13 @@ impl Stops {
         }
     }
 
+    pub(super) fn of_log(origin: Origin) -> Self {
+        Self {
+            log: Some(origin),
+            ..Self::default()
+        }
+    }
+
     /// The file that says so, if it is for good.
     pub(super) fn to_bytes(&self) -> Option<Vec<u8>> {
         let mut text = format!("{FORMAT}\n");

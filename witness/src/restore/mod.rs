@@ -42,7 +42,7 @@ use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
 use jurat_proto::key::VerifierKey;
 use jurat_proto::proof::ConsistencyProof;
-use jurat_proto::tree::TreeSize;
+use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::registry::{Change, Hold, HoldCause, Log, Registry, RegistryError, Resolution};
 use tokio::task::JoinSet;
 
@@ -611,6 +611,18 @@ pub enum Held {
     Evidence {
         /// What was compared.
         why: String,
+    },
+    // Spec: GSP-78
+    /// Others showed a head that the log signed and that nobody can join to ours.
+    #[error(
+        "this log is held: it signed root {} at size {} as well, and nobody has shown that this \
+         is one history; post the opening, or serve the tiles",
+        .head.root_hash,
+        .head.size.get()
+    )]
+    Suspect {
+        /// The head.
+        head: TreeHead,
     },
     /// Too few of those who know were reached.
     #[error(

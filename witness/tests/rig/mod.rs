@@ -211,13 +211,17 @@ pub const NAME: &str = "witness.example.com/w1";
 
 impl Home {
     pub fn new() -> Self {
+        Self::named(NAME)
+    }
+
+    pub fn named(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("w");
         let output = run(&[
             "init",
             path.to_str().unwrap(),
             "--name",
-            NAME,
+            name,
             "--listen",
             "127.0.0.1:0",
             "--url",
@@ -227,7 +231,7 @@ impl Home {
         let text = String::from_utf8(output.stdout).unwrap();
         let keys: Vec<VerifierKey> = text
             .lines()
-            .filter(|line| line.starts_with(NAME))
+            .filter(|line| line.starts_with(name))
             .map(|line| VerifierKey::parse(line).unwrap())
             .collect();
         assert_eq!(keys.len(), 2, "{text}");

@@ -1,0 +1,314 @@
+//! The `[gossip]` table: with whom this witness compares what it holds.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jurat_daemon::config::{Loaded, Problems};
+use jurat_keys::SigningKey;
+use jurat_proto::evidence::{KeyRefused, KnownKeys};
+use jurat_proto::gossip::Random;
+use jurat_proto::gossip::node::{Config, PeerSettings};
+use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
+use serde::Deserialize;
+
+/// As it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawGossip {
+    key: PathBuf,
+    #[serde(default)]
+    former_keys: Vec<String>,
+    #[serde(default)]
+    operator: String,
+    #[serde(default)]
+    peer: Vec<RawPeer>,
+    #[serde(default = "yes")]
+    hold: bool,
+    #[serde(default = "round")]
+    round_ms: u64,
+    #[serde(default = "grace")]
+    grace_rounds: u32,
+    #[serde(default = "suspect")]
+    suspect_after_ms: u64,
+    #[serde(default = "unprovable")]
+    unprovable_after_ms: u64,
+    #[serde(default = "suspect")]
+    slow_every_ms: u64,
+    #[serde(default = "silence")]
+    peer_silence_ms: u64,
+    #[serde(default = "quorum")]
+    quorum: usize,
+    #[serde(default)]
+    alarm_exec: Vec<String>,
+    alarm_webhook: Option<String>,
+}
+
+const fn yes() -> bool {
+    true
+}
+const fn round() -> u64 {
+    60_000
+}
+const fn grace() -> u32 {
+    2
+}
+const fn suspect() -> u64 {
+    600_000
+}
+const fn unprovable() -> u64 {
+    86_400_000
+}
+const fn silence() -> u64 {
+    900_000
+}
+const fn quorum() -> usize {
+    2
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPeer {
+    name: String,
+    url: String,
+    gossip_keys: Vec<String>,
+    keys: Vec<String>,
+    #[serde(default)]
+    operator: String,
+}
+
+/// With whom, and how.
+#[derive(Debug, Clone)]
+pub struct GossipSettings {
+    /// The key that signs statements, and nothing else.
+    pub(super) key: Arc<SigningKey>,
+    pub(super) former_keys: Vec<VerifierKey>,
+    pub(super) peers: Vec<Peer>,
+    /// Whether a head that cannot be joined holds the cosignatures of its log.
+    pub(super) hold: bool,
+    pub(super) alarm_exec: Vec<String>,
+    pub(super) alarm_webhook: Option<String>,
+    times: Times,
+    quorum: usize,
+}
+
+/// A peer, and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) settings: PeerSettings,
+    pub(super) url: String,
+}
+
+#[derive(Debug, Clone)]
+struct Times {
+    round: Duration,
+    grace_rounds: u32,
+    suspect_after: Duration,
+    unprovable_after: Duration,
+    slow_every: Duration,
+    peer_silence: Duration,
+}
+
+impl GossipSettings {
+    /// The verifier key of the gossip key.
+    pub fn vkey(&self) -> &VerifierKey {
+        self.key.verifier_key()
+    }
+
+    pub(super) fn round(&self) -> Duration {
+        self.times.round
+    }
+
+    pub(super) fn url(&self, peer: &KeyName) -> Option<&str> {
+        let found = self.peers.iter().find(|known| known.settings.name == *peer);
+        found.map(|peer| peer.url.as_str())
+    }
+
+    /// The node's own settings.
+    // Spec: GSP-60
+    pub(super) fn node(&self, secret: Random) -> Config {
+        let times = self.times.clone();
+        Config {
+            round: times.round,
+            grace_rounds: times.grace_rounds,
+            suspect_after: times.suspect_after,
+            unprovable_after: times.unprovable_after,
+            slow_every: times.slow_every,
+            peer_silence: times.peer_silence,
+            quorum: self.quorum,
+            ..Config::new(secret)
+        }
+    }
+
+    /// Adds the keys of the peers to those that may be convicted.
+    ///
+    /// # Errors
+    /// A key is not of a type that its use has; the configuration refuses these.
+    // Spec: GSP-10
+    pub(crate) fn add_keys(&self, keys: &mut KnownKeys) -> Result<(), KeyRefused> {
+        for Peer { settings, .. } in &self.peers {
+            for key in &settings.cosigners {
+                keys.add_cosigner(key.clone())?;
+            }
+            for key in &settings.gossip {
+                keys.add_gossip(key.clone(), &settings.cosigners)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a table says; what is wrong with it goes to `problems`, and is left out.
+pub(crate) fn resolve<T>(
+    raw: &RawGossip,
+    loaded: &Loaded<T>,
+    name: Option<&KeyName>,
+    problems: &mut Problems,
+) -> Option<GossipSettings> {
+    let right = "the gossip key that init made, mode 0600";
+    let key = SigningKey::load(loaded.path(&raw.key));
+    let key = problems.take("gossip.key", key, right)?;
+    let vkey = key.verifier_key();
+    problems.check(
+        vkey.signature_type() == SignatureType::Ed25519 && name.is_none_or(|n| vkey.name() == n),
+        "gossip.key",
+        vkey,
+        "a key of type 0x01 with the name of this witness",
+    );
+    let former_keys = vkeys("gossip.former_keys", &raw.former_keys, GOSSIP, problems);
+    let operator = &raw.operator;
+    let mut peers: Vec<Peer> = Vec::new();
+    problems.check(
+        raw.peer.len() <= PEERS_MAX,
+        "gossip.peer",
+        format!("there are {}", raw.peer.len()),
+        "at most 1024",
+    );
+    for peer in raw.peer.iter().take(PEERS_MAX) {
+        let Some(peer) = resolve_peer(peer, operator, problems) else {
+            continue;
+        };
+        let known = peers
+            .iter()
+            .any(|known| known.settings.name == peer.settings.name);
+        problems.check(
+            !known && name != Some(&peer.settings.name),
+            "gossip.peer.name",
+            &peer.settings.name,
+            "each other witness once",
+        );
+        peers.push(peer);
+    }
+    for (field, value) in [
+        ("gossip.round_ms", raw.round_ms),
+        ("gossip.suspect_after_ms", raw.suspect_after_ms),
+        ("gossip.unprovable_after_ms", raw.unprovable_after_ms),
+        ("gossip.slow_every_ms", raw.slow_every_ms),
+        ("gossip.peer_silence_ms", raw.peer_silence_ms),
+    ] {
+        problems.check(
+            value <= TIME_MS_MAX,
+            field,
+            value,
+            "up to 2592000000, thirty days",
+        );
+    }
+    if let Some(url) = &raw.alarm_webhook {
+        problems.check(is_url(url), "gossip.alarm_webhook", url, URL);
+    }
+    let ms = Duration::from_millis;
+    Some(GossipSettings {
+        key: Arc::new(key),
+        former_keys,
+        peers,
+        hold: raw.hold,
+        alarm_exec: raw.alarm_exec.clone(),
+        alarm_webhook: raw.alarm_webhook.clone(),
+        times: Times {
+            round: ms(raw.round_ms),
+            grace_rounds: raw.grace_rounds,
+            suspect_after: ms(raw.suspect_after_ms),
+            unprovable_after: ms(raw.unprovable_after_ms),
+            slow_every: ms(raw.slow_every_ms),
+            peer_silence: ms(raw.peer_silence_ms),
+        },
+        quorum: raw.quorum,
+    })
+}
+
+fn resolve_peer(raw: &RawPeer, own_operator: &str, problems: &mut Problems) -> Option<Peer> {
+    let right = "the name of the witness's keys";
+    let name = problems.take("gossip.peer.name", KeyName::parse(&raw.name), right)?;
+    problems.check(is_url(&raw.url), "gossip.peer.url", &raw.url, URL);
+    let gossip = vkeys(
+        "gossip.peer.gossip_keys",
+        &raw.gossip_keys,
+        GOSSIP,
+        problems,
+    );
+    let cosigners = vkeys("gossip.peer.keys", &raw.keys, COSIGNS, problems);
+    for key in gossip.iter().chain(&cosigners) {
+        // Statements say a name, and evidence of them is about keys of that name.
+        problems.check(
+            *key.name() == name,
+            "gossip.peer",
+            key,
+            "keys with the name of the witness",
+        );
+    }
+    let named = !gossip.is_empty() && !cosigners.is_empty();
+    let right = "a gossip key and a cosigner key at least";
+    problems.check(named, "gossip.peer", &raw.name, right);
+    // One that says nothing is an operator of its own: it is no witness of ours.
+    let operator = match raw.operator.as_str() {
+        "" => name.as_str().to_owned(),
+        operator => operator.to_owned(),
+    };
+    problems.check(
+        own_operator.is_empty() || operator != own_operator,
+        "gossip.peer.operator",
+        &operator,
+        "another operator than this witness's",
+    );
+    let url = raw.url.trim_end_matches('/').to_owned();
+    let settings = PeerSettings {
+        name,
+        gossip,
+        cosigners,
+        operator,
+    };
+    Some(Peer { settings, url })
+}
+
+fn is_url(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+const URL: &str = "an http or https URL, as https://witness.example.com/w1";
+const GOSSIP: &[SignatureType] = &[SignatureType::Ed25519];
+const COSIGNS: &[SignatureType] = &[SignatureType::CosignatureV1, SignatureType::MlDsa44];
+
+fn vkeys(
+    field: &str,
+    raw: &[String],
+    types: &[SignatureType],
+    problems: &mut Problems,
+) -> Vec<VerifierKey> {
+    let mut keys = Vec::new();
+    for vkey in raw.iter().take(KEYS_MAX) {
+        let Some(key) = problems.take(field, VerifierKey::parse(vkey), "vkeys") else {
+            continue;
+        };
+        let of = types.contains(&key.signature_type());
+        problems.check(of, field, vkey, "vkeys of the type for this use");
+        keys.push(key);
+    }
+    keys
+}
+
+/// Tens to hundreds of witnesses know each other; a peer costs kilobytes.
+const PEERS_MAX: usize = 1_024;
+/// Of one peer, and of each use.
+const KEYS_MAX: usize = 16;
+/// Thirty days.
+const TIME_MS_MAX: u64 = 2_592_000_000;

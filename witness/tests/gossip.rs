@@ -1,0 +1,270 @@
+//! Three witnesses as real processes, over real sockets, and a log that forks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod rig;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use jurat_keys::SigningKey;
+use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
+use jurat_proto::gossip::{Opening, SignedStatement, Statement};
+use jurat_proto::hex;
+use jurat_proto::key::{Signer as _, VerifierKey};
+
+use rig::{Home, Process, TestLog, until};
+
+/// An address that is known before the witness behind it runs; without one it answers nothing.
+struct Door {
+    address: SocketAddr,
+    behind: Arc<Mutex<Option<SocketAddr>>>,
+}
+
+impl Door {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let behind = Arc::new(Mutex::new(None));
+        let to = Arc::clone(&behind);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), Some(to)) = (client, *to.lock().unwrap()) else {
+                    continue;
+                };
+                let Ok(server) = TcpStream::connect(to) else {
+                    continue;
+                };
+                let both = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || pump(client, server));
+                thread::spawn(move || pump(both.1, both.0));
+            }
+        });
+        Self { address, behind }
+    }
+
+    fn lead_to(&self, process: &Process) {
+        *self.behind.lock().unwrap() = Some(process.address);
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let closed: io::Result<()> = to.shutdown(Shutdown::Both);
+    drop(closed);
+}
+
+/// Witnesses that know each other, none of which runs yet.
+struct Circle {
+    homes: Vec<Home>,
+    doors: Vec<Door>,
+}
+
+impl Circle {
+    fn of(names: &[&str], more: &str) -> Self {
+        let homes: Vec<Home> = names.iter().map(|name| Home::named(name)).collect();
+        let doors: Vec<Door> = names.iter().map(|_| Door::new()).collect();
+        for (place, home) in homes.iter().enumerate() {
+            let mut config = fs::read_to_string(home.config()).unwrap();
+            config.push_str(more);
+            for (other, (peer, door)) in homes.iter().zip(&doors).enumerate() {
+                if other == place {
+                    continue;
+                }
+                let keys: Vec<String> = peer.keys.iter().map(|key| format!("\"{key}\"")).collect();
+                write!(
+                    config,
+                    "\n[[gossip.peer]]\nname = \"{}\"\nurl = \"http://{}\"\n\
+                     gossip_keys = [\"{}\"]\nkeys = [{}]\n",
+                    names[other],
+                    door.address,
+                    gossip_key(peer),
+                    keys.join(", ")
+                )
+                .unwrap();
+            }
+            fs::write(home.config(), config).unwrap();
+        }
+        Self { homes, doors }
+    }
+
+    fn serve(&self) -> Vec<Process> {
+        let each = self.homes.iter().zip(&self.doors);
+        let serve = |(home, door): (&Home, &Door)| {
+            let process = home.serve();
+            door.lead_to(&process);
+            process
+        };
+        each.map(serve).collect()
+    }
+}
+
+fn gossip_key(home: &Home) -> VerifierKey {
+    let key = SigningKey::load(home.path("gossip.key")).unwrap();
+    key.verifier_key().clone()
+}
+
+/// Rounds of a drill.
+const QUICK: &str = "round_ms = 100\ngrace_rounds = 1\nslow_every_ms = 0\n";
+const NAMES: [&str; 3] = ["w1.example", "w2.example", "w3.example"];
+
+// Spec: GSP-70, GSP-71, GSP-72, GSP-73, WIT-128
+#[test]
+fn a_fork_that_no_witness_saw_alone_is_proven_kept_and_refused_by_all() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    let circle = Circle::of(&NAMES, QUICK);
+    for home in &circle.homes {
+        home.add_log(&log);
+    }
+    let processes = circle.serve();
+    // Two see one branch and the third another: each is consistent.
+    for (process, branch) in processes.iter().zip([&log, &log, &other]) {
+        assert_eq!(process.add(&branch.request(0, 13)).status, 200);
+    }
+    let evidence = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let id = hex::encode(evidence.id().as_bytes());
+    let mut keys = KnownKeys::new();
+    keys.add_log(log.origin.clone(), log.vkey().clone(), Standing::Current);
+    for ((process, home), branch) in processes
+        .iter()
+        .zip(&circle.homes)
+        .zip([&log, &log, &other])
+    {
+        until(|| process.add(&branch.request(13, 14)).status == 403);
+        let answer = process.add(&branch.request(13, 14));
+        assert!(answer.text().contains(&id), "{}", answer.text());
+        let file = home.path("evidence").join(format!("{id}.tlog-fork"));
+        let file = fs::read(file).unwrap();
+        let verdict = Evidence::parse(&file).unwrap().verify(&keys).unwrap();
+        assert!(verdict.convicts_log());
+        // Anybody can have it.
+        let path = format!("/gossip/v0/evidence/{id}");
+        until(|| process.get(&path).status == 200);
+        let list = process.get("/gossip/v0/evidence?since=0");
+        assert!(list.text().contains(&id), "{}", list.text());
+        let shown = Evidence::parse(&process.get(&path).body).unwrap();
+        assert!(shown.verify(&keys).unwrap().convicts_log());
+    }
+}
+
+// Spec: GSP-74, GSP-75, GSP-76
+#[test]
+fn what_a_witness_says_of_itself_is_signed_by_its_gossip_key() {
+    let home = Home::new();
+    let mut log = TestLog::new("example.com/log");
+    log.grow(13);
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let nonce = "00112233445566778899aabbccddeeff";
+    let state = process.get(&format!("/gossip/v0/state?nonce={nonce}"));
+    let signed = SignedStatement::parse(&state.body).unwrap();
+    let Statement::State(state) = signed.statement() else {
+        panic!("{signed:?}")
+    };
+    assert_eq!(state.nonce.unwrap().to_string(), nonce);
+    let key = gossip_key(&home);
+    let line = &signed.signatures()[0];
+    assert!(
+        key.verify_note(signed.note().text(), line.signature())
+            .is_ok()
+    );
+    for path in ["/gossip/v0/state?nonce=x", "/gossip/v0/heads?since=-1"] {
+        assert_eq!(process.get(path).status, 400, "{path}");
+    }
+    assert_eq!(process.get("/gossip/v0/what").status, 404);
+    assert_eq!(process.get("/gossip/v0/fetch").status, 405);
+    let evidence = "/gossip/v0/evidence";
+    assert_eq!(process.call("POST", evidence, b"rubbish").status, 422);
+    assert_eq!(
+        process.call("POST", evidence, &vec![b'x'; 400_000]).status,
+        413
+    );
+}
+
+// Spec: GSP-53, GSP-79
+#[test]
+fn what_enough_operators_hold_is_confirmed_for_people_and_programs() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let circle = Circle::of(&NAMES, QUICK);
+    for home in &circle.homes {
+        home.add_log(&log);
+    }
+    let processes = circle.serve();
+    let path = format!("/gossip/v0/confirmed/{}", log.origin.hash_hex());
+    assert_eq!(processes[0].get(&path).status, 404);
+    for process in &processes {
+        assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    }
+    for process in &processes {
+        until(|| process.get(&path).status == 200);
+        let confirmed: serde_json::Value =
+            serde_json::from_slice(&process.get(&path).body).unwrap();
+        assert_eq!(confirmed["size"], 13);
+        let root = log.head(13).root_hash.to_base64();
+        assert_eq!(confirmed["root_hash"], root);
+        assert!(process.get("/").text().contains("<td>13</td>"));
+        let about = process.get("/witness.v0.json");
+        assert!(about.text().contains("\"gossip_key\":"), "{}", about.text());
+    }
+}
+
+// Spec: GSP-39, GSP-40, GSP-42, GSP-46, GSP-78
+#[test]
+fn a_head_that_nobody_can_join_holds_its_log_until_somebody_does() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    // Larger trees than what anybody has a proof to: a branch that was hidden, or a fork.
+    let config = format!("{QUICK}suspect_after_ms = 0\n");
+    let circle = Circle::of(&NAMES[..2], &config);
+    for home in &circle.homes {
+        home.add_log(&log);
+    }
+    let mut processes = circle.serve();
+    assert_eq!(processes[0].add(&log.request(0, 13)).status, 200);
+    assert_eq!(processes[1].add(&log.request(0, 30)).status, 200);
+    let held = |process: &Process, size: &str| {
+        let answer = process.add(&log.request(13, 13));
+        let named = answer.text().contains(size);
+        answer.status == 503 && named
+    };
+    until(|| held(&processes[0], "at size 30"));
+    let record = format!("gossip/{}.heads", log.origin.hash_hex());
+    let record = circle.homes[0].path(&record);
+    until(|| fs::read_to_string(&record).is_ok_and(|text| text.contains("open suspect")));
+    // It is held again before the first request, whatever became of the process and of its peer.
+    let mut first = processes.remove(0);
+    first.kill();
+    processes[0].kill();
+    let process = circle.homes[0].serve();
+    let answer = process.add(&log.request(13, 13));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("at size 30"), "{}", answer.text());
+    let health = process.get("/health");
+    assert!(health.text().contains("alarm: "), "{}", health.text());
+
+    // Anybody lifts it who shows what the larger tree was.
+    let opening = Opening::new(log.head(13), log.proof(13, 30), log.checkpoint(30)).unwrap();
+    let request = log.request_with(13, opening.proof().clone(), log.checkpoint(30));
+    until(|| process.add(&request).status == 200);
+    assert_eq!(process.add(&log.request(30, 31)).status, 200);
+}
