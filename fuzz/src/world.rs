@@ -404,6 +404,8 @@ fn settings_seeds(add: Add<'_>) {
         "{{\"artifactHash\":\"{digest}\",\"hashAlgorithm\":\"sha256\",\"certificates\":true,\
          \"nonce\":7,\"tsaPolicyOID\":\"1.2.3\"}}"
     );
+    let large = json.replace(":7,", ":340282366920938463463374607431768211455,");
+    add("timestamp_json", "large_nonce", large.into_bytes());
     add("timestamp_json", "whole", json.into_bytes());
     for (target, text) in configurations() {
         add(target, "whole", text.into_bytes());
