@@ -3,15 +3,20 @@
 //! An IPv6 client has a whole /64, so that is what counts as one. Behind a proxy all clients have
 //! one address, and the limit belongs to the proxy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Addresses that are remembered at once. A bucket that is full again says nothing and is dropped
-/// when the room is needed; when none is full, the new address shares one bucket with all others
-/// that found no room.
+/// when the room is needed; an address for which there is no room shares one bucket with all others
+/// that found none.
 const CLIENTS_MAX: usize = 65_536;
+
+/// Buckets that one request looks at for one that can be dropped. To look at all of them under the
+/// lock would let whoever has many addresses slow everybody down; with so many at a time, a room
+/// of nothing but dropped clients is found at once, and a mixed one within some requests.
+const LOOKS_MAX: usize = 32;
 
 /// A limit for each client.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct RateLimit {
 #[derive(Debug, Default)]
 struct State {
     buckets: HashMap<IpAddr, Bucket>,
+    /// The clients of `buckets`, each once: where the search for room goes on.
+    turn: VecDeque<IpAddr>,
     overflow: Option<Bucket>,
 }
 
@@ -51,16 +58,7 @@ impl RateLimit {
     pub fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         let client = network(client);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.buckets.len() >= CLIENTS_MAX && !state.buckets.contains_key(&client) {
-            state.buckets.retain(|_, bucket| bucket.full_at > now);
-        }
-        let room = state.buckets.len() < CLIENTS_MAX || state.buckets.contains_key(&client);
-        let fresh = Bucket { full_at: now };
-        let bucket = if room {
-            state.buckets.entry(client).or_insert(fresh)
-        } else {
-            state.overflow.get_or_insert(fresh)
-        };
+        let bucket = state.bucket(client, now);
         // A bucket that lacks n is full in n intervals; it holds `burst`.
         let interval = Duration::from_secs(1) / self.per_second;
         let full_at = bucket.full_at.max(now) + interval;
@@ -72,6 +70,45 @@ impl RateLimit {
             }
             wait => Err(wait),
         }
+    }
+}
+
+impl State {
+    /// The client's bucket, or the one that it shares.
+    fn bucket(&mut self, client: IpAddr, now: Instant) -> &mut Bucket {
+        let fresh = Bucket { full_at: now };
+        if !self.buckets.contains_key(&client) {
+            if self.buckets.len() >= CLIENTS_MAX {
+                self.make_room(now);
+            }
+            if self.buckets.len() >= CLIENTS_MAX {
+                return self.overflow.get_or_insert(fresh);
+            }
+            self.turn.push_back(client);
+        }
+        self.buckets.entry(client).or_insert(fresh)
+    }
+
+    /// Drops one bucket that is full again, if there is one among the next few. Returns how many
+    /// were looked at.
+    // Spec: TSA-43
+    fn make_room(&mut self, now: Instant) -> usize {
+        for looks in 1..=LOOKS_MAX {
+            let Some(client) = self.turn.pop_front() else {
+                return looks;
+            };
+            if self
+                .buckets
+                .get(&client)
+                .is_some_and(|bucket| bucket.full_at > now)
+            {
+                self.turn.push_back(client);
+            } else {
+                self.buckets.remove(&client);
+                return looks;
+            }
+        }
+        LOOKS_MAX
     }
 }
 
@@ -142,6 +179,41 @@ mod tests {
         assert!(limit.take(client(more + 1), now).is_err());
         let later = now + Duration::from_secs(2);
         assert_eq!(limit.take(client(more + 1), later), Ok(()));
-        assert!(limit.state.lock().unwrap().buckets.len() <= CLIENTS_MAX);
+        let state = limit.state.lock().unwrap();
+        assert!(state.buckets.len() <= CLIENTS_MAX);
+        assert_eq!(state.turn.len(), state.buckets.len());
+    }
+
+    // Spec: TSA-43
+    #[test]
+    fn a_request_looks_at_a_few_buckets_however_many_are_in_use() {
+        let limit = RateLimit::new(1, 10);
+        let now = Instant::now();
+        let client = |n: usize| IpAddr::V4(u32::try_from(n).unwrap().into());
+        // The first half asked for ten at once and has to wait; the second is soon full again.
+        for n in 0..CLIENTS_MAX {
+            let asked = if n < CLIENTS_MAX / 2 { 10 } else { 1 };
+            for _ in 0..asked {
+                assert_eq!(limit.take(client(n), now), Ok(()));
+            }
+        }
+        let later = now + Duration::from_secs(2);
+        assert_eq!(limit.state.lock().unwrap().make_room(later), LOOKS_MAX);
+        // One who comes again and again finds room when the search has come to the second half.
+        let stranger = client(1 << 24);
+        let remembered = |limit: &RateLimit| {
+            let state = limit.state.lock().unwrap();
+            assert!(state.buckets.len() <= CLIENTS_MAX);
+            state.buckets.contains_key(&stranger)
+        };
+        let mut asked = 0;
+        while !remembered(&limit) {
+            let _ = limit.take(stranger, later);
+            asked += 1;
+            assert!(asked <= CLIENTS_MAX / 2 / LOOKS_MAX);
+        }
+        assert_eq!(asked, CLIENTS_MAX / 2 / LOOKS_MAX);
+        // From then on each look finds one.
+        assert_eq!(limit.state.lock().unwrap().make_room(later), 1);
     }
 }
