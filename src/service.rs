@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::cli::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosigners::{Cosigners, Parts, Standing};
-use crate::http::{App, Bundles};
+use crate::http::{App, Bundles, UpgradeRoom};
 use crate::log::receipts::Receipts;
 use crate::log::tree_heads::{self, Demand, SignedHead, TreeHeads};
 use crate::log::{Published, Sequencer};
@@ -281,6 +281,7 @@ impl Base {
                 .as_ref()
                 .and_then(|timestamp| timestamp.rate)
                 .map(|(per_second, burst)| RateLimit::new(per_second, burst)),
+            upgrade_room: UpgradeRoom::default(),
             published: cosigners.published,
             standing: cosigners.standing,
             witnesses: cosigners.status,

@@ -12,6 +12,7 @@ mod network;
 #[path = "../daemon/tests/time_server/mod.rs"]
 mod time_server;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -673,6 +674,35 @@ fn a_client_that_asks_too_often_is_told_when_to_come_again() {
     eventually("upgrades are counted, too", || {
         let answer = service.call("POST", "/timestamp/upgrade", &[], &body);
         (answer.status == 429).then_some(())
+    });
+}
+
+// Spec: TSA-53
+#[test]
+fn upgrades_that_are_slowly_sent_are_bounded_and_leave_room_when_they_end() {
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let (plain, _) = granted(&service, 1);
+    let upgrade = || service.call("POST", "/timestamp/upgrade", &[], &plain.to_bytes());
+    let head = "POST /timestamp/upgrade HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n";
+    let slow: Vec<_> = (0..130)
+        .map(|_| {
+            let mut connection = std::net::TcpStream::connect(service.address).unwrap();
+            connection.write_all(head.as_bytes()).unwrap();
+            connection
+        })
+        .collect();
+    // Those that were refused have an answer; the others are waited for.
+    let refused = eventually("there is no room", || {
+        let answer = service.call("POST", "/timestamp/upgrade", &[], &vec![0x30; 200_000]);
+        (answer.status == 503).then_some(answer)
+    });
+    assert!(refused.header("retry-after").is_some());
+    // Time-stamps do not need that room, and a token of some thousand bytes may still find some.
+    granted(&service, 2);
+    drop(slow);
+    eventually("there is room again", || {
+        (upgrade().status == 200).then_some(())
     });
 }
 

@@ -23,6 +23,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::tiles::Bundles;
+pub use self::timestamps::UpgradeRoom;
 use crate::config::Config;
 use crate::cosigners::{Standing, Status};
 use crate::log::Published;
@@ -51,6 +52,8 @@ pub struct App {
     pub authority: Option<Arc<Authority>>,
     /// What one client may ask of it.
     pub timestamp_rate: Option<RateLimit>,
+    /// Memory for tokens that wait for their receipts.
+    pub upgrade_room: UpgradeRoom,
     /// The published checkpoint.
     pub published: watch::Receiver<Option<Published>>,
     /// Whether the service may sign.

@@ -12,6 +12,7 @@ use jurat_proto::tsp::issue::to_pem;
 use jurat_proto::tsp::request::REQUEST_BYTES_MAX;
 use jurat_proto::tsp::response::{RESPONSE_BYTES_MAX, TimestampResponse};
 use jurat_proto::tsp::signed_data::TimestampToken;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::respond::{error, with_header};
@@ -29,6 +30,42 @@ const TOKEN: &str = "application/cms";
 const JSON_BYTES_MAX: usize = 1024;
 /// How long an upgrade waits for a receipt when the client names no time.
 const UPGRADE_WAIT: Duration = Duration::from_secs(10);
+/// Units of memory in [`UpgradeRoom`].
+const ROOM_UNIT: usize = 1024;
+/// The bodies of upgrades that are in memory at once, those that wait for their receipt included:
+/// 32 MiB. Tokens have a few thousand bytes, so thousands may wait; of the largest that a listener
+/// takes by default 128 fit.
+const ROOM_UNITS: usize = 32 * 1024;
+
+/// The memory for the bodies of upgrades.
+pub struct UpgradeRoom(Semaphore);
+
+impl Default for UpgradeRoom {
+    fn default() -> Self {
+        Self(Semaphore::new(ROOM_UNITS))
+    }
+}
+
+impl UpgradeRoom {
+    /// Room for a body of so many bytes, now or not at all.
+    // Spec: TSA-53
+    fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Refused> {
+        self.0
+            .try_acquire_many(units(bytes))
+            .map_err(|_| http::too_busy("too many upgrades are in flight\n", 1).into())
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(ROOM_UNIT)).unwrap_or(u32::MAX)
+}
+
+/// The most that the body of a request may have: what its head says, if that is less than is taken.
+fn body_bytes_max(headers: &HeaderMap, taken: usize) -> usize {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.map_or(taken, |length: usize| length.min(taken))
+}
 
 /// RFC 3161; `with_json` also takes sigstore's form.
 // Spec: TSA-40, TSA-41, TSA-42, TSA-43
@@ -116,7 +153,7 @@ const PREFERENCE_APPLIED: header::HeaderName =
     header::HeaderName::from_static("preference-applied");
 
 /// Puts the receipt into a token, or into the token of a whole answer.
-// Spec: TSA-50, TSA-51
+// Spec: TSA-50, TSA-51, TSA-53
 pub(super) async fn upgrade(app: &App, request: Request, peer: SocketAddr) -> Response {
     let Some(authority) = &app.authority else {
         return http::not_found();
@@ -137,9 +174,14 @@ async fn upgraded(
     let begun = Instant::now();
     within_rate(app, peer)?;
     let wanted = prefer_wait(&request).unwrap_or(UPGRADE_WAIT);
-    let body = http::read_body(request, RESPONSE_BYTES_MAX, app.limits.body_timeout)
+    let most = RESPONSE_BYTES_MAX.min(app.limits.body_bytes_max);
+    let limit = body_bytes_max(request.headers(), most);
+    let mut room = app.upgrade_room.reserve(limit)?;
+    let body = http::read_body(request, limit, app.limits.body_timeout)
         .await
         .map_err(|error| Refused::from(error.response()))?;
+    // What the body turned out not to need is for others.
+    drop(room.split(usize::try_from(units(limit) - units(body.len())).unwrap_or_default()));
     let whole = TimestampResponse::parse(&body).ok();
     let token = match &whole {
         Some(response) => response.token().cloned().ok_or_else(|| {
@@ -267,6 +309,38 @@ fn form(headers: &HeaderMap, with_json: bool) -> Result<Form, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Spec: TSA-53
+    #[test]
+    fn the_bodies_of_upgrades_have_so_much_room_and_no_more() {
+        let room = UpgradeRoom::default();
+        let fit = ROOM_UNITS * ROOM_UNIT / RESPONSE_BYTES_MAX;
+        let held: Vec<_> = (0..fit)
+            .map(|_| room.reserve(RESPONSE_BYTES_MAX).unwrap())
+            .collect();
+        let refused = room.reserve(RESPONSE_BYTES_MAX).unwrap_err();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+        drop(held);
+        assert!(room.reserve(RESPONSE_BYTES_MAX).is_ok());
+    }
+
+    // Spec: TSA-53
+    #[test]
+    fn a_body_whose_length_is_said_takes_that_much_room() {
+        let with = |length: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                header::CONTENT_LENGTH,
+                header::HeaderValue::from_static(length),
+            );
+            body_bytes_max(&headers, RESPONSE_BYTES_MAX)
+        };
+        assert_eq!(with("5000"), 5000);
+        assert_eq!(with("99999999999999999999"), RESPONSE_BYTES_MAX);
+        assert_eq!(with("600000"), RESPONSE_BYTES_MAX);
+        assert_eq!(body_bytes_max(&HeaderMap::new(), 7), 7);
+    }
 
     // Spec: TSA-41
     #[test]
