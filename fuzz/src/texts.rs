@@ -212,6 +212,7 @@ pub(crate) fn entry(data: &[u8]) {
     let Some(entry) = canonical(data, Entry::parse, Entry::to_bytes) else {
         return;
     };
+    assert_eq!(Entry::kind_of(data), Some(entry.kind()));
     assert_eq!(entry.leaf_hash(), jurat_proto::hash::leaf_hash(data));
 }
 

@@ -100,6 +100,18 @@ impl Entry {
         }
     }
 
+    /// The kind that the first line of these bytes names, though they may be no entry of it; `None`
+    /// when they are none at all. To find entries of a kind among many without parsing each.
+    pub fn kind_of(bytes: &[u8]) -> Option<&str> {
+        let rest = bytes.strip_prefix(MAGIC.as_bytes())?;
+        let end = rest
+            .iter()
+            .take(KIND_CHARS_MAX + 1)
+            .position(|&byte| byte == b'\n')?;
+        let kind = core::str::from_utf8(rest.get(..end)?).ok()?;
+        is_kind(kind).then_some(kind)
+    }
+
     /// The entry's bytes.
     // Spec: ENT-01, ENT-04, ENT-05
     pub fn to_bytes(&self) -> Vec<u8> {

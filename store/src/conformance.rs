@@ -20,8 +20,8 @@ use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
 use crate::fsck::{Finding, Inspect, fsck};
 use crate::{
-    Batch, CheckpointStore, CommitError, HeadRefusal, HeadSwap, HistoryItem, LogStore, NewEntry,
-    OriginHead, Published, RecordError, Records, RefusedSwap, SignedHead, SwapRefusal,
+    Batch, CheckpointStore, CommitError, HeadRefusal, HeadSwap, HistoryItem, Landmark, LogStore,
+    NewEntry, OriginHead, Published, RecordError, Records, RefusedSwap, SignedHead, SwapRefusal,
 };
 
 /// How the suite gets at a backend.
@@ -56,7 +56,73 @@ pub fn all(fixture: &impl Fixture) {
     records_alone_are_a_commit_and_a_stale_batch_takes_them_down(fixture);
     readers_see_whole_batches(fixture);
     everything_survives_a_restart(fixture);
+    landmarks_are_listed_and_of_timestamps_the_newest(fixture);
     fsck_is_clean_and_sees_a_forged_leaf(fixture);
+}
+
+/// Spec: STO-32.
+pub fn landmarks_are_listed_and_of_timestamps_the_newest(fixture: &impl Fixture) {
+    let mut store = fixture.create();
+    let of = |kind: &str, number: usize| {
+        let text = format!("jurat-entry/v1 {kind}\n{number}\n");
+        NewEntry::new(text.into_bytes()).unwrap()
+    };
+    let mut due: [Vec<LeafIndex>; 3] = Default::default();
+    let mut at = 0;
+    // What only begins like an entry of the kind is none, and what is one is found wherever it is.
+    let kinds = [
+        "key",
+        "checkpoint",
+        "keys",
+        "clock",
+        "timestamp",
+        "timestamp",
+        "other",
+        "clock",
+    ];
+    for round in 0..20 {
+        let expected = store.head().unwrap();
+        let mut entries = Vec::new();
+        for kind in kinds.iter().cycle().skip(round).take(round % 7) {
+            entries.push(of(kind, at));
+            match Landmark::ALL.iter().position(|known| known.name() == *kind) {
+                Some(2) => due[2] = vec![index(at)],
+                Some(place) => due[place].push(index(at)),
+                None => {}
+            }
+            at += 1;
+        }
+        let heads = Vec::new();
+        store
+            .commit(Batch {
+                expected,
+                entries,
+                heads,
+            })
+            .unwrap();
+        if round % 3 == 2 {
+            store = fixture.reopen(store);
+        }
+        for (kind, due) in Landmark::ALL.into_iter().zip(&due) {
+            let all = store.landmarks(kind, index(0), usize::MAX).unwrap();
+            assert_eq!(all, *due, "{kind:?} after round {round}");
+            assert_eq!(store.newest(kind).unwrap(), due.last().copied());
+            let Some(middle) = due.get(due.len() / 2) else {
+                continue;
+            };
+            let some = store.landmarks(kind, *middle, 2).unwrap();
+            assert_eq!(
+                some,
+                due[due.len() / 2..]
+                    .iter()
+                    .copied()
+                    .take(2)
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
+    let report = fsck(&store, &mut |_| {}).unwrap();
+    assert_eq!(report.findings, []);
 }
 
 /// Spec: STO-01.

@@ -8,8 +8,9 @@ use jurat_proto::tile::{BundleCoord, TileCoord};
 use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead};
 
 use crate::{
-    Batch, CheckpointStore, CommitError, Committed, HeadSwap, HistoryItem, LogStore, OriginHead,
-    Published, RecordError, Recorded, Records, SignedHead, StoreError, SwapRefusal, WriteError,
+    Batch, CheckpointStore, CommitError, Committed, HeadSwap, HistoryItem, Landmark, LogStore,
+    OriginHead, Published, RecordError, Recorded, Records, SignedHead, StoreError, SwapRefusal,
+    WriteError,
 };
 
 /// What happens at the chosen write. Writes are `commit`, `compare_and_swap`, `publish` and
@@ -239,6 +240,19 @@ impl<S: LogStore> LogStore for Faulty<S> {
         self.write(RecordError::Failed, RecordError::Unknown, |s| {
             s.record_signing(signed)
         })
+    }
+
+    fn landmarks(
+        &self,
+        kind: Landmark,
+        from: LeafIndex,
+        limit: usize,
+    ) -> Result<Vec<LeafIndex>, StoreError> {
+        self.alive()?.landmarks(kind, from, limit)
+    }
+
+    fn newest(&self, kind: Landmark) -> Result<Option<LeafIndex>, StoreError> {
+        self.alive()?.newest(kind)
     }
 
     fn history(

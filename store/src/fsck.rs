@@ -1,16 +1,16 @@
 //! Re-derives a whole tree from its entries and lists every contradiction.
 //!
 //! Checked: each entry's leaf hash; each stored hash of each tile level; the tree head and the
-//! right edge; the dedup index in both directions; rows that belong to nothing; that the
-//! published and the last signed head are heads of this tree; that origin heads and their
-//! histories point to entries that exist, each of which is in one history. Not checked: what
-//! entries and notes say and whether their signatures are good (floor 2 knows those), nor the
+//! right edge; the dedup index and the list of landmarks in both directions; rows that belong to
+//! nothing; that the published and the last signed head are heads of this tree; that origin heads
+//! and their histories point to entries that exist, each of which is in one history. Not checked:
+//! what entries and notes say and whether their signatures are good (floor 2 knows those), nor the
 //! engine's pages.
 //!
 //! Two threads: one reads and hashes entries, the other compares hashes and builds the tree.
 //! Memory: 9 bytes for each entry, and a few bundles.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::sync_channel;
 
 use jurat_proto::checkpoint::Origin;
@@ -18,6 +18,7 @@ use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::tile::{BundleCoord, EntryBundle, TileCoord};
 use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead, TreeSize};
 
+use crate::landmarks::{self, Landmark};
 use crate::rules::prefix;
 use crate::{LogStore, OriginHead, StoreError};
 
@@ -42,6 +43,12 @@ pub trait Inspect: LogStore {
     /// # Errors
     /// The backend's failures.
     fn history_rows(&self, visit: &mut dyn FnMut(u64)) -> Result<(), StoreError>;
+
+    /// Every row that says that an entry is a landmark, in any order.
+    ///
+    /// # Errors
+    /// The backend's failures.
+    fn landmark_rows(&self) -> Result<Vec<(Landmark, u64)>, StoreError>;
 
     /// Rows that belong to nothing, as far as they can be told one by one. A sound store has none.
     ///
@@ -177,6 +184,22 @@ pub enum Finding {
         /// What the search answered.
         found: Option<u64>,
     },
+    /// An entry is a landmark, and the list does not have it.
+    #[error("entry {index} is of the kind {}, and is not listed", .kind.name())]
+    LandmarkMissing {
+        /// Its kind.
+        kind: Landmark,
+        /// The entry.
+        index: u64,
+    },
+    /// The list has an entry that is not of that kind, is not there, or is not the newest.
+    #[error("the list of entries of the kind {} has entry {index}, wrongly", .kind.name())]
+    LandmarkWrong {
+        /// The kind.
+        kind: Landmark,
+        /// The entry.
+        index: u64,
+    },
     /// A row belongs to nothing.
     #[error("a row belongs to nothing: {0:?}")]
     Stray(Stray),
@@ -271,7 +294,8 @@ pub fn fsck<S: Inspect + ?Sized>(
     let wanted = published.into_iter().chain(signed).collect();
     let mut tree = Rederived::new(store, wanted, &mut report);
     tree.read_entries(progress);
-    let (prefixes, roots) = tree.finish()?;
+    let (prefixes, roots, landmarks) = tree.finish()?;
+    check_landmarks(store, landmarks, &mut report)?;
     check_dedup(store, &prefixes, &mut report, progress)?;
     check_heads(store, &roots, &mut report)?;
     check_origins(store, &mut report, progress)?;
@@ -282,12 +306,17 @@ pub fn fsck<S: Inspect + ?Sized>(
 }
 
 /// The first thread's work: reads each bundle and hashes its entries.
-fn hash_bundle<S: LogStore + ?Sized>(store: &S, bundle: BundleCoord) -> Result<Vec<Hash>, String> {
+fn hash_bundle<S: LogStore + ?Sized>(store: &S, bundle: BundleCoord) -> Result<Hashed, String> {
     let bytes = store.bundle(bundle).map_err(|error| error.to_string())?;
     let bytes = bytes.ok_or("the store does not have it")?;
     let entries = EntryBundle::parse(&bytes, bundle.width()).map_err(|error| error.to_string())?;
-    Ok(entries.into_iter().map(leaf_hash).collect())
+    let landmarks = landmarks::among(bundle.first(), entries.iter().copied());
+    let hashes = entries.into_iter().map(leaf_hash).collect();
+    Ok((hashes, landmarks))
 }
+
+/// Leaf hashes of a bundle, and the landmarks in it.
+type Hashed = (Vec<Hash>, Vec<(Landmark, u64)>);
 
 /// The tree as its entries say it is, compared with the stored one while it grows.
 struct Rederived<'a, S: ?Sized> {
@@ -297,6 +326,10 @@ struct Rederived<'a, S: ?Sized> {
     /// Tile level -> the hashes since the last full tile.
     tails: Vec<Vec<Hash>>,
     prefixes: Vec<u64>,
+    /// Those that are to be listed.
+    landmarks: BTreeSet<(Landmark, u64)>,
+    /// The newest time-stamp.
+    timestamp: Option<u64>,
     /// Roots at the sizes that are asked for.
     roots: BTreeMap<TreeSize, Hash>,
     wanted: Vec<TreeSize>,
@@ -310,6 +343,8 @@ impl<'a, S: LogStore + ?Sized> Rederived<'a, S> {
             range: CompactRange::new(),
             tails: Vec::new(),
             prefixes: Vec::new(),
+            landmarks: BTreeSet::new(),
+            timestamp: None,
             roots: BTreeMap::new(),
             wanted,
         };
@@ -339,10 +374,19 @@ impl<'a, S: LogStore + ?Sized> Rederived<'a, S> {
         }
     }
 
-    fn add_bundle(&mut self, bundle: BundleCoord, outcome: Result<Vec<Hash>, String>) {
+    fn add_bundle(&mut self, bundle: BundleCoord, outcome: Result<Hashed, String>) {
         let first = bundle.first();
         let hashes = match outcome {
-            Ok(hashes) => hashes,
+            Ok((hashes, landmarks)) => {
+                for (kind, index) in landmarks {
+                    if kind == Landmark::Timestamp {
+                        self.timestamp = Some(index);
+                    } else {
+                        self.landmarks.insert((kind, index));
+                    }
+                }
+                hashes
+            }
             Err(reason) => {
                 let width = bundle.width();
                 self.report.add(Finding::BundleUnreadable {
@@ -430,7 +474,7 @@ impl<'a, S: LogStore + ?Sized> Rederived<'a, S> {
         }
     }
 
-    fn finish(self) -> Result<(Vec<u64>, BTreeMap<TreeSize, Hash>), StoreError> {
+    fn finish(mut self) -> Result<Derived, StoreError> {
         let stored = self.report.head;
         let derived = self.range.root();
         if derived != stored.root_hash {
@@ -439,8 +483,34 @@ impl<'a, S: LogStore + ?Sized> Rederived<'a, S> {
         if self.store.frontier()? != self.range {
             self.report.add(Finding::Frontier);
         }
-        Ok((self.prefixes, self.roots))
+        let timestamp = self.timestamp.map(|index| (Landmark::Timestamp, index));
+        self.landmarks.extend(timestamp);
+        Ok((self.prefixes, self.roots, self.landmarks))
     }
+}
+
+/// Prefixes of the leaf hashes, roots at some sizes, and the landmarks that are to be listed.
+type Derived = (
+    Vec<u64>,
+    BTreeMap<TreeSize, Hash>,
+    BTreeSet<(Landmark, u64)>,
+);
+
+// Spec: STO-14, STO-32
+fn check_landmarks<S: Inspect + ?Sized>(
+    store: &S,
+    mut due: BTreeSet<(Landmark, u64)>,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    for (kind, index) in store.landmark_rows()? {
+        if !due.remove(&(kind, index)) {
+            report.add(Finding::LandmarkWrong { kind, index });
+        }
+    }
+    for (kind, index) in due {
+        report.add(Finding::LandmarkMissing { kind, index });
+    }
+    Ok(())
 }
 
 fn bundles(size: u64) -> impl Iterator<Item = BundleCoord> {

@@ -21,6 +21,7 @@ pub mod conformance;
 mod error;
 mod faulty;
 pub mod fsck;
+mod landmarks;
 mod log_store;
 mod memory;
 mod nodes;
@@ -34,6 +35,7 @@ mod wal;
 pub use checkpoint_store::{CheckpointStore, HeadSwap, OriginHead, SwapRefusal};
 pub use error::{Corruption, StoreError, WriteError, engine_panic};
 pub use faulty::{Fault, Faulty};
+pub use landmarks::Landmark;
 pub use log_store::{
     Batch, CommitError, Committed, EntryTooLong, HeadRefusal, HistoryItem, LogStore, NewEntry,
     Published, RecordError, Recorded, Records, RefusedSwap, SignedHead,

@@ -6,7 +6,7 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::tile::{BundleCoord, ENTRY_BYTES_MAX, TileCoord};
 use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead, TreeSize};
 
-use crate::{CheckpointStore, HeadSwap, StoreError, SwapRefusal};
+use crate::{CheckpointStore, HeadSwap, Landmark, StoreError, SwapRefusal};
 
 /// An entry with its leaf hash, which cannot be another's: only the constructor sets it, so the
 /// hash may be computed on any thread and the store need not compute it again.
@@ -332,6 +332,24 @@ pub trait LogStore: CheckpointStore {
     /// # Errors
     /// All but [`RecordError::Unknown`] promise that nothing changed.
     fn record_signing(&self, signed: SignedHead) -> Result<(), RecordError>;
+
+    /// Up to `limit` entries of a kind, lowest first, from `from` on. Of time-stamps only the
+    /// newest is known.
+    ///
+    /// # Errors
+    /// The backend's failures.
+    fn landmarks(
+        &self,
+        kind: Landmark,
+        from: LeafIndex,
+        limit: usize,
+    ) -> Result<Vec<LeafIndex>, StoreError>;
+
+    /// The newest entry of a kind; `None` when the log has none.
+    ///
+    /// # Errors
+    /// The backend's failures.
+    fn newest(&self, kind: Landmark) -> Result<Option<LeafIndex>, StoreError>;
 
     /// Up to `limit` anchored checkpoints of an origin, newest first, with entries below `before`
     /// (`None`: from the newest). The cost is one row for each item and for each one skipped.

@@ -13,11 +13,12 @@ use jurat_proto::tile::{BundleCoord, EntryBundle, TileCoord};
 use jurat_proto::tree::{CompactRange, LeafIndex, TreeFull, TreeHead, TreeSize};
 
 use crate::fsck::{DedupRow, Inspect, Stray};
+use crate::landmarks;
 use crate::rules::{check_head, check_signing_time, check_swap, grown, next_index, prefix};
 use crate::{
-    Batch, CheckpointStore, CommitError, Committed, HeadRefusal, HeadSwap, HistoryItem, LogStore,
-    OriginHead, Published, RecordError, Recorded, Records, RefusedSwap, SignedHead, StoreError,
-    SwapRefusal, WriteError,
+    Batch, CheckpointStore, CommitError, Committed, HeadRefusal, HeadSwap, HistoryItem, Landmark,
+    LogStore, OriginHead, Published, RecordError, Recorded, Records, RefusedSwap, SignedHead,
+    StoreError, SwapRefusal, WriteError,
 };
 
 /// Both traits in memory. Nothing survives the process.
@@ -289,6 +290,32 @@ impl LogStore for MemoryStore {
         Ok(self.write().record(signed)?)
     }
 
+    fn landmarks(
+        &self,
+        kind: Landmark,
+        from: LeafIndex,
+        limit: usize,
+    ) -> Result<Vec<LeafIndex>, StoreError> {
+        let state = self.read();
+        let entries = state.entries.iter().map(Vec::as_slice);
+        Ok(landmarks::among(0, entries)
+            .into_iter()
+            .filter(|(found, index)| *found == kind && *index >= from.get())
+            .filter_map(|(_, index)| LeafIndex::new(index))
+            .take(limit)
+            .collect())
+    }
+
+    fn newest(&self, kind: Landmark) -> Result<Option<LeafIndex>, StoreError> {
+        let state = self.read();
+        let newest = state
+            .entries
+            .iter()
+            .rposition(|entry| Landmark::of(entry) == Some(kind));
+        let newest = newest.and_then(|index| u64::try_from(index).ok());
+        Ok(newest.and_then(LeafIndex::new))
+    }
+
     fn history(
         &self,
         origin: &Origin,
@@ -310,6 +337,11 @@ impl LogStore for MemoryStore {
 }
 
 impl Inspect for MemoryStore {
+    fn landmark_rows(&self) -> Result<Vec<(Landmark, u64)>, StoreError> {
+        let state = self.read();
+        Ok(landmarks::among(0, state.entries.iter().map(Vec::as_slice)))
+    }
+
     fn dedup_rows(&self, visit: &mut dyn FnMut(DedupRow)) -> Result<TreeSize, StoreError> {
         let state = self.read();
         for (index, leaf_hash) in (0..).zip(state.leaves()) {

@@ -32,6 +32,7 @@ fn an_entry_is_its_first_line_and_its_body() {
     .concat();
     assert_eq!(entry.to_bytes(), want);
     assert_eq!(entry.kind(), "checkpoint");
+    assert_eq!(Entry::kind_of(&want), Some("checkpoint"));
     assert_eq!(entry.leaf_hash(), leaf_hash(&want));
     let parsed = Entry::parse(&want).unwrap();
     assert_eq!(parsed, entry);
@@ -85,9 +86,16 @@ fn the_first_line_names_format_and_kind() {
         ("jurat-entry/v1 check1\n", syntax("check1")),
     ];
     for (bytes, want) in rows {
+        // What is looked at alone says the same as what is parsed.
+        let kind = match &want {
+            EntryError::UnknownKind { kind } => Some(kind.as_str()),
+            _ => None,
+        };
+        assert_eq!(Entry::kind_of(bytes.as_bytes()), kind, "{bytes:?}");
         assert_eq!(Entry::parse(bytes.as_bytes()), Err(want), "{bytes:?}");
     }
     let bytes = b"jurat-entry/v1 \xff\n";
+    assert_eq!(Entry::kind_of(bytes), None);
     assert!(matches!(
         Entry::parse(bytes),
         Err(EntryError::KindSyntax { .. })

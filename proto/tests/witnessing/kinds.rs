@@ -305,6 +305,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(parsed) = Entry::parse(&bytes) {
+            prop_assert_eq!(Entry::kind_of(&bytes), Some(parsed.kind()));
             prop_assert_eq!(parsed.to_bytes(), bytes);
         }
     }

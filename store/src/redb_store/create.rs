@@ -215,8 +215,12 @@ impl RedbStore {
             Err(FormatError::Absent(reason)) => return Err(OpenError::NotAStore { path, reason }),
             Err(FormatError::Store(source)) => return Err(OpenError::Store { path, source }),
         }
-        Self::load(path.clone(), database, options)
-            .map_err(|source| OpenError::Store { path, source })
+        let loaded = Self::load(path.clone(), database, options);
+        let listed = loaded.and_then(|store| {
+            store.list_missing_landmarks()?;
+            Ok(store)
+        });
+        listed.map_err(|source| OpenError::Store { path, source })
     }
 }
 

@@ -6,12 +6,12 @@ use jurat_proto::hash::Hash;
 use jurat_proto::tree::TreeSize;
 
 use super::schema::{
-    DEDUP, DEDUP_MARK, ENTRIES, FORMAT, HISTORY, JOURNAL, META, PUBLISHED, ROW, SIGNED,
+    DEDUP, DEDUP_MARK, ENTRIES, FORMAT, HISTORY, JOURNAL, MARKS, META, PUBLISHED, ROW, SIGNED,
     TILE_LEVEL_MAX, TREE, WAL, engine, split_dedup_key, split_node_row,
 };
 use super::{RedbStore, read_hashes, read_mark};
-use crate::StoreError;
 use crate::fsck::{DedupRow, Inspect, Stray};
+use crate::{Landmark, StoreError};
 
 impl Inspect for RedbStore {
     fn dedup_rows(&self, visit: &mut dyn FnMut(DedupRow)) -> Result<TreeSize, StoreError> {
@@ -70,12 +70,23 @@ impl Inspect for RedbStore {
         let meta = read.open_table(META).map_err(engine(DOING))?;
         for row in meta.iter().map_err(engine(DOING))? {
             let name = row.map_err(engine(DOING))?.0.value().to_owned();
-            let known = [FORMAT, TREE, DEDUP_MARK, PUBLISHED, SIGNED, WAL, JOURNAL];
+            let known = [
+                FORMAT, TREE, DEDUP_MARK, PUBLISHED, SIGNED, WAL, JOURNAL, MARKS,
+            ];
             if !known.contains(&name.as_str()) {
                 strays.push(Stray::Meta { name });
             }
         }
         Ok(strays)
+    }
+
+    fn landmark_rows(&self) -> Result<Vec<(Landmark, u64)>, StoreError> {
+        let mut rows = Vec::new();
+        for kind in Landmark::ALL {
+            let found = self.landmark_rows_of(kind, 0, usize::MAX)?;
+            rows.extend(found.into_iter().map(|index| (kind, index)));
+        }
+        Ok(rows)
     }
 
     fn history_rows(&self, visit: &mut dyn FnMut(u64)) -> Result<(), StoreError> {

@@ -9,12 +9,14 @@ use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead, TreeSize};
 
 use super::hashes;
 use super::heads::{self, swap_all};
+use super::landmarks;
 use super::pool::Slice;
 use super::schema::{
     self, DEDUP, DEDUP_MARK, ENTRIES, LEAVES, META, NODES, PUBLISHED, SIGNED, TILE_LEVEL_MAX, TREE,
     dedup_key, engine, split_dedup_key,
 };
 use super::{RedbStore, meta, put_meta, read_hashes};
+use crate::landmarks::{Landmark, known};
 use crate::rules::{check_head, check_signing_time, grown, next_index, prefix};
 use crate::{
     Batch, CommitError, Committed, Corruption, HeadRefusal, HistoryItem, LogStore, NewEntry,
@@ -186,6 +188,25 @@ impl LogStore for RedbStore {
         Ok(self.write_meta(SIGNED, &schema::signed_bytes(&signed))?)
     }
 
+    // Spec: STO-32
+    fn landmarks(
+        &self,
+        kind: Landmark,
+        from: LeafIndex,
+        limit: usize,
+    ) -> Result<Vec<LeafIndex>, StoreError> {
+        let size = self.size()?;
+        let rows = self.landmark_rows_of(kind, from.get(), limit)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|index| known(index, size))
+            .collect())
+    }
+
+    fn newest(&self, kind: Landmark) -> Result<Option<LeafIndex>, StoreError> {
+        Ok(self.newest_landmark(kind)?.and_then(LeafIndex::new))
+    }
+
     fn history(
         &self,
         origin: &Origin,
@@ -346,6 +367,7 @@ fn append(
     if !batch.entries.is_empty() {
         append_entries(write, old, &batch.entries).map_err(CommitError::Failed)?;
         append_hashes(write, frontier, &batch.entries).map_err(CommitError::Failed)?;
+        landmarks::append(write, old, &batch.entries).map_err(CommitError::Failed)?;
         let head = schema::head_bytes(&frontier.head());
         put_meta(write, TREE, &head).map_err(CommitError::Failed)?;
     }

@@ -23,6 +23,7 @@ mod heads;
 mod inspect;
 mod journal;
 mod journaled;
+mod landmarks;
 mod log;
 mod pool;
 mod schema;

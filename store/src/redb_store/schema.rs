@@ -8,12 +8,14 @@
 //!                         signed   size u64 | root hash 32 | time u64
 //!                         wal      generation u64 | its end 32 | 1 while there is more, else 0
 //!                         journal  generation u64 | frames u64 | end 32 | 1 while there is more
+//!                         marks    listed through u64 | the newest time-stamp u64
 //! entries   index         the entry
 //! leaves    row           leaf hashes [8 row, 8 row + 8), the last row maybe fewer
 //! nodes     level<<56|row the same for tile levels 1 to 7 (subtrees of 256^level leaves)
 //! dedup     prefix|index  nothing; prefix is the first 8 bytes of the leaf hash
 //! origins   origin        size u64 | root 32 | time u64 | entry u64 | newest history u64 | note
 //! history   entry index   previous entry of the origin u64 | size u64 | time u64
+//! landmarks kind, index   nothing; entries of keys (1) and of the clock (2)
 //! tips      origin        size u64 | root 32 | time u64: `origins` again, behind a write-ahead log
 //! ```
 //!
@@ -41,6 +43,7 @@ pub(super) const NODES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const DEDUP: TableDefinition<'_, u128, ()> = TableDefinition::new("dedup");
 pub(super) const ORIGINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("origins");
 pub(super) const HISTORY: TableDefinition<'_, u64, &[u8; 24]> = TableDefinition::new("history");
+pub(super) const LANDMARKS: TableDefinition<'_, (u8, u64), ()> = TableDefinition::new("landmarks");
 pub(super) const TIPS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tips");
 
 pub(super) const FORMAT: &str = "format";
@@ -50,6 +53,7 @@ pub(super) const PUBLISHED: &str = "publish";
 pub(super) const SIGNED: &str = "signed";
 pub(super) const WAL: &str = "wal";
 pub(super) const JOURNAL: &str = "journal";
+pub(super) const MARKS: &str = "marks";
 
 /// The only format this version reads and writes.
 pub(super) const FORMAT_1: &str = "jurat-store/1";
@@ -141,6 +145,42 @@ impl Mark {
             merged_through,
             frozen_through,
             cursor,
+        })
+    }
+}
+
+/// How far the landmarks are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Marks {
+    /// Entries below it are.
+    pub(super) listed_through: u64,
+    /// The newest time-stamp among them.
+    pub(super) timestamp: Option<LeafIndex>,
+}
+
+impl Marks {
+    pub(super) const START: Self = Self {
+        listed_through: 0,
+        timestamp: None,
+    };
+
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        let mut row = [0; 16];
+        let fields = [
+            self.listed_through.to_be_bytes(),
+            index_bytes(self.timestamp),
+        ];
+        row.copy_from_slice(fields.as_flattened());
+        row
+    }
+
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, StoreError> {
+        let mut fields = Fields::new("meta/marks", bytes);
+        let (listed_through, timestamp) = (fields.u64()?, fields.index()?);
+        fields.end()?;
+        Ok(Self {
+            listed_through,
+            timestamp,
         })
     }
 }

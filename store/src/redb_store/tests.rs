@@ -7,9 +7,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::conformance::{self, Fixture};
-use crate::fsck::{Finding, Stray, fsck};
+use crate::fsck::{Finding, Inspect as _, Stray, fsck};
 use crate::wal::BLOCK;
-use crate::{Batch, LogStore, NewEntry};
+use crate::{Batch, Landmark, LogStore, NewEntry};
+use jurat_proto::tree::LeafIndex;
 
 mod disk;
 mod journals;
@@ -74,7 +75,7 @@ impl Fixture for OnDisk {
 }
 
 // Spec: STO-01, STO-02, STO-03, STO-04, STO-06, STO-07, STO-08, STO-09, STO-10, STO-11, STO-14,
-// STO-17, STO-18: each claim of the suite names its own.
+// STO-17, STO-18, STO-32: each claim of the suite names its own.
 #[test]
 fn redb_conforms_while_sweeps_run() {
     conformance::all(&OnDisk::new(SMALL));
@@ -302,6 +303,126 @@ fn fsck_names_each_damage() {
     assert!(
         kinds.iter().all(|kind| found.iter().any(kind)),
         "{found:#?}"
+    );
+}
+
+/// A store with landmarks at 2 (key), 3 (clock), 5 and 6 (time-stamps).
+fn with_landmarks(path: &Path) {
+    let store = filled(path, 2);
+    let kinds = [
+        "key",
+        "clock",
+        "checkpoint",
+        "timestamp",
+        "timestamp",
+        "checkpoint",
+    ];
+    let entries = kinds
+        .map(|kind| NewEntry::new(format!("jurat-entry/v1 {kind}\n").into_bytes()).unwrap())
+        .to_vec();
+    let expected = store.head().unwrap();
+    store
+        .commit(Batch {
+            expected,
+            entries,
+            heads: Vec::new(),
+        })
+        .unwrap();
+}
+
+fn listed(store: &RedbStore) -> Vec<(Landmark, u64)> {
+    assert_eq!(fsck(store, &mut |_| {}).unwrap().findings, []);
+    store.landmark_rows().unwrap()
+}
+
+const DUE: [(Landmark, u64); 3] = [
+    (Landmark::Key, 2),
+    (Landmark::Clock, 3),
+    (Landmark::Timestamp, 6),
+];
+
+// Spec: STO-32
+#[test]
+fn landmarks_that_an_earlier_version_did_not_list_are_listed_when_the_store_is_opened() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.redb");
+    with_landmarks(&path);
+    assert_eq!(listed(&RedbStore::open(&path, SMALL).unwrap()), DUE);
+    // A file of before there was a list.
+    rewrite(&path, |write| {
+        write.delete_table(schema::LANDMARKS).unwrap();
+        write
+            .open_table(META)
+            .unwrap()
+            .remove(schema::MARKS)
+            .unwrap();
+    });
+    assert_eq!(listed(&RedbStore::open(&path, SMALL).unwrap()), DUE);
+    // One that such a version appended to since: the list ends after the key's entry.
+    rewrite(&path, |write| {
+        let mut table = write.open_table(schema::LANDMARKS).unwrap();
+        table.remove((2, 3)).unwrap();
+        let marks = schema::Marks {
+            listed_through: 3,
+            timestamp: None,
+        };
+        let row = marks.to_bytes();
+        write
+            .open_table(META)
+            .unwrap()
+            .insert(schema::MARKS, row.as_slice())
+            .unwrap();
+    });
+    assert_eq!(listed(&RedbStore::open(&path, SMALL).unwrap()), DUE);
+    // A list of more entries than there are is of another file.
+    rewrite(&path, |write| {
+        let marks = schema::Marks {
+            listed_through: 9,
+            timestamp: None,
+        };
+        let row = marks.to_bytes();
+        write
+            .open_table(META)
+            .unwrap()
+            .insert(schema::MARKS, row.as_slice())
+            .unwrap();
+    });
+    let error = RedbStore::open(&path, SMALL).unwrap_err().to_string();
+    assert!(error.contains("meta/marks"), "{error}");
+}
+
+// Spec: STO-14, STO-32
+#[test]
+fn fsck_names_each_landmark_that_is_listed_wrongly_or_not_at_all() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log.redb");
+    with_landmarks(&path);
+    rewrite(&path, |write| {
+        let mut table = write.open_table(schema::LANDMARKS).unwrap();
+        table.remove((1, 2)).unwrap();
+        table.insert((2, 4), ()).unwrap();
+        let marks = schema::Marks {
+            listed_through: 8,
+            timestamp: LeafIndex::new(5),
+        };
+        let row = marks.to_bytes();
+        write
+            .open_table(META)
+            .unwrap()
+            .insert(schema::MARKS, row.as_slice())
+            .unwrap();
+    });
+    let store = RedbStore::open(&path, SMALL).unwrap();
+    let missing = |kind, index| Finding::LandmarkMissing { kind, index };
+    let wrong = |kind, index| Finding::LandmarkWrong { kind, index };
+    assert_eq!(
+        fsck(&store, &mut |_| {}).unwrap().findings,
+        [
+            wrong(Landmark::Clock, 4),
+            wrong(Landmark::Timestamp, 5),
+            missing(Landmark::Key, 2),
+            missing(Landmark::Timestamp, 6),
+        ]
     );
 }
 
