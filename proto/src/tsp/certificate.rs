@@ -455,7 +455,8 @@ pub(crate) enum PublicKey {
 }
 
 /// The shortest RSA key that counts. The library refuses those of more than 8192 bits.
-const RSA_BYTES_MIN: usize = 256;
+// Spec: TSP-75
+const RSA_BITS_MIN: u32 = 2048;
 
 impl PublicKey {
     /// The key of a `SubjectPublicKeyInfo`; `None` when it is of another kind.
@@ -475,7 +476,8 @@ impl PublicKey {
             return None;
         }
         let key = rsa::PublicKey::from_pkcs1_der(key.content.strip_prefix(&[0])?).ok()?;
-        (key.size() >= RSA_BYTES_MIN).then_some(Self::Rsa(key))
+        // Not by its bytes: of 256 bytes are also moduli of 2041 bits.
+        (key.n().bit_width() >= RSA_BITS_MIN).then_some(Self::Rsa(key))
     }
 
     // Spec: TSP-65, TSP-75
@@ -690,6 +692,32 @@ mod tests {
             lines.push_str("\r\n");
         }
         format!("{PEM_BEGIN}\n{lines}{PEM_END}\n")
+    }
+
+    // Spec: TSP-75
+    #[test]
+    fn an_rsa_key_has_2048_bits_at_least() {
+        use crate::tsp::element::element;
+        let key_of = |first: u8| {
+            let mut modulus = vec![0xff; 256];
+            modulus[0] = first;
+            // A number whose highest bit is set has a zero before it.
+            if first >= 0x80 {
+                modulus.insert(0, 0);
+            }
+            let numbers = [
+                element(tag::INTEGER, &[&modulus]),
+                element(tag::INTEGER, &[&[1, 0, 1]]),
+            ];
+            let key = element(tag::SEQUENCE, &[&numbers.concat()]);
+            let oid = element(tag::OID, &[oid::RSA_ENCRYPTION.as_bytes()]);
+            let algorithm = element(tag::SEQUENCE, &[&oid, &[5, 0]]);
+            let bits = element(tag::BIT_STRING, &[&[0], &key]);
+            PublicKey::of(&element(tag::SEQUENCE, &[&algorithm, &bits]))
+        };
+        for (first, taken) in [(0xff, true), (0x80, true), (0x7f, false), (0x01, false)] {
+            assert_eq!(key_of(first).is_some(), taken, "{first:#x}");
+        }
     }
 
     // Spec: TSP-90
