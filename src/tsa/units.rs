@@ -314,7 +314,7 @@ impl Units {
     }
 }
 
-/// The certificates of a PEM file.
+/// The certificates of a file.
 pub(crate) fn read_chain(path: &Path) -> Result<Vec<Certificate>, UnitProblem> {
     let wrong = |why: String| UnitProblem::ChainFile {
         path: path.to_owned(),
@@ -326,19 +326,8 @@ pub(crate) fn read_chain(path: &Path) -> Result<Vec<Certificate>, UnitProblem> {
     if length > FILE_BYTES_MAX {
         return Err(wrong(format!("{length} bytes are too many")));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let mut certificates = Vec::new();
-    for part in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
-        let body = part
-            .split("-----END CERTIFICATE-----")
-            .next()
-            .unwrap_or_default();
-        let body: String = body.split_ascii_whitespace().collect();
-        let der = jurat_proto::base64::decode(&body).map_err(|error| wrong(error.to_string()))?;
-        let certificate = Certificate::parse(&der).map_err(|error| wrong(error.to_string()))?;
-        certificates.push(certificate);
-    }
-    Ok(certificates)
+    let file = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    Certificate::parse_file(&file).map_err(|error| wrong(error.to_string()))
 }
 
 /// What is wrong with a unit. The operator is at fault.
