@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use crate::cosigners::Settings;
 use crate::log::tree_heads::Pace;
-use crate::tsa::units::Units;
+use crate::tsa::units::{AUTHORITY_KEY, Units};
 use crate::tsa::{self, LeapSeconds};
 
 /// The name of the configuration file that `jurat init` writes.
@@ -238,6 +238,21 @@ impl Config {
         problems.finish(config).map_err(ConfigError::Problems)
     }
 
+    /// The log's origin and the file of its units, of a configuration in which other things may be
+    /// wrong: who closes a unit because its key is lost cannot be asked to bring it first.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no origin.
+    pub fn units_file(path: &Path) -> Result<(Origin, Option<PathBuf>), ConfigError> {
+        let loaded = load::<RawConfig>(path)?;
+        let mut problems = loaded.problems();
+        let raw = &loaded.raw;
+        let origin = problems.take("origin", Origin::parse(&raw.origin), "a schema-less URL");
+        let origin = problems.finish(origin).map_err(ConfigError::Problems)?;
+        let file = raw.timestamp.as_ref().map(|raw| loaded.path(&raw.units));
+        Ok((origin, file))
+    }
+
     fn resolve(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> Option<Self> {
         let raw = &loaded.raw;
         let at = |file: &Path| loaded.path(file);
@@ -357,7 +372,6 @@ fn timestamp(
         "a file of units that `jurat init` or `jurat tsa` made",
     );
     Some(Timestamp {
-        units_file,
         units: units?,
         settings: tsa::Settings {
             offer: Offer {
@@ -367,12 +381,14 @@ fn timestamp(
             },
             accuracy: Duration::from_millis(raw.accuracy_ms),
             has_sources,
+            authority_key: units_file.with_file_name(AUTHORITY_KEY),
             include_chain: raw.include_chain,
             leap_seconds: match raw.leap_seconds {
                 RawLeapSeconds::Pause => LeapSeconds::Pause,
                 RawLeapSeconds::None => LeapSeconds::Ignore,
             },
         },
+        units_file,
         rate: (raw.client_per_s > 0).then_some((raw.client_per_s, raw.client_burst)),
     })
 }

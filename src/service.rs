@@ -30,7 +30,7 @@ use crate::log::{Published, Sequencer};
 use crate::submit::logs::Logs;
 use crate::submit::{self, Submit};
 use crate::tsa::rate::RateLimit;
-use crate::tsa::{self, Authority};
+use crate::tsa::{self, Authority, Lives};
 
 /// How often the registry of logs is looked at for changes.
 const LOGS_POLL: Duration = Duration::from_secs(1);
@@ -198,10 +198,20 @@ impl Base {
         registry: &mut Registry,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Option<Arc<Authority>>> {
+        let lives = Lives::read(self.store.as_ref())?;
         let Some(timestamp) = &mut config.timestamp else {
+            // Spec: TSA-37
+            for (unit, _) in lives.open() {
+                tracing::warn!(
+                    "unit {unit} is open in the log, and the configuration has no [timestamp]: \
+                     nothing closes it"
+                );
+            }
             return Ok(None);
         };
         let loaded = std::mem::take(&mut timestamp.units);
+        // Spec: TSA-36, TSA-37
+        let loaded = loaded.under(lives)?;
         tsa::log_units(&loaded, &self.sequencer)
             .await
             .context("the starts of the time-stamping units cannot be logged")?;
@@ -224,9 +234,12 @@ impl Base {
             timestamp.units_file.clone(),
             config.origin.clone(),
             tell_units,
-            self.sequencer.clone(),
+            (Arc::clone(&self.store), self.sequencer.clone()),
             shutdown.clone(),
         ));
+        for warning in authority.warnings() {
+            tracing::warn!("{warning}");
+        }
         tokio::spawn(tsa::follow(
             published,
             config.policy.clone(),

@@ -513,27 +513,6 @@ fn units_follow_each_other_and_no_token_stands_after_its_units_closing() {
     assert_eq!(started, closed);
 }
 
-// Spec: TSA-33, TSA-35
-#[test]
-fn a_file_that_takes_a_closing_back_does_not_open_the_unit_again() {
-    let home = Home::with_timestamps();
-    let open = std::fs::read(home.file("timestamp.toml")).unwrap();
-    let service = home.serve();
-    granted(&service, 1);
-    let output = home.command(&["tsa", "close", "--reason", "compromise"]);
-    assert!(output.status.success(), "{output:?}");
-    let closed = |health: &serde_json::Value| health["timestamps"]["unit"].is_null();
-    service.until("it is closed", closed);
-    // A backup of the file, for instance.
-    std::fs::write(home.file("backup.toml"), open).unwrap();
-    std::fs::rename(home.file("backup.toml"), home.file("timestamp.toml")).unwrap();
-    let health = service.until("the file was read", |health| !closed(health));
-    let summary = health["summary"].as_str().unwrap();
-    assert!(summary.contains("its key is closed"), "{summary}");
-    let refused = stamp(&service, &request(2).to_bytes());
-    assert_eq!(failure(&refused), Some(PkiFailureInfo::SystemFailure));
-}
-
 // Spec: TSA-35
 #[test]
 fn a_change_of_units_begins_alone_and_is_not_stopped_by_one_that_ended_half_way() {

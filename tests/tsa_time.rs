@@ -28,7 +28,7 @@ use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
 use jurat_proto::tsp::oid::Oid;
 use jurat_proto::tsp::request::{Offer, TimestampRequest};
 use jurat_proto::tsp::response::{FailureBits, PkiFailureInfo, TimestampResponse};
-use jurat_store::{Fault, Faulty, LogStore, MemoryStore};
+use jurat_store::{Batch, Fault, Faulty, LogStore, MemoryStore, NewEntry};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 
@@ -44,6 +44,9 @@ struct Rig {
     _home: Home,
 }
 
+/// Makes the key of the unit of a home.
+type KeyOf = Box<dyn FnOnce(&Home) -> Arc<dyn TimestampSigner>>;
+
 impl Rig {
     fn new() -> Self {
         Self::with(Arc::new(MemoryStore::new()), |_| {}, None)
@@ -53,7 +56,7 @@ impl Rig {
     fn with(
         store: Arc<dyn LogStore>,
         change: impl FnOnce(&mut Settings),
-        key: Option<Arc<dyn TimestampSigner>>,
+        key: Option<KeyOf>,
     ) -> Self {
         let home = Home::with_timestamps();
         let origin = ORIGIN.parse().unwrap();
@@ -61,15 +64,7 @@ impl Rig {
         let unit = Arc::clone(units.current().unwrap());
         let units = match key {
             None => units,
-            Some(key) => Units::new(vec![Arc::new(Unit {
-                id: unit.id,
-                issuing: unit.issuing.clone(),
-                key: Some(key),
-                certificate: unit.certificate,
-                started: unit.started,
-                closed: None,
-                ended: Arc::default(),
-            })]),
+            Some(key) => Units::new(vec![Arc::new(Unit::clone(&unit).with_key(key(&home)))]),
         };
         let clock = ManualClock::new(UnixTime::from_seconds(unit.started.get() + 10));
         let mut settings = Settings {
@@ -82,6 +77,7 @@ impl Rig {
             has_sources: false,
             include_chain: false,
             leap_seconds: LeapSeconds::Pause,
+            authority_key: home.file("keys/tsa/ca.key"),
         };
         change(&mut settings);
         let (tell_bracket, bracket) = watch::channel(None);
@@ -165,7 +161,11 @@ impl TimestampSigner for Gone {
 async fn a_key_that_fails_leaves_an_entry_without_a_token_and_never_the_reverse() {
     for slow in [false, true] {
         let store = Arc::new(MemoryStore::new());
-        let rig = Rig::with(store, |_| {}, Some(Arc::new(Gone { slow })));
+        let rig = Rig::with(
+            store,
+            |_| {},
+            Some(Box::new(move |_| Arc::new(Gone { slow }))),
+        );
         assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
         assert_eq!(rig.size(), 1);
         assert!(matches!(rig.entry(0), Entry::Timestamp(_)));
@@ -229,12 +229,15 @@ impl TimestampSigner for Overtaken {
 #[tokio::test]
 async fn a_token_whose_state_is_found_to_be_old_meanwhile_does_not_leave() {
     let stand = Arc::new(OnceLock::new());
-    let key = Overtaken {
-        key: TimestampKey::generate().unwrap(),
-        stand: Arc::clone(&stand),
-    };
+    let overtaken = Arc::clone(&stand);
     let store = Arc::new(MemoryStore::new());
-    let rig = Rig::with(store, |_| {}, Some(Arc::new(key)));
+    let key = Box::new(|home: &Home| -> Arc<dyn TimestampSigner> {
+        Arc::new(Overtaken {
+            key: TimestampKey::load(home.file("keys/tsa/unit-1.key")).unwrap(),
+            stand: overtaken,
+        })
+    });
+    let rig = Rig::with(store, |_| {}, Some(key));
     stand.set(rig.stand.clone()).unwrap();
     assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
     assert_eq!(rig.size(), 1);
@@ -286,6 +289,40 @@ async fn a_token_after_a_restart_is_not_before_those_of_the_life_before() {
         .clock
         .advance(Duration::from_secs(last.gen_time().get() - now));
     assert_eq!(again.refused().await, None);
+}
+
+// Spec: TSA-11
+#[tokio::test]
+async fn the_last_token_is_found_however_many_other_entries_came_after_it() {
+    let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
+    let rig = Rig::with(Arc::clone(&store), |_| {}, None);
+    rig.clock.advance(Duration::from_secs(60));
+    assert_eq!(rig.refused().await, None);
+    let Entry::Timestamp(last) = rig.entry(0) else {
+        panic!("a token's entry");
+    };
+    drop(rig);
+    for batch in 0..20 {
+        let entries = (0..1_000).map(|number| {
+            let text = format!("jurat-entry/v1 other\n{batch} {number}\n");
+            NewEntry::new(text.into_bytes()).unwrap()
+        });
+        let batch = Batch {
+            expected: store.head().unwrap(),
+            entries: entries.collect(),
+            heads: Vec::new(),
+        };
+        store.commit(batch).unwrap();
+    }
+    assert_eq!(
+        tsa::last_time(store.as_ref()).unwrap(),
+        last.gen_time().get()
+    );
+    let again = Rig::with(store, |_| {}, None);
+    assert_eq!(
+        again.refused().await,
+        Some(PkiFailureInfo::TimeNotAvailable)
+    );
 }
 
 // Spec: TSA-11, TSA-14
@@ -362,4 +399,49 @@ async fn a_clock_that_is_lost_and_regained_is_an_entry_each() {
         ]
     );
     shutdown.trigger();
+}
+
+// Spec: TSA-14
+#[tokio::test]
+async fn a_clock_that_was_lost_before_a_restart_is_regained_after_it() {
+    let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
+    let rig = Rig::with(Arc::clone(&store), |_| {}, None);
+    let mut committed = rig.authority.sequencer.committed();
+    let follow = |rig: &Rig, shutdown: &Shutdown| {
+        tokio::spawn(tsa::follow_clock(
+            Arc::clone(&rig.authority),
+            shutdown.clone(),
+        ))
+    };
+    let shutdown = Shutdown::new();
+    rig.authority.clock.read().unwrap();
+    rig.clock.step_back(Duration::from_secs(60));
+    let first = follow(&rig, &shutdown);
+    committed
+        .wait_for(|head| head.size.get() == 1)
+        .await
+        .unwrap();
+    shutdown.trigger();
+    first.await.unwrap();
+    drop(rig);
+    let rig = Rig::with(store, |_| {}, None);
+    let mut committed = rig.authority.sequencer.committed();
+    let shutdown = Shutdown::new();
+    let second = follow(&rig, &shutdown);
+    committed
+        .wait_for(|head| head.size.get() == 2)
+        .await
+        .unwrap();
+    shutdown.trigger();
+    second.await.unwrap();
+    let events = [0, 1].map(|index| match rig.entry(index) {
+        Entry::Clock(clock) => (clock.event(), clock.reason().to_owned()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(
+        events.clone().map(|(event, _)| event),
+        [ClockEvent::Lost, ClockEvent::Regained]
+    );
+    assert_eq!(events[0].1, events[1].1);
+    assert_eq!(rig.size(), 2);
 }

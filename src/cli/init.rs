@@ -150,6 +150,7 @@ fn fill(
     authority.issue(&timestamps, &args.origin, 1, now)?;
     let units = UnitsFile {
         unit: vec![authority::row(1, now)],
+        gone: Vec::new(),
     };
     write_new(&args.dir.join(UNITS), units.to_text()?.as_bytes())?;
     sync_dir(&timestamps)?;

@@ -11,6 +11,7 @@ use jurat_daemon::telemetry::{self, LogFormat};
 use super::{ConfigArg, output};
 use crate::config::Config;
 use crate::service;
+use crate::tsa::units::UnitsError;
 
 /// Runs the service until it is told to stop.
 ///
@@ -38,6 +39,11 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<ExitCode> {
             );
         })
         .await
+        .map_err(|error| match error.downcast::<UnitsError>() {
+            // The file of units and the log do not go together: it is the operator's to settle.
+            Ok(units) => output::usage(format_args!("timestamp.units: {units}")),
+            Err(error) => error,
+        })
     })?;
     Ok(ExitCode::SUCCESS)
 }

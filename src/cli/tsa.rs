@@ -8,11 +8,12 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_proto::entry::CloseReason;
+use jurat_proto::tsp::tst_info::UnitId;
 
 use super::authority::{self, Authority};
 use super::{ConfigArg, output};
 use crate::config::Config;
-use crate::tsa::units::{UnitRow, Units, UnitsFile};
+use crate::tsa::units::{AUTHORITY_KEY, GoneRow, UnitRow, Units, UnitsFile};
 
 /// What is done to the units.
 #[derive(Debug, Subcommand)]
@@ -21,8 +22,9 @@ pub(super) enum TsaCommand {
     ///
     /// A running service takes it over within two seconds.
     Rotate(RotateArgs),
-    /// Close the key of the unit that signs: its earlier tokens stay good, and there are no more
+    /// Close the key of a unit: its earlier tokens stay good, and there are no more
     ///
+    /// With one unit open that one is meant; with several, --unit says which.
     /// A running service takes it over within two seconds.
     Close(CloseArgs),
 }
@@ -47,6 +49,16 @@ pub(super) struct CloseArgs {
     /// Why
     #[arg(long, value_enum)]
     reason: Reason,
+    /// Which unit (16 hex digits); needed when more than one is open
+    #[arg(long, value_name = "UNIT", value_parser = unit)]
+    unit: Option<UnitId>,
+    /// A unit that the log knows as open and that is not in the file any more
+    #[arg(long, value_name = "UNIT", value_parser = unit, conflicts_with = "unit")]
+    gone: Option<UnitId>,
+}
+
+fn unit(text: &str) -> Result<UnitId, String> {
+    UnitId::parse(text).ok_or_else(|| "want 16 lower-case hex digits".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -83,9 +95,24 @@ pub(super) fn run(command: &TsaCommand) -> anyhow::Result<ExitCode> {
 // Spec: TSA-33, TSA-35
 fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
     let home = Home::open(&args.config.config)?;
-    let units = home.change(|file| add_unit(&home, file, args))?;
+    let mut closed = Vec::new();
+    let edit = |file: &mut UnitsFile| {
+        closed = home.open_units(file)?;
+        add_unit(&home, file, args)
+    };
+    let units = home.change(edit)?;
     let unit = units.current().context("the new unit is there")?;
+    for (_, before) in closed {
+        output::line(format_args!("unit {before} is closed (superseded)"));
+    }
     output::line(format_args!("unit {} signs from now on", unit.id));
+    let authority = home.dir().join(AUTHORITY_KEY);
+    if authority.exists() {
+        output::line(format_args!(
+            "{} is not needed until the next one: keep it elsewhere",
+            authority.display()
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,17 +148,86 @@ fn add_unit(home: &Home, file: &mut UnitsFile, args: &RotateArgs) -> anyhow::Res
 // Spec: TSA-33, TSA-35
 fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
     let home = Home::open(&args.config.config)?;
-    home.change(|file| {
+    let reason = args.reason.of_entry();
+    let mut closed = None;
+    let edit = |file: &mut UnitsFile| {
         let now = SystemClock.now().seconds();
-        let Some(open) = file.unit.iter_mut().rev().find(|row| row.closed.is_none()) else {
-            bail!("no unit is open");
+        let unit = match args.gone {
+            Some(gone) => close_gone(&home, file, gone, reason, now)?,
+            None => close_one(&home, file, args.unit, reason, now)?,
         };
-        open.closed = Some(now.max(open.started));
-        open.reason = Some(args.reason.of_entry().name().to_owned());
+        closed = Some(unit);
         Ok(())
-    })?;
-    output::line("closed; no unit signs until `jurat tsa rotate` makes another");
+    };
+    let units = home.change(edit)?;
+    let unit = closed.context("a unit was closed")?;
+    output::line(format_args!("unit {unit} is closed ({reason})"));
+    match units.current() {
+        Some(unit) => output::line(format_args!("unit {} signs from now on", unit.id)),
+        None => output::line("no unit signs until `jurat tsa rotate` makes another"),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Closes the unit that is asked for, or the only one that is open.
+// Spec: TSA-35
+fn close_one(
+    home: &Home,
+    file: &mut UnitsFile,
+    wanted: Option<UnitId>,
+    reason: CloseReason,
+    now: u64,
+) -> anyhow::Result<UnitId> {
+    let open = home.open_units(file)?;
+    let found = match (wanted, open.as_slice()) {
+        (_, []) => bail!("no unit is open"),
+        (None, [one]) => *one,
+        (None, several) => {
+            let names: Vec<_> = several.iter().map(|(_, unit)| unit.to_string()).collect();
+            return Err(output::usage(format_args!(
+                "{} units are open; say which with --unit: {}",
+                names.len(),
+                names.join(", ")
+            )));
+        }
+        (Some(wanted), open) => *open
+            .iter()
+            .find(|(_, unit)| *unit == wanted)
+            .with_context(|| format!("no open unit of the file is {wanted}"))?,
+    };
+    let (place, unit) = found;
+    let row = file.unit.get_mut(place).context("the row is there")?;
+    row.closed = Some(now.max(row.started));
+    row.reason = Some(reason.name().to_owned());
+    Ok(unit)
+}
+
+/// Closes a unit of which there is nothing but what the log says.
+// Spec: TSA-37
+fn close_gone(
+    home: &Home,
+    file: &mut UnitsFile,
+    unit: UnitId,
+    reason: CloseReason,
+    now: u64,
+) -> anyhow::Result<UnitId> {
+    for row in &file.unit {
+        if row
+            .id(home.dir(), &home.parsed)
+            .is_ok_and(|known| known == unit)
+        {
+            bail!("unit {unit} is in the file: close it with --unit");
+        }
+    }
+    if file.gone.iter().any(|row| row.unit == unit.to_string()) {
+        bail!("unit {unit} is closed already");
+    }
+    file.gone.push(GoneRow {
+        unit: unit.to_string(),
+        closed: now,
+        reason: reason.name().to_owned(),
+    });
+    Ok(unit)
 }
 
 /// The files of a service with an authority.
@@ -143,15 +239,24 @@ struct Home {
 
 impl Home {
     fn open(config: &Path) -> anyhow::Result<Self> {
-        let config = Config::load(config)?;
-        let timestamp = config
-            .timestamp
-            .context("the configuration has no [timestamp]: there is no authority")?;
+        let (origin, units) = Config::units_file(config)?;
         Ok(Self {
-            units: timestamp.units_file,
-            origin: config.origin.as_str().to_owned(),
-            parsed: config.origin,
+            units: units.context("the configuration has no [timestamp]: there is no authority")?,
+            origin: origin.as_str().to_owned(),
+            parsed: origin,
         })
+    }
+
+    /// The open units of the file, with their places: by their certificates alone, since a key that
+    /// cannot be had is a reason to close one.
+    fn open_units(&self, file: &UnitsFile) -> anyhow::Result<Vec<(usize, UnitId)>> {
+        let rows = file.unit.iter().enumerate();
+        let open = rows.filter(|(_, row)| row.closed.is_none());
+        open.map(|(place, row)| {
+            let id = row.id(self.dir(), &self.parsed);
+            Ok((place, id.with_context(|| format!("unit {}", place + 1))?))
+        })
+        .collect()
     }
 
     fn dir(&self) -> &Path {

@@ -100,6 +100,7 @@ pub(super) fn health(app: &App) -> Response {
             "ready": authority.ready().is_ok(),
             "unit": authority.units.borrow().current().map(|unit| unit.id.to_string()),
             "signs_until": authority.signs_until(),
+            "warnings": authority.warnings(),
         })),
         "witnesses": app.witnesses.rows(),
     });

@@ -15,11 +15,12 @@
 //!
 //! Rows: `spec/authority.md`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jurat_daemon::clock::ClockGuard;
+use jurat_daemon::clock::{ClockGuard, NotAccurate, Told};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::entry::{Entry, TimestampEntry};
 use jurat_proto::tree::LeafIndex;
@@ -30,13 +31,14 @@ use jurat_proto::tsp::request::{Offer, TimestampRequest};
 use jurat_proto::tsp::response::{Refusal, TimestampResponse};
 use jurat_proto::tsp::signed_data::{Certificates, TimestampToken, ToBeSigned};
 use jurat_proto::tsp::tst_info::{Accuracy, Extensions, SerialNumber, TstInfo};
-use jurat_store::{LogStore, NewEntry};
+use jurat_store::{Landmark, LogStore, NewEntry};
 use tokio::sync::{Semaphore, watch};
 
 use crate::cosigners::Standing;
 use crate::log::{PlaceError, Sequencer};
 
 pub mod json;
+mod lives;
 mod metrics;
 mod not_before;
 pub mod rate;
@@ -45,6 +47,7 @@ pub mod units;
 mod upgrade;
 mod watch_over;
 
+pub use self::lives::{Life, Lives, LivesError};
 pub use self::metrics::Metrics;
 pub use self::not_before::{Bracket, follow};
 pub use self::time::LeapSeconds;
@@ -66,6 +69,8 @@ pub struct Settings {
     pub include_chain: bool,
     /// What happens around a possible leap second.
     pub leap_seconds: LeapSeconds,
+    /// Where `jurat init` put the key of the authority above the units.
+    pub authority_key: PathBuf,
 }
 
 /// The time-stamp authority.
@@ -338,23 +343,12 @@ impl Authority {
         leap_seconds: LeapSeconds,
     ) -> Result<(GenTime, Option<Accuracy>), Denied> {
         let no_time = |why: String| Denied::NoTime(why);
-        let (told, accuracy) = if self.settings.has_sources {
-            // A second of it is what is cut off.
-            let bound = self
-                .settings
-                .accuracy
-                .saturating_sub(Duration::from_secs(1));
-            let told = self.clock.read_within(bound);
-            let told = told.map_err(|error| no_time(error.to_string()))?;
-            (told, stated(self.settings.accuracy))
-        } else {
-            (
-                self.clock
-                    .read()
-                    .map_err(|error| no_time(error.to_string()))?,
-                None,
-            )
-        };
+        let told = self.tell().map_err(|error| no_time(error.to_string()))?;
+        let accuracy = self
+            .settings
+            .has_sources
+            .then(|| stated(self.settings.accuracy));
+        let accuracy = accuracy.flatten();
         let floor = floor.max(self.last.load(Ordering::SeqCst));
         time::gen_time(told.time, floor, leap_seconds)
             .map(|time| (time, accuracy))
@@ -364,6 +358,36 @@ impl Authority {
                     told.time
                 ))
             })
+    }
+
+    /// The clock, when it is believed and as right as tokens say.
+    // Spec: TSA-13
+    fn tell(&self) -> Result<Told, NotAccurate> {
+        if !self.settings.has_sources {
+            return Ok(self.clock.read()?);
+        }
+        // A second of it is what is cut off.
+        let bound = self
+            .settings
+            .accuracy
+            .saturating_sub(Duration::from_secs(1));
+        self.clock.read_within(bound)
+    }
+
+    /// What an operator should see to though time-stamps are made.
+    // Spec: TSA-36, TSA-38
+    pub fn warnings(&self) -> Vec<String> {
+        let units = self.units.borrow();
+        let mut warnings: Vec<_> = units.overruled().iter().map(ToString::to_string).collect();
+        let key = &self.settings.authority_key;
+        if key.exists() {
+            warnings.push(format!(
+                "{} is on this machine: whoever takes it issues units of this authority. It is \
+                 needed when a unit is made, and belongs elsewhere until then",
+                key.display()
+            ));
+        }
+        warnings
     }
 
     // Spec: TSA-04
@@ -409,31 +433,38 @@ fn stated(accuracy: Duration) -> Option<Accuracy> {
     Accuracy::new(seconds, millis, 0)
 }
 
-/// The time of the newest token in the log, and so the earliest of the next: of the last entries,
-/// the newest time-stamp's, and at least that of the last tree head, which is not before those
-/// that it covers.
+/// The time of the newest token in the log, and so the earliest of the next, however many other
+/// entries came after it; and at least that of the last tree head, which is not before those that
+/// it covers.
 ///
 /// # Errors
-/// The store's.
+/// [`LastTimeError`].
 // Spec: TSA-11
-pub fn last_time(store: &dyn LogStore) -> Result<u64, jurat_store::StoreError> {
+pub fn last_time(store: &dyn LogStore) -> Result<u64, LastTimeError> {
     let signed = store.last_signed()?.map_or(0, |signed| signed.time.get());
-    let size = store.head()?.size.get();
-    for back in 1..=size.min(LOOK_BACK_ENTRIES) {
-        let Some(index) = LeafIndex::new(size - back) else {
-            continue;
-        };
-        let entry = store.entry(index)?.map(|bytes| Entry::parse(&bytes));
-        if let Some(Ok(Entry::Timestamp(entry))) = entry {
-            return Ok(signed.max(entry.gen_time().get()));
-        }
+    let Some(index) = store.newest(Landmark::Timestamp)? else {
+        return Ok(signed);
+    };
+    let bytes = store.entry(index)?.unwrap_or_default();
+    match Entry::parse(&bytes) {
+        Ok(Entry::Timestamp(entry)) => Ok(signed.max(entry.gen_time().get())),
+        _ => Err(LastTimeError::NoTimestamp { index: index.get() }),
     }
-    Ok(signed)
+}
+
+/// Why the time of the newest token is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum LastTimeError {
+    /// The store.
+    #[error("{0}")]
+    Store(#[from] jurat_store::StoreError),
+    /// The entry that is listed as the newest of a token is none. The database is damaged.
+    #[error("entry {index} is listed as that of a time-stamp, and is none: run `jurat fsck`")]
+    NoTimestamp {
+        /// The entry.
+        index: u64,
+    },
 }
 
 /// How long a request waits for the comparison with the witnesses.
 const COMPARE_WAIT: Duration = Duration::from_secs(2);
-
-/// How many entries are looked at for the newest token at start. Beyond them there were that many
-/// checkpoints since, and a tree head.
-const LOOK_BACK_ENTRIES: u64 = 16_384;

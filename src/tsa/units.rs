@@ -7,12 +7,17 @@
 //! started = 1795000000              when, in seconds since 1970
 //! closed = 1826536000               and when it ended, if it did
 //! reason = "superseded"             cessation, compromise
+//!
+//! [[gone]]                          a unit whose files are lost: only the log knows it
+//! unit = "4f00112233445566"
+//! closed = 1826536000
+//! reason = "compromise"
 //! ```
 //!
 //! The file is written by `jurat init` and `jurat tsa`, and read again by the running service when
 //! it changes. What it says of a start or an end becomes an entry of the log with these times, and
 //! the same entry whenever it is read, so that a crash between the two leaves neither out and
-//! neither twice. The file is the operator's word; what binds is the log.
+//! neither twice. The file is the operator's word; what binds is the log ([`Units::under`]).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +35,11 @@ use jurat_proto::tsp::signed_data::{TimestampUnit, UnitError, UnitTimeError};
 use jurat_proto::tsp::tst_info::UnitId;
 use serde::{Deserialize, Serialize};
 
+use super::lives::{Life, Lives, LivesError};
+
+/// Where the key of the authority above the units is, from the directory of their file, when
+/// `jurat init` made it.
+pub const AUTHORITY_KEY: &str = "keys/tsa/ca.key";
 /// More units than a service has in a century.
 const UNITS_MAX: usize = 256;
 /// A file larger than this is none of units.
@@ -42,6 +52,9 @@ pub struct UnitsFile {
     /// In the order in which they were made.
     #[serde(default)]
     pub unit: Vec<UnitRow>,
+    /// Units whose files are lost, and which are closed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<GoneRow>,
 }
 
 /// One unit as it is written. Paths are relative to the file.
@@ -60,6 +73,33 @@ pub struct UnitRow {
     /// `superseded`, `cessation` or `compromise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+impl UnitRow {
+    /// The unit's name, from its certificate alone: also of one whose key is out of reach.
+    ///
+    /// # Errors
+    /// The file of certificates.
+    pub fn id(&self, dir: &Path, origin: &Origin) -> Result<UnitId, UnitProblem> {
+        let chain = read_chain(&dir.join(&self.chain))?;
+        let certificate = chain.first().ok_or(UnitProblem::Empty)?;
+        Ok(UnitId::of_certificate(
+            origin,
+            &sha256(certificate.as_bytes()),
+        ))
+    }
+}
+
+/// A unit whose files are lost, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoneRow {
+    /// Its name, 16 hex digits.
+    pub unit: String,
+    /// Seconds since 1970.
+    pub closed: u64,
+    /// `superseded`, `cessation` or `compromise`.
+    pub reason: String,
 }
 
 impl UnitsFile {
@@ -106,6 +146,7 @@ impl UnitsFile {
 }
 
 /// A unit, checked.
+#[derive(Clone)]
 pub struct Unit {
     /// As serial numbers name it.
     pub id: UnitId,
@@ -162,14 +203,18 @@ impl Unit {
         match (issuing, started, closed) {
             (Some(issuing), Some(started), Ok(closed)) if problems.is_empty() => {
                 let certificate = sha256(certificate.as_bytes());
-                Ok(Self {
+                let unit = Self {
                     id: UnitId::of_certificate(origin, &certificate),
                     issuing,
-                    key: key.map(|key| -> Arc<dyn TimestampSigner> { Arc::new(key) }),
+                    key: None,
                     certificate,
                     started,
                     closed,
                     ended: Arc::new(AtomicBool::new(closed.is_some())),
+                };
+                Ok(match key {
+                    Some(key) => unit.with_key(Arc::new(key)),
+                    None => unit,
                 })
             }
             (_, started, closed) => {
@@ -181,23 +226,66 @@ impl Unit {
         }
     }
 
-    /// The entries of its life so far.
-    // Spec: TSA-31
-    pub fn entries(&self) -> Vec<Entry> {
-        let entry = |event, time| {
-            Entry::Key(KeyEntry {
-                event,
-                purpose: KeyPurpose::TimestampUnit,
+    /// The same with its key in another place.
+    #[must_use]
+    pub fn with_key(self, key: Arc<dyn TimestampSigner>) -> Self {
+        Self {
+            key: Some(key),
+            ..self
+        }
+    }
+
+    /// The entries of its life that the log does not have.
+    // Spec: TSA-31, TSA-36
+    fn entries(&self, life: Option<&Life>) -> Vec<Entry> {
+        let known = (
+            life.is_some_and(|life| life.started.is_some()),
+            life.is_some_and(|life| life.closed.is_some()),
+        );
+        let start =
+            (!known.0).then(|| key_entry(self.id, self.certificate, KeyEvent::Start, self.started));
+        let close = self.closed.filter(|_| !known.1);
+        let close = close.map(|(time, reason)| {
+            key_entry(self.id, self.certificate, KeyEvent::Close(reason), time)
+        });
+        start.into_iter().chain(close).collect()
+    }
+
+    /// The same as the log has it.
+    // Spec: TSA-36
+    fn under(&self, life: &Life, overruled: &mut Vec<Overruled>) -> Self {
+        let mut unit = self.clone();
+        if let Some((index, started)) = life.started
+            && started != self.started
+        {
+            overruled.push(Overruled::Started {
                 unit: self.id,
-                certificate: self.certificate,
-                time,
-            })
-        };
-        let start = entry(KeyEvent::Start, self.started);
-        let close = self
-            .closed
-            .map(|(time, reason)| entry(KeyEvent::Close(reason), time));
-        std::iter::once(start).chain(close).collect()
+                index: index.get(),
+            });
+            unit.started = started;
+        }
+        if let Some((index, time, reason)) = life.closed {
+            let index = index.get();
+            match self.closed {
+                None => overruled.push(Overruled::Closed {
+                    unit: self.id,
+                    index,
+                    reason,
+                }),
+                Some(closed) if closed != (time, reason) => {
+                    overruled.push(Overruled::ClosedOtherwise {
+                        unit: self.id,
+                        index,
+                        reason,
+                    });
+                }
+                Some(_) => {}
+            }
+            unit.closed = Some((time, reason));
+            unit.key = None;
+            unit.ended.store(true, Ordering::SeqCst);
+        }
+        unit
     }
 
     /// Why it must not sign at a time, if it must not.
@@ -210,17 +298,31 @@ impl Unit {
     }
 }
 
+fn key_entry(unit: UnitId, certificate: Hash, event: KeyEvent, time: UnixSeconds) -> Entry {
+    Entry::Key(KeyEntry {
+        event,
+        purpose: KeyPurpose::TimestampUnit,
+        unit,
+        certificate,
+        time,
+    })
+}
+
 fn closing(row: &UnitRow) -> Result<Option<(UnixSeconds, CloseReason)>, ()> {
     match (row.closed, row.reason.as_deref()) {
         (None, None) => Ok(None),
         (Some(closed), Some(reason)) => {
-            let mut reasons = CloseReason::ALL.into_iter();
-            let reason = reasons.find(|known| known.name() == reason).ok_or(())?;
             let time = UnixSeconds::new(closed).filter(|time| time.get() >= row.started);
-            Ok(Some((time.ok_or(())?, reason)))
+            Ok(Some((time.ok_or(())?, reason_of(reason).ok_or(())?)))
         }
         _ => Err(()),
     }
+}
+
+fn reason_of(name: &str) -> Option<CloseReason> {
+    CloseReason::ALL
+        .into_iter()
+        .find(|known| known.name() == name)
 }
 
 impl std::fmt::Debug for Unit {
@@ -243,9 +345,78 @@ pub enum Unusable {
     Time(UnitTimeError),
 }
 
+/// Where the log says otherwise than the file of units, and is right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Overruled {
+    /// The unit is open in the file.
+    #[error(
+        "unit {unit} is open in the file of units, but entry {index} of the log closes it \
+         ({reason}): it signs nothing"
+    )]
+    Closed {
+        /// Which.
+        unit: UnitId,
+        /// The closing.
+        index: u64,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The unit is closed in the file, with another time or reason.
+    #[error(
+        "unit {unit} has another closing in the file of units than in entry {index} of the log \
+         ({reason}): the log's stands"
+    )]
+    ClosedOtherwise {
+        /// Which.
+        unit: UnitId,
+        /// The closing.
+        index: u64,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The unit has another start in the file.
+    #[error(
+        "unit {unit} has another start in the file of units than in entry {index} of the log: the \
+         log's stands"
+    )]
+    Started {
+        /// Which.
+        unit: UnitId,
+        /// The start.
+        index: u64,
+    },
+    /// The log knows no such unit, so there is nothing to close.
+    #[error("the file of units calls {unit} gone, but the log knows no such unit")]
+    Unknown {
+        /// Which.
+        unit: UnitId,
+    },
+}
+
 /// All units of a service.
 #[derive(Debug, Default)]
-pub struct Units(Vec<Arc<Unit>>);
+pub struct Units {
+    list: Vec<Arc<Unit>>,
+    gone: Vec<Gone>,
+    lives: Lives,
+    overruled: Vec<Overruled>,
+}
+
+/// A unit whose files are lost.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    unit: UnitId,
+    closed: (UnixSeconds, CloseReason),
+}
+
+impl Gone {
+    fn parse(row: &GoneRow) -> Option<Self> {
+        Some(Self {
+            unit: UnitId::parse(&row.unit)?,
+            closed: (UnixSeconds::new(row.closed)?, reason_of(&row.reason)?),
+        })
+    }
+}
 
 impl Units {
     /// Reads the file and everything that it names, and checks each unit that is not closed.
@@ -267,50 +438,120 @@ impl Units {
                 Err(found) => problems.extend(found.into_iter().map(|problem| (place, problem))),
             }
         }
-        if problems.is_empty() {
-            Ok(Self(units))
-        } else {
-            Err(UnitsError::Units(problems))
+        if !problems.is_empty() {
+            return Err(UnitsError::Units(problems));
         }
+        let mut gone = Vec::new();
+        for (place, row) in file.gone.iter().enumerate() {
+            gone.push(Gone::parse(row).ok_or(UnitsError::Gone { place: place + 1 })?);
+        }
+        Ok(Self {
+            list: units,
+            gone,
+            ..Self::default()
+        })
     }
 
     /// Units that are known otherwise than from a file.
     pub fn new(units: Vec<Arc<Unit>>) -> Self {
-        Self(units)
+        Self {
+            list: units,
+            ..Self::default()
+        }
+    }
+
+    /// The same as the log has it: what it closed is closed, whatever the file says.
+    ///
+    /// # Errors
+    /// [`UnitsError::Missing`]: a unit that the log knows as open is not in the file. Whether its
+    /// row was lost or its key has ended nobody can tell from here, and a closing cannot be taken
+    /// back: the operator puts the row back, or closes the unit.
+    // Spec: TSA-36, TSA-37
+    pub fn under(mut self, lives: Lives) -> Result<Self, UnitsError> {
+        let mut overruled = Vec::new();
+        for unit in &mut self.list {
+            if let Some(life) = lives.of(unit.id) {
+                *unit = Arc::new(unit.under(life, &mut overruled));
+            }
+        }
+        let gone = |id| self.gone.iter().any(|gone| gone.unit == id);
+        let missing: Vec<_> = lives
+            .open()
+            .filter(|(id, _)| self.find(*id).is_none() && !gone(*id))
+            .map(|(id, life)| (id, life.started.map_or(0, |(index, _)| index.get())))
+            .collect();
+        if !missing.is_empty() {
+            return Err(UnitsError::Missing(missing));
+        }
+        let unknown = self.gone.iter().map(|gone| gone.unit);
+        let unknown = unknown.filter(|id| lives.of(*id).is_none());
+        overruled.extend(unknown.map(|unit| Overruled::Unknown { unit }));
+        Ok(Self {
+            lives,
+            overruled,
+            ..self
+        })
+    }
+
+    /// The entries of a unit that the log lacks: its start, its closing.
+    // Spec: TSA-31, TSA-36
+    pub fn entries_of(&self, unit: &Unit) -> Vec<Entry> {
+        unit.entries(self.lives.of(unit.id))
+    }
+
+    /// All that it lacks.
+    // Spec: TSA-31, TSA-36, TSA-37
+    pub fn entries(&self) -> Vec<Entry> {
+        let units = self.list.iter();
+        let mut entries: Vec<_> = units.flat_map(|unit| self.entries_of(unit)).collect();
+        for Gone { unit, closed } in &self.gone {
+            if let Some(life) = self.lives.of(*unit).filter(|life| life.closed.is_none()) {
+                let (time, reason) = *closed;
+                let event = KeyEvent::Close(reason);
+                entries.push(key_entry(*unit, life.certificate, event, time));
+            }
+        }
+        entries
+    }
+
+    /// Where the log said otherwise than the file.
+    pub fn overruled(&self) -> &[Overruled] {
+        &self.overruled
+    }
+
+    /// Whether serial numbers may name this unit: in the file, or in the log.
+    pub fn knows(&self, id: UnitId) -> bool {
+        self.find(id).is_some() || self.lives.of(id).is_some()
     }
 
     /// The same, where a unit that was there before has the end that it had.
     // Spec: TSA-33, TSA-35
     #[must_use]
-    pub(super) fn following(self, before: &Self) -> Self {
-        let following = |unit: Arc<Unit>| match before.find(unit.id) {
-            Some(known) => Arc::new(Unit {
-                ended: Arc::clone(&known.ended),
-                id: unit.id,
-                issuing: unit.issuing.clone(),
-                key: unit.key.clone(),
-                certificate: unit.certificate,
-                started: unit.started,
-                closed: unit.closed,
-            }),
-            None => unit,
-        };
-        Self(self.0.into_iter().map(following).collect())
+    pub(super) fn following(mut self, before: &Self) -> Self {
+        for unit in &mut self.list {
+            if let Some(known) = before.find(unit.id) {
+                *unit = Arc::new(Unit {
+                    ended: Arc::clone(&known.ended),
+                    ..Unit::clone(unit)
+                });
+            }
+        }
+        self
     }
 
     /// All of them.
     pub fn all(&self) -> &[Arc<Unit>] {
-        &self.0
+        &self.list
     }
 
     /// The one that signs: the newest that is not closed.
     pub fn current(&self) -> Option<&Arc<Unit>> {
-        self.0.iter().rev().find(|unit| unit.closed.is_none())
+        self.list.iter().rev().find(|unit| unit.closed.is_none())
     }
 
     /// The one of this name.
     pub fn find(&self, id: UnitId) -> Option<&Arc<Unit>> {
-        self.0.iter().find(|unit| unit.id == id)
+        self.list.iter().find(|unit| unit.id == id)
     }
 }
 
@@ -387,4 +628,31 @@ pub enum UnitsError {
             .join("; ")
     )]
     Units(Vec<(usize, UnitProblem)>),
+    /// A row of a unit that is gone.
+    #[error(
+        "gone {place}: want unit (16 hex digits), closed (a time) and reason (superseded, \
+         cessation, compromise)"
+    )]
+    Gone {
+        /// Its place.
+        place: usize,
+    },
+    /// Units that the log knows as open are not in the file, with the entries of their starts.
+    #[error(
+        "{}",
+        .0.iter()
+            .map(|(unit, index)| format!(
+                "unit {unit} is open in the log (entry {index}) and not in the file of units: put \
+                 its row back, or close it with `jurat tsa close --gone {unit} --reason …`"
+            ))
+            .collect::<Vec<_>>()
+            .join("; ")
+    )]
+    Missing(Vec<(UnitId, u64)>),
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopped,
+    /// What the log says of them is not known.
+    #[error("{0}")]
+    Lives(#[from] LivesError),
 }

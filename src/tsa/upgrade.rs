@@ -44,7 +44,7 @@ impl Authority {
     pub fn place_of(&self, token: &TimestampToken) -> Result<LeafIndex, UpgradeError> {
         let info = token.tst_info();
         let (unit, index) = info.serial.as_unit().ok_or(UpgradeError::NotOurs)?;
-        if self.units.borrow().find(unit).is_none() {
+        if !self.units.borrow().knows(unit) {
             return Err(UpgradeError::NotOurs);
         }
         let due = TimestampEntry::of(info).map_err(|_| UpgradeError::NotOurs)?;

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jurat_daemon::clock::{ClockGuard, NoTime};
+use jurat_daemon::clock::{ClockGuard, NoTime, NotAccurate};
 use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::entry::{ClockEntry, ClockEvent, Entry};
 use jurat_proto::key::UnixSeconds;
-use jurat_store::NewEntry;
+use jurat_store::{Landmark, LogStore, NewEntry, StoreError};
 use tokio::sync::watch;
 
 use super::Authority;
-use super::units::{Unit, Units};
+use super::lives::Lives;
+use super::units::{Units, UnitsError};
 use crate::log::{Append, AppendError, Sequencer};
 
 /// How often the clock is looked at for a loss, and the file of units for a change.
@@ -38,24 +39,35 @@ async fn append(sequencer: &Sequencer, entry: &Entry) -> Result<(), AppendError>
     }
 }
 
-/// Logs the start and the end of each unit that was read at start.
+/// Logs the starts and the ends of units that the log lacks.
 ///
 /// # Errors
 /// When the log takes no entries.
-// Spec: TSA-31
+// Spec: TSA-31, TSA-36
 pub async fn log_units(units: &Units, sequencer: &Sequencer) -> Result<(), AppendError> {
-    for unit in units.all() {
-        log_life(unit, sequencer).await?;
+    for entry in units.entries() {
+        append(sequencer, &entry).await?;
     }
     Ok(())
 }
 
-/// The entries of a unit's life so far: the same bytes every time, and so there once.
-async fn log_life(unit: &Unit, sequencer: &Sequencer) -> Result<(), AppendError> {
-    for entry in unit.entries() {
-        append(sequencer, &entry).await?;
+/// Reads the file, and takes the log's word over it.
+// Spec: TSA-34, TSA-36, TSA-37
+async fn read(
+    path: &std::path::Path,
+    origin: &Origin,
+    store: &Arc<dyn LogStore>,
+) -> Result<Units, UnitsError> {
+    let (path, origin, store) = (path.to_owned(), origin.clone(), Arc::clone(store));
+    // A key in a device may let it wait for seconds.
+    let reading = tokio::task::spawn_blocking(move || {
+        let units = Units::load(&path, &origin)?;
+        units.under(Lives::read(store.as_ref())?)
+    });
+    match reading.await {
+        Ok(units) => units,
+        Err(_) => Err(UnitsError::Stopped),
     }
-    Ok(())
 }
 
 /// Reads the file of units again when it changes or SIGHUP arrives. A file that cannot be used
@@ -65,7 +77,7 @@ pub async fn follow_units(
     path: PathBuf,
     origin: Origin,
     units: watch::Sender<Arc<Units>>,
-    sequencer: Sequencer,
+    (store, sequencer): (Arc<dyn LogStore>, Sequencer),
     shutdown: Shutdown,
 ) {
     let Ok(mut reloads) = Reloads::new() else {
@@ -77,10 +89,16 @@ pub async fn follow_units(
     loop {
         let now = stamp(&path);
         if now != seen {
-            match Units::load(&path, &origin) {
+            match read(&path, &origin, &store).await {
                 Ok(loaded) => {
                     seen = now;
                     fault.clear();
+                    // Said once: at the start, or when a file says something new.
+                    if loaded.overruled() != units.borrow().overruled() {
+                        for overruled in loaded.overruled() {
+                            tracing::error!("{overruled}");
+                        }
+                    }
                     if replace(&units, loaded, &sequencer).await.is_err() {
                         return;
                     }
@@ -114,10 +132,11 @@ async fn replace(
     let before = Arc::clone(&units.borrow());
     let now = Arc::new(now.following(&before));
     for unit in now.all() {
-        if before.find(unit.id).is_none()
-            && let Some(start) = unit.entries().first()
-        {
-            append(sequencer, start).await?;
+        if before.find(unit.id).is_none() {
+            let starts = now.entries_of(unit).into_iter();
+            for start in starts.take(1) {
+                append(sequencer, &start).await?;
+            }
         }
     }
     // First, so that a request whose unit has ended finds the next one.
@@ -140,7 +159,14 @@ fn stamp(path: &std::path::Path) -> Option<(std::time::SystemTime, u64)> {
 /// Logs that the clock was lost, and that it was regained; keeps the gauges.
 // Spec: TSA-14
 pub async fn follow_clock(authority: Arc<Authority>, shutdown: Shutdown) {
-    let mut lost: Option<&'static str> = None;
+    // What was lost before a restart is lost until it is regained.
+    let mut lost = match lost_before(authority.store.as_ref()) {
+        Ok(lost) => lost,
+        Err(error) => {
+            tracing::error!("what the log says of the clock cannot be read: {error}");
+            None
+        }
+    };
     loop {
         let ready = i64::from(authority.ready().is_ok());
         authority.metrics.ready.set(ready);
@@ -149,15 +175,16 @@ pub async fn follow_clock(authority: Arc<Authority>, shutdown: Shutdown) {
             .metrics
             .signs_until
             .set(i64::try_from(until).unwrap_or(i64::MAX));
-        let doubt = authority.clock.read().err();
-        let event = match (lost, &doubt) {
+        let doubt = authority.tell().err();
+        let event = match (&lost, &doubt) {
             // Before the first answers of the sources there was nothing to lose.
-            (None, Some(NoTime::Waiting { .. }) | None) | (Some(_), Some(_)) => None,
-            (None, Some(why)) => Some((ClockEvent::Lost, reason(why))),
-            (Some(reason), None) => Some((ClockEvent::Regained, reason)),
+            (None, Some(NotAccurate::NoTime(NoTime::Waiting { .. })) | None)
+            | (Some(_), Some(_)) => None,
+            (None, Some(why)) => Some((ClockEvent::Lost, reason(why).to_owned())),
+            (Some(reason), None) => Some((ClockEvent::Regained, reason.clone())),
         };
         if let Some((event, reason)) = event {
-            let entry = clock_entry(&authority.clock, event, reason);
+            let entry = clock_entry(&authority.clock, event, &reason);
             if let Some(entry) = entry
                 && append(&authority.sequencer, &entry).await.is_err()
             {
@@ -177,14 +204,31 @@ fn clock_entry(clock: &ClockGuard, event: ClockEvent, reason: &str) -> Option<En
     ClockEntry::new(event, time, reason).ok().map(Entry::Clock)
 }
 
+/// Why the clock was lost, if the last that the log says of it is that it was.
+// Spec: TSA-14
+fn lost_before(store: &dyn LogStore) -> Result<Option<String>, StoreError> {
+    let Some(index) = store.newest(Landmark::Clock)? else {
+        return Ok(None);
+    };
+    let entry = store.entry(index)?.map(|bytes| Entry::parse(&bytes));
+    Ok(match entry {
+        Some(Ok(Entry::Clock(entry))) if entry.event() == ClockEvent::Lost => {
+            Some(entry.reason().to_owned())
+        }
+        _ => None,
+    })
+}
+
 /// In a word.
-fn reason(why: &NoTime) -> &'static str {
+fn reason(why: &NotAccurate) -> &'static str {
     match why {
-        NoTime::SteppedBack(_) => "stepped-back",
-        NoTime::Leapt(_) => "leapt",
-        NoTime::Outside { .. } => "outside",
-        NoTime::NoAgreement { .. } => "no-agreement",
-        NoTime::Stale { .. } => "stale",
-        NoTime::Waiting { .. } => "waiting",
+        NotAccurate::NoTime(NoTime::SteppedBack(_)) => "stepped-back",
+        NotAccurate::NoTime(NoTime::Leapt(_)) => "leapt",
+        NotAccurate::NoTime(NoTime::Outside { .. }) => "outside",
+        NotAccurate::NoTime(NoTime::NoAgreement { .. }) => "no-agreement",
+        NotAccurate::NoTime(NoTime::Stale { .. }) => "stale",
+        NotAccurate::NoTime(NoTime::Waiting { .. }) => "waiting",
+        NotAccurate::NoSources => "no-sources",
+        NotAccurate::TooUncertain { .. } => "too-uncertain",
     }
 }
