@@ -172,6 +172,46 @@ async fn a_key_that_fails_leaves_an_entry_without_a_token_and_never_the_reverse(
     }
 }
 
+/// A key that signs with another one than the certificate's: signatures of the right form.
+struct Wrong {
+    key: TimestampKey,
+    slow: bool,
+}
+
+impl TimestampSigner for Wrong {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.key.sign(message)
+    }
+
+    fn is_slow(&self) -> bool {
+        self.slow
+    }
+}
+
+// Spec: TSA-06, TSA-08
+#[tokio::test]
+async fn a_signature_that_is_wrong_does_not_leave_and_its_entry_stays() {
+    for slow in [false, true] {
+        let key = Box::new(move |_: &Home| -> Arc<dyn TimestampSigner> {
+            let key = TimestampKey::generate().unwrap();
+            Arc::new(Wrong { key, slow })
+        });
+        let rig = Rig::with(Arc::new(MemoryStore::new()), |_| {}, Some(key));
+        assert_eq!(rig.authority.warnings().len(), 1);
+        for asked in 1..=3 {
+            assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+            assert_eq!(rig.size(), asked);
+        }
+        // Enough: the log is not filled with entries that will have no token.
+        assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+        assert_eq!(rig.size(), 3);
+        let why = rig.authority.ready().unwrap_err().to_string();
+        assert!(why.contains("no signatures of its own"), "{why}");
+        let warnings = rig.authority.warnings().concat();
+        assert!(warnings.contains("no signature of its own"), "{warnings}");
+    }
+}
+
 // Spec: TSA-05
 #[tokio::test]
 async fn a_commit_of_unknown_outcome_gives_no_token() {

@@ -23,5 +23,8 @@ pub use crate::pkcs8::PemError;
 pub use crate::signing_key::{
     Algorithm, GenerateError, KeyFileError, KeyFileProblem, KeyTextError, SigningKey,
 };
-pub use crate::timestamp_key::{TimestampKey, TimestampKeyError, TimestampSigner, random_serial};
+pub use crate::timestamp_key::{
+    TimestampKey, TimestampKeyError, TimestampSigner, TimestampVerifier, WrongSignature,
+    random_serial,
+};
 pub use crate::verify::{FastKeyError, fast_verifier};

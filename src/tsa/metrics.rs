@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Denied;
+use super::units::Unusable;
 
 /// Requests by outcome, and how the unit is.
 #[derive(Debug, Clone, Default)]
@@ -61,7 +62,8 @@ impl Metrics {
                 | PkiFailureInfo::SystemFailure => "failed",
             },
             Some(Denied::NoTime(_)) => "no_time",
-            Some(Denied::Unit(_) | Denied::NoUnit) => "no_unit",
+            Some(Denied::Unit(Unusable::Faulty)) => "no_key",
+            Some(Denied::Unit(Unusable::Closed | Unusable::Time(_)) | Denied::NoUnit) => "no_unit",
             Some(Denied::Standing(_)) => "not_compared",
             Some(Denied::Log(_) | Denied::Signer(_)) => "failed",
             Some(Denied::Overloaded) => "overloaded",

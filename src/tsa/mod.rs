@@ -37,6 +37,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::cosigners::Standing;
 use crate::log::{PlaceError, Sequencer};
 
+mod check;
 pub mod json;
 mod lives;
 mod metrics;
@@ -47,6 +48,7 @@ pub mod units;
 mod upgrade;
 mod watch_over;
 
+pub use self::check::{SignatureCheck, Unsigned};
 pub use self::lives::{Life, Lives, LivesError};
 pub use self::metrics::Metrics;
 pub use self::not_before::{Bracket, follow};
@@ -375,10 +377,18 @@ impl Authority {
     }
 
     /// What an operator should see to though time-stamps are made.
-    // Spec: TSA-36, TSA-38
+    // Spec: TSA-08, TSA-36, TSA-38
     pub fn warnings(&self) -> Vec<String> {
         let units = self.units.borrow();
         let mut warnings: Vec<_> = units.overruled().iter().map(ToString::to_string).collect();
+        let wrong = units.all().iter().filter(|unit| unit.check.was_wrong());
+        warnings.extend(wrong.map(|unit| {
+            format!(
+                "the key of unit {} returned what is no signature of its own; each one is checked \
+                 since",
+                unit.id
+            )
+        }));
         let key = &self.settings.authority_key;
         if key.exists() {
             warnings.push(format!(
@@ -415,11 +425,7 @@ impl Authority {
 
 fn finish(unit: &Unit, prepared: ToBeSigned) -> Result<TimestampToken, Denied> {
     let failed = |why: String| Denied::Signer(why);
-    let key = unit
-        .key
-        .as_ref()
-        .ok_or_else(|| failed("it is closed".to_owned()))?;
-    let signature = key.sign(prepared.message());
+    let signature = unit.sign(prepared.message());
     let signature = signature.map_err(|error| failed(error.to_string()))?;
     prepared
         .finish(&signature)

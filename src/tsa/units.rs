@@ -35,6 +35,7 @@ use jurat_proto::tsp::signed_data::{TimestampUnit, UnitError, UnitTimeError};
 use jurat_proto::tsp::tst_info::UnitId;
 use serde::{Deserialize, Serialize};
 
+use super::check::{SignatureCheck, Unsigned};
 use super::lives::{Life, Lives, LivesError};
 
 /// Where the key of the authority above the units is, from the directory of their file, when
@@ -165,6 +166,8 @@ pub struct Unit {
     /// Shared by all that was read of one unit, so that a request which holds an older reading of
     /// it sees its end, and a file that takes a closing back does not.
     pub ended: Arc<AtomicBool>,
+    /// Whether what the key returns is a signature.
+    pub check: Arc<SignatureCheck>,
 }
 
 impl Unit {
@@ -202,6 +205,7 @@ impl Unit {
         }
         match (issuing, started, closed) {
             (Some(issuing), Some(started), Ok(closed)) if problems.is_empty() => {
+                let check = SignatureCheck::new(certificate.public_key());
                 let certificate = sha256(certificate.as_bytes());
                 let unit = Self {
                     id: UnitId::of_certificate(origin, &certificate),
@@ -211,6 +215,7 @@ impl Unit {
                     started,
                     closed,
                     ended: Arc::new(AtomicBool::new(closed.is_some())),
+                    check: Arc::new(check),
                 };
                 Ok(match key {
                     Some(key) => unit.with_key(Arc::new(key)),
@@ -233,6 +238,17 @@ impl Unit {
             key: Some(key),
             ..self
         }
+    }
+
+    /// Signs. Nothing that is no signature of the certificate's key comes out, as far as it is
+    /// looked at: see [`SignatureCheck`].
+    ///
+    /// # Errors
+    /// [`Unsigned`].
+    // Spec: TSA-08
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unsigned> {
+        let key = self.key.as_deref().ok_or(Unsigned::Closed)?;
+        self.check.sign(key, message)
     }
 
     /// The entries of its life that the log does not have.
@@ -294,7 +310,14 @@ impl Unit {
         if self.closed.is_some() || self.ended.load(Ordering::SeqCst) || self.key.is_none() {
             return Some(Unusable::Closed);
         }
-        self.issuing.verify_time(time).err().map(Unusable::Time)
+        if let Err(error) = self.issuing.verify_time(time) {
+            return Some(Unusable::Time(error));
+        }
+        // Spec: TSA-08
+        if self.check.has_failed() {
+            return Some(Unusable::Faulty);
+        }
+        None
     }
 }
 
@@ -343,6 +366,9 @@ pub enum Unusable {
     /// Its certificate or the period of its key is over, or has not begun.
     #[error("{0}")]
     Time(UnitTimeError),
+    /// Its key returned too many wrong signatures one after the other.
+    #[error("its key returns what are no signatures of its own; nothing is asked of it any more")]
+    Faulty,
 }
 
 /// Where the log says otherwise than the file of units, and is right.
@@ -532,6 +558,7 @@ impl Units {
             if let Some(known) = before.find(unit.id) {
                 *unit = Arc::new(Unit {
                     ended: Arc::clone(&known.ended),
+                    check: Arc::clone(&known.check),
                     ..Unit::clone(unit)
                 });
             }

@@ -37,6 +37,7 @@ pub struct Certificate {
     serial: Vec<u8>,
     algorithm: Vec<u8>,
     signature: Vec<u8>,
+    public_key: Vec<u8>,
     fields: x509_cert::Certificate,
     key: Option<PublicKey>,
 }
@@ -75,6 +76,7 @@ impl Certificate {
             serial: slices.serial.to_vec(),
             algorithm: slices.algorithm.to_vec(),
             signature: slices.signature.to_vec(),
+            public_key: slices.key.to_vec(),
             key: PublicKey::of(slices.key),
             fields,
         })
@@ -132,6 +134,11 @@ impl Certificate {
     /// The subject for people, as RFC 4514 writes names.
     pub fn subject_text(&self) -> String {
         self.fields.tbs_certificate().subject().to_string()
+    }
+
+    /// The `SubjectPublicKeyInfo` in DER.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     /// The content of the serial number.
