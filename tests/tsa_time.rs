@@ -212,6 +212,92 @@ async fn a_signature_that_is_wrong_does_not_leave_and_its_entry_stays() {
     }
 }
 
+/// A device that is away, of which that is known.
+struct Away;
+
+impl TimestampSigner for Away {
+    fn sign(&self, _message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        panic!("it is not asked")
+    }
+
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn waiting_max(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn out_of_reach(&self) -> Option<String> {
+        Some("no slot has it".to_owned())
+    }
+}
+
+// Spec: TSA-61
+#[tokio::test]
+async fn of_a_key_that_is_known_to_be_away_nothing_is_asked_and_nothing_is_logged() {
+    let key = Box::new(|_: &Home| -> Arc<dyn TimestampSigner> { Arc::new(Away) });
+    let rig = Rig::with(Arc::new(MemoryStore::new()), |_| {}, Some(key));
+    assert_eq!(rig.refused().await, Some(PkiFailureInfo::SystemFailure));
+    assert_eq!(rig.size(), 0);
+    let why = rig.authority.ready().unwrap_err().to_string();
+    assert!(
+        why.contains("its key is out of reach: no slot has it"),
+        "{why}"
+    );
+}
+
+/// A device that signs when it is let.
+struct Held {
+    key: TimestampKey,
+    begun: std::sync::mpsc::SyncSender<()>,
+    go_on: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl TimestampSigner for Held {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        self.begun.send(()).unwrap();
+        self.go_on.lock().unwrap().recv().unwrap();
+        self.key.sign(message)
+    }
+
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn waiting_max(&self) -> Option<usize> {
+        Some(1)
+    }
+}
+
+// Spec: TSA-62
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_find_no_place_before_a_device_are_told_so_and_nothing_is_logged() {
+    let (begun, begins) = std::sync::mpsc::sync_channel(1);
+    let (let_go, go_on) = std::sync::mpsc::sync_channel(1);
+    let key = Box::new(move |home: &Home| -> Arc<dyn TimestampSigner> {
+        Arc::new(Held {
+            key: TimestampKey::load(home.file("keys/tsa/unit-1.key")).unwrap(),
+            begun,
+            go_on: std::sync::Mutex::new(go_on),
+        })
+    });
+    let rig = Rig::with(Arc::new(MemoryStore::new()), |_| {}, Some(key));
+    let rig = Arc::new(rig);
+    let first = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.refused().await }
+    });
+    tokio::task::spawn_blocking(move || begins.recv().unwrap())
+        .await
+        .unwrap();
+    assert!(matches!(rig.ask().await, Granted::Overloaded));
+    assert_eq!(rig.size(), 1);
+    let_go.send(()).unwrap();
+    assert_eq!(first.await.unwrap(), None);
+    assert_eq!(rig.size(), 1);
+}
+
 // Spec: TSA-05
 #[tokio::test]
 async fn a_commit_of_unknown_outcome_gives_no_token() {

@@ -399,6 +399,10 @@ fn settings_seeds(add: Add<'_>) {
                  reason = \"superseded\"\n\n[[unit]]\nchain = \"v.pem\"\nkey = \"v.key\"\n\
                  started = 8\n";
     add("units", "two", units.as_bytes().to_vec());
+    let units = "[[unit]]\nchain = \"u.pem\"\nstarted = 7\n\n[unit.pkcs11]\nmodule = \"m.so\"\n\
+                 token = \"t\"\nlabel = \"l\"\npin_file = \"p\"\nsessions = 4\n\n[[gone]]\n\
+                 unit = \"4f00112233445566\"\nclosed = 8\nreason = \"compromise\"\n";
+    add("units", "token", units.as_bytes().to_vec());
     let digest = leaf_hash(b"any").to_base64();
     let json = format!(
         "{{\"artifactHash\":\"{digest}\",\"hashAlgorithm\":\"sha256\",\"certificates\":true,\

@@ -37,6 +37,17 @@ pub trait TimestampSigner: Send + Sync {
 
     /// Whether signing takes milliseconds rather than microseconds: RSA, or a device.
     fn is_slow(&self) -> bool;
+
+    /// How many signatures may wait for a device, which then bounds itself. `None` when this
+    /// machine's cores do the work.
+    fn waiting_max(&self) -> Option<usize> {
+        None
+    }
+
+    /// Why it could not sign now, as far as is known without trying.
+    fn out_of_reach(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The public key of a time-stamping unit, to check what its private key returns.

@@ -5,6 +5,8 @@
 //! keys/tsa/unit-1.key, unit-1.pem  a unit: its key signs for a year; the certificate has 10
 //! ```
 //!
+//! A unit's key may also be made in a token of PKCS #11; its chain is then the only file.
+//!
 //! The authority's key is wanted once a year, to issue the next unit, and should not be on the
 //! machine meanwhile. An operator with an authority of their own puts its chain in place of these.
 
@@ -87,7 +89,6 @@ impl Authority {
     ///
     /// # Errors
     /// When there is no randomness, or a file is there already.
-    // Spec: TSP-51
     pub(super) fn issue(
         &self,
         dir: &Path,
@@ -96,22 +97,58 @@ impl Authority {
         now: u64,
     ) -> anyhow::Result<()> {
         let key = TimestampKey::generate()?;
+        let certificate = self.certify(key.public_key()?, origin, number, now)?;
+        key.save_new(dir.join(unit_key(number)))?;
+        self.save_chain(certificate, dir, number)
+    }
+
+    /// Writes the chain of the unit of this number, whose key is elsewhere.
+    ///
+    /// # Errors
+    /// When there is no randomness, or the file is there already.
+    pub(super) fn issue_for(
+        &self,
+        public_key: Vec<u8>,
+        dir: &Path,
+        origin: &str,
+        number: usize,
+        now: u64,
+    ) -> anyhow::Result<()> {
+        let certificate = self.certify(public_key, origin, number, now)?;
+        self.save_chain(certificate, dir, number)
+    }
+
+    fn save_chain(
+        &self,
+        certificate: Certificate,
+        dir: &Path,
+        number: usize,
+    ) -> anyhow::Result<()> {
+        let chain = [certificate, self.certificate.clone()];
+        write_new(&dir.join(unit_chain(number)), &to_pem(&chain))
+    }
+
+    // Spec: TSP-51
+    fn certify(
+        &self,
+        public_key: Vec<u8>,
+        origin: &str,
+        number: usize,
+        now: u64,
+    ) -> anyhow::Result<Certificate> {
         let from = time(now.saturating_sub(BEFORE))?;
         let draft = CertificateDraft {
             serial: random_serial()?,
             issuer: self.certificate.subject().to_vec(),
             subject: common_name(&short(&format!("{origin} time-stamping unit {number}")))?,
             validity: (from, time(now + UNIT_YEARS * YEAR)?),
-            public_key: key.public_key()?,
+            public_key,
             issuer_public_key: self.key.public_key()?,
             profile: CertificateProfile::Unit {
                 key_usage: (from, time(now + YEAR)?),
             },
         };
-        let certificate = draft.finish(&self.key.sign(&draft.to_be_signed())?)?;
-        key.save_new(dir.join(unit_key(number)))?;
-        let chain = [certificate, self.certificate.clone()];
-        write_new(&dir.join(unit_chain(number)), &to_pem(&chain))
+        Ok(draft.finish(&self.key.sign(&draft.to_be_signed())?)?)
     }
 }
 
@@ -121,10 +158,11 @@ pub(super) fn row(number: usize, now: u64) -> UnitRow {
     let dir = Path::new(DIR);
     UnitRow {
         chain: dir.join(unit_chain(number)),
-        key: dir.join(unit_key(number)),
+        key: Some(dir.join(unit_key(number))),
         started: now,
         closed: None,
         reason: None,
+        pkcs11: None,
     }
 }
 

@@ -33,5 +33,16 @@ pub(super) fn run(args: &CheckConfigArgs) -> anyhow::Result<ExitCode> {
         config.cosigner_keys.len(),
         config.policy.witnesses().len()
     ));
+    // Spec: TSA-61
+    let units = config.timestamp.as_ref();
+    let units = units.map_or(&[][..], |timestamp| timestamp.units.all());
+    for unit in units {
+        if let Some(why) = unit.key.as_ref().and_then(|key| key.out_of_reach()) {
+            output::line(format_args!(
+                "unit {}: its key is out of reach now: {why}",
+                unit.id
+            ));
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ use jurat_proto::tsp::tst_info::UnitId;
 use super::authority::{self, Authority};
 use super::{ConfigArg, output};
 use crate::config::Config;
+use crate::tsa::pkcs11_row::Pkcs11Row;
 use crate::tsa::units::{AUTHORITY_KEY, GoneRow, UnitRow, Units, UnitsFile};
 
 /// What is done to the units.
@@ -35,11 +36,59 @@ pub(super) struct RotateArgs {
     config: ConfigArg,
     /// PEM of your own authority: the unit's certificate first, then those above it, up to a root.
     /// Without it the authority that init made issues the certificate
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE")]
     chain: Option<PathBuf>,
     /// The unit's private key (PKCS#8 PEM), with --chain
-    #[arg(long, value_name = "FILE", requires = "chain")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "chain",
+        conflicts_with = "module"
+    )]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    in_token: TokenArgs,
+}
+
+/// A key in a token of PKCS #11: all of these, or none.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The key in a token of PKCS #11 (an HSM)")]
+struct TokenArgs {
+    /// The vendor's library. Without --chain the key is made in the token, and never leaves it;
+    /// with --chain it is there already
+    #[arg(long = "pkcs11-module", value_name = "FILE",
+        requires_all = ["token", "label", "pin_file"])]
+    module: Option<PathBuf>,
+    /// The token's label
+    #[arg(long = "pkcs11-token", value_name = "LABEL", requires = "module")]
+    token: Option<String>,
+    /// The key's label in the token
+    #[arg(long = "pkcs11-label", value_name = "LABEL", requires = "module")]
+    label: Option<String>,
+    /// A file with the PIN, which only its owner can read (mode 0600)
+    #[arg(long = "pkcs11-pin-file", value_name = "FILE", requires = "module")]
+    pin_file: Option<PathBuf>,
+    /// Sessions at once, 1 to 64 (4 when left out)
+    #[arg(long = "pkcs11-sessions", value_name = "COUNT", requires = "module",
+        value_parser = clap::value_parser!(u8).range(1..=64))]
+    sessions: Option<u8>,
+}
+
+impl TokenArgs {
+    fn row(&self) -> anyhow::Result<Option<Pkcs11Row>> {
+        let (Some(module), Some(token), Some(label), Some(pin_file)) =
+            (&self.module, &self.token, &self.label, &self.pin_file)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(Pkcs11Row {
+            module: std::path::absolute(module)?,
+            token: token.clone(),
+            label: label.clone(),
+            pin_file: std::path::absolute(pin_file)?,
+            sessions: self.sessions,
+        }))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -100,7 +149,15 @@ fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
         closed = home.open_units(file)?;
         add_unit(&home, file, args)
     };
-    let units = home.change(edit)?;
+    // Spec: TSA-63. The unit before is closed by this, so the next one must be able to sign.
+    let accept = |units: &Units| {
+        let key = units.current().and_then(|unit| unit.key.as_ref());
+        match key.and_then(|key| key.out_of_reach()) {
+            Some(why) => bail!("the key of the new unit cannot be used: {why}"),
+            None => Ok(()),
+        }
+    };
+    let units = home.change(edit, accept)?;
     let unit = units.current().context("the new unit is there")?;
     for (_, before) in closed {
         output::line(format_args!("unit {before} is closed (superseded)"));
@@ -118,13 +175,20 @@ fn rotate(args: &RotateArgs) -> anyhow::Result<ExitCode> {
 
 fn add_unit(home: &Home, file: &mut UnitsFile, args: &RotateArgs) -> anyhow::Result<()> {
     let now = SystemClock.now().seconds();
-    let row = if let (Some(chain), Some(key)) = (&args.chain, &args.key) {
+    let token = args.in_token.row()?;
+    let row = if let Some(chain) = &args.chain {
+        if args.key.is_none() && token.is_none() {
+            return Err(output::usage(
+                "--chain wants the key: --key, or --pkcs11-module",
+            ));
+        }
         UnitRow {
             chain: std::path::absolute(chain)?,
-            key: std::path::absolute(key)?,
+            key: args.key.as_ref().map(std::path::absolute).transpose()?,
             started: now,
             closed: None,
             reason: None,
+            pkcs11: token,
         }
     } else {
         let dir = home.dir().join(authority::DIR);
@@ -133,8 +197,22 @@ fn add_unit(home: &Home, file: &mut UnitsFile, args: &RotateArgs) -> anyhow::Res
             "the authority that issues units cannot be used; bring its key back, or give \
              --chain and --key",
         )?;
-        authority.issue(&dir, &home.origin, number, now)?;
-        authority::row(number, now)
+        match token {
+            None => {
+                authority.issue(&dir, &home.origin, number, now)?;
+                authority::row(number, now)
+            }
+            // Spec: TSA-63
+            Some(token) => {
+                let public_key = token.generate(home.dir())?;
+                authority.issue_for(public_key, &dir, &home.origin, number, now)?;
+                UnitRow {
+                    key: None,
+                    pkcs11: Some(token),
+                    ..authority::row(number, now)
+                }
+            }
+        }
     };
     let open = file.unit.iter_mut().filter(|row| row.closed.is_none());
     for before in open {
@@ -159,7 +237,7 @@ fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
         closed = Some(unit);
         Ok(())
     };
-    let units = home.change(edit)?;
+    let units = home.change(edit, |_| Ok(()))?;
     let unit = closed.context("a unit was closed")?;
     output::line(format_args!("unit {unit} is closed ({reason})"));
     match units.current() {
@@ -270,6 +348,7 @@ impl Home {
     fn change(
         &self,
         edit: impl FnOnce(&mut UnitsFile) -> anyhow::Result<()>,
+        accept: impl FnOnce(&Units) -> anyhow::Result<()>,
     ) -> anyhow::Result<Units> {
         let new = self.units.with_extension("toml.new");
         let mut opened = std::fs::File::create_new(&new).with_context(|| {
@@ -285,6 +364,7 @@ impl Home {
             opened.write_all(file.to_text()?.as_bytes())?;
             opened.sync_all()?;
             let units = Units::load(&new, &self.parsed)?;
+            accept(&units)?;
             std::fs::rename(&new, &self.units)?;
             std::fs::File::open(self.dir())?.sync_all()?;
             anyhow::Ok(units)

@@ -100,6 +100,7 @@ pub(super) fn health(app: &App) -> Response {
             "ready": authority.ready().is_ok(),
             "unit": authority.units.borrow().current().map(|unit| unit.id.to_string()),
             "signs_until": authority.signs_until(),
+            "key_out_of_reach": authority.key_out_of_reach(),
             "warnings": authority.warnings(),
         })),
         "witnesses": app.witnesses.rows(),

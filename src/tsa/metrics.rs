@@ -18,6 +18,8 @@ pub struct Metrics {
     pub signs_until: Gauge,
     /// Whether a token could be made.
     pub ready: Gauge,
+    /// Whether the key of the unit that signs can be used.
+    pub key_reachable: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +47,11 @@ impl Metrics {
             "1 while a time-stamp can be made, else 0",
             metrics.ready.clone(),
         );
+        registry.register(
+            "key_reachable",
+            "0 while the current unit's key is in a token of PKCS #11 that cannot be used, else 1",
+            metrics.key_reachable.clone(),
+        );
         metrics
     }
 
@@ -62,7 +69,7 @@ impl Metrics {
                 | PkiFailureInfo::SystemFailure => "failed",
             },
             Some(Denied::NoTime(_)) => "no_time",
-            Some(Denied::Unit(Unusable::Faulty)) => "no_key",
+            Some(Denied::Unit(Unusable::Key(_) | Unusable::Faulty)) => "no_key",
             Some(Denied::Unit(Unusable::Closed | Unusable::Time(_)) | Denied::NoUnit) => "no_unit",
             Some(Denied::Standing(_)) => "not_compared",
             Some(Denied::Log(_) | Denied::Signer(_)) => "failed",

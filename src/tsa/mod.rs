@@ -42,6 +42,7 @@ pub mod json;
 mod lives;
 mod metrics;
 mod not_before;
+pub mod pkcs11_row;
 pub mod rate;
 mod time;
 pub mod units;
@@ -270,6 +271,11 @@ impl Authority {
         if let Some(why) = unit.refuses(time) {
             return Err(Denied::Unit(why));
         }
+        // Spec: TSA-62. Before it has a place: what could not be signed in time is not logged.
+        let _waiting = match &unit.waiting {
+            Some(places) => Some(places.try_acquire().map_err(|_| Denied::Overloaded)?),
+            None => None,
+        };
         let certificates = match (request.wants_certificate(), self.settings.include_chain) {
             (false, _) => Certificates::Absent,
             (true, false) => Certificates::Signer,
@@ -376,6 +382,13 @@ impl Authority {
         self.clock.read_within(bound)
     }
 
+    /// Why the key of the unit that signs cannot be used, if it is in a device.
+    // Spec: TSA-61
+    pub fn key_out_of_reach(&self) -> Option<String> {
+        let unit = self.units.borrow().current().map(Arc::clone)?;
+        unit.key.as_ref()?.out_of_reach()
+    }
+
     /// What an operator should see to though time-stamps are made.
     // Spec: TSA-08, TSA-36, TSA-38
     pub fn warnings(&self) -> Vec<String> {
@@ -414,8 +427,15 @@ impl Authority {
         if !unit.key.as_ref().is_some_and(|key| key.is_slow()) {
             return finish(unit, prepared);
         }
-        let Ok(_place) = self.slow.acquire().await else {
-            return Err(Denied::Signer("the service is stopping".to_owned()));
+        // A device bounds itself; other slow keys share this machine's cores.
+        let _place = match unit.waiting {
+            Some(_) => None,
+            None => Some(
+                self.slow
+                    .acquire()
+                    .await
+                    .map_err(|_| Denied::Signer("the service is stopping".to_owned()))?,
+            ),
         };
         let unit = Arc::clone(unit);
         let signed = tokio::task::spawn_blocking(move || finish(&unit, prepared)).await;

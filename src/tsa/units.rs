@@ -4,6 +4,7 @@
 //! [[unit]]
 //! chain = "keys/tsa/unit-1.pem"     the unit's certificate, then those above it, up to a root
 //! key = "keys/tsa/unit-1.key"       PKCS#8 PEM; a closed unit needs none
+//! pkcs11 = { … }                    or, in place of it, where the key is in a token: `pkcs11_row`
 //! started = 1795000000              when, in seconds since 1970
 //! closed = 1826536000               and when it ended, if it did
 //! reason = "superseded"             cessation, compromise
@@ -34,9 +35,11 @@ use jurat_proto::tsp::path::{PathError, verify_chain};
 use jurat_proto::tsp::signed_data::{TimestampUnit, UnitError, UnitTimeError};
 use jurat_proto::tsp::tst_info::UnitId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::check::{SignatureCheck, Unsigned};
 use super::lives::{Life, Lives, LivesError};
+use super::pkcs11_row::{Pkcs11Problem, Pkcs11Row};
 
 /// Where the key of the authority above the units is, from the directory of their file, when
 /// `jurat init` made it.
@@ -65,7 +68,8 @@ pub struct UnitRow {
     /// PEM: the unit's certificate, then those above it.
     pub chain: PathBuf,
     /// PKCS#8 PEM.
-    pub key: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
     /// Seconds since 1970.
     pub started: u64,
     /// Seconds since 1970.
@@ -74,6 +78,9 @@ pub struct UnitRow {
     /// `superseded`, `cessation` or `compromise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The key's place in a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pkcs11: Option<Pkcs11Row>,
 }
 
 impl UnitRow {
@@ -88,6 +95,18 @@ impl UnitRow {
             origin,
             &sha256(certificate.as_bytes()),
         ))
+    }
+
+    // Spec: TSA-30, TSA-60
+    fn load_key(&self, dir: &Path) -> Result<Arc<dyn TimestampSigner>, UnitProblem> {
+        match (&self.key, &self.pkcs11) {
+            (Some(file), None) => match TimestampKey::load(dir.join(file)) {
+                Ok(key) => Ok(Arc::new(key)),
+                Err(error) => Err(UnitProblem::Key(error)),
+            },
+            (None, Some(place)) => place.open(dir).map_err(UnitProblem::Pkcs11),
+            _ => Err(UnitProblem::KeyPlace),
+        }
     }
 }
 
@@ -168,6 +187,8 @@ pub struct Unit {
     pub ended: Arc<AtomicBool>,
     /// Whether what the key returns is a signature.
     pub check: Arc<SignatureCheck>,
+    /// Places for signatures that wait for a device.
+    pub waiting: Option<Arc<Semaphore>>,
 }
 
 impl Unit {
@@ -192,16 +213,15 @@ impl Unit {
             .ok();
         let key = match row.closed {
             Some(_) => None,
-            None => TimestampKey::load(dir.join(&row.key))
-                .map_err(|error| problems.push(UnitProblem::Key(error)))
+            None => row
+                .load_key(dir)
+                .map_err(|problem| problems.push(problem))
                 .ok(),
         };
-        if let (Some(issuing), Some(key)) = (&issuing, &key) {
-            let message = b"Is this the certificate's key?";
-            let signature = key.sign(message).unwrap_or_default();
-            if issuing.verify(message, &signature).is_err() {
-                problems.push(UnitProblem::OtherKey);
-            }
+        if let (Some(issuing), Some(key)) = (&issuing, &key)
+            && let Err(problem) = check_key(issuing, key.as_ref())
+        {
+            problems.push(problem);
         }
         match (issuing, started, closed) {
             (Some(issuing), Some(started), Ok(closed)) if problems.is_empty() => {
@@ -216,9 +236,10 @@ impl Unit {
                     closed,
                     ended: Arc::new(AtomicBool::new(closed.is_some())),
                     check: Arc::new(check),
+                    waiting: None,
                 };
                 Ok(match key {
-                    Some(key) => unit.with_key(Arc::new(key)),
+                    Some(key) => unit.with_key(key),
                     None => unit,
                 })
             }
@@ -234,8 +255,12 @@ impl Unit {
     /// The same with its key in another place.
     #[must_use]
     pub fn with_key(self, key: Arc<dyn TimestampSigner>) -> Self {
+        let waiting = key
+            .waiting_max()
+            .map(|places| Arc::new(Semaphore::new(places)));
         Self {
             key: Some(key),
+            waiting,
             ..self
         }
     }
@@ -317,7 +342,9 @@ impl Unit {
         if self.check.has_failed() {
             return Some(Unusable::Faulty);
         }
-        None
+        // Spec: TSA-61
+        let lost = self.key.as_ref().and_then(|key| key.out_of_reach());
+        lost.map(Unusable::Key)
     }
 }
 
@@ -329,6 +356,20 @@ fn key_entry(unit: UnitId, certificate: Hash, event: KeyEvent, time: UnixSeconds
         certificate,
         time,
     })
+}
+
+/// That a key is the certificate's. One in a token that is away now is checked when it signs.
+// Spec: TSA-30, TSA-61
+fn check_key(issuing: &TimestampUnit, key: &dyn TimestampSigner) -> Result<(), UnitProblem> {
+    let message = b"Is this the certificate's key?";
+    let signature = match key.sign(message) {
+        Ok(signature) => signature,
+        Err(_) if key.out_of_reach().is_some() => return Ok(()),
+        Err(_) => return Err(UnitProblem::OtherKey),
+    };
+    issuing
+        .verify(message, &signature)
+        .map_err(|_| UnitProblem::OtherKey)
 }
 
 fn closing(row: &UnitRow) -> Result<Option<(UnixSeconds, CloseReason)>, ()> {
@@ -369,6 +410,9 @@ pub enum Unusable {
     /// Its key returned too many wrong signatures one after the other.
     #[error("its key returns what are no signatures of its own; nothing is asked of it any more")]
     Faulty,
+    /// Its key is in a device that cannot be used now.
+    #[error("its key is out of reach: {0}")]
+    Key(String),
 }
 
 /// Where the log says otherwise than the file of units, and is right.
@@ -621,6 +665,12 @@ pub enum UnitProblem {
     /// The key file.
     #[error("{0}")]
     Key(KeyFileError),
+    /// The key's place in a token.
+    #[error("{0}")]
+    Pkcs11(Pkcs11Problem),
+    /// Neither a file nor a place in a token, or both.
+    #[error("want either key or pkcs11")]
+    KeyPlace,
     /// The private key is another one than the certificate's.
     #[error("its private key is not the certificate's")]
     OtherKey,

@@ -170,6 +170,8 @@ pub async fn follow_clock(authority: Arc<Authority>, shutdown: Shutdown) {
     loop {
         let ready = i64::from(authority.ready().is_ok());
         authority.metrics.ready.set(ready);
+        let reachable = i64::from(authority.key_out_of_reach().is_none());
+        authority.metrics.key_reachable.set(reachable);
         let until = authority.signs_until().unwrap_or_default();
         authority
             .metrics

@@ -22,6 +22,11 @@ const WALLS: &[(&str, &[&str], &str)] = &[
         &["keys"],
         "private keys and signing live in keys/",
     ),
+    (
+        "cryptoki",
+        &["keys"],
+        "private keys and signing live in keys/, also those in a token",
+    ),
     ("ed25519-dalek", &["proto"], "verification lives in proto/"),
     ("ml-dsa", &["proto"], "verification lives in proto/"),
     ("p256", &["proto"], "verification lives in proto/"),
