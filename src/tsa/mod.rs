@@ -30,7 +30,7 @@ use jurat_proto::tsp::oid::Oid;
 use jurat_proto::tsp::request::{Offer, TimestampRequest};
 use jurat_proto::tsp::response::{Refusal, TimestampResponse};
 use jurat_proto::tsp::signed_data::{Certificates, TimestampToken, ToBeSigned};
-use jurat_proto::tsp::tst_info::{Accuracy, Extensions, SerialNumber, TstInfo};
+use jurat_proto::tsp::tst_info::{Accuracy, EncodedTstInfo, Extensions, SerialNumber, TstInfo};
 use jurat_store::{Landmark, LogStore, NewEntry};
 use tokio::sync::{Semaphore, watch};
 
@@ -312,7 +312,7 @@ impl Authority {
         unit: &Unit,
         bracket: Option<&Bracket>,
         index: LeafIndex,
-    ) -> Result<(TstInfo, NewEntry), Denied> {
+    ) -> Result<(EncodedTstInfo, NewEntry), Denied> {
         self.may_sign()?;
         let floor = bracket.map_or(0, |bracket| bracket.time);
         let (gen_time, accuracy) = self.time(floor)?;
@@ -332,7 +332,9 @@ impl Authority {
             tsa: Some(unit.issuing.name()),
             extensions: extensions.map_err(|error| Denied::Log(error.to_string()))?,
         };
-        let entry = TimestampEntry::of(&info).map_err(|error| Denied::Log(error.to_string()))?;
+        let info = EncodedTstInfo::from(info);
+        let entry =
+            TimestampEntry::of_encoded(&info).map_err(|error| Denied::Log(error.to_string()))?;
         let entry = NewEntry::new(Entry::Timestamp(entry).to_bytes());
         let entry = entry.map_err(|error| Denied::Log(error.to_string()))?;
         self.last.store(gen_time.seconds(), Ordering::SeqCst);
@@ -417,7 +419,7 @@ impl Authority {
     async fn sign(
         self: &Arc<Self>,
         unit: &Arc<Unit>,
-        info: TstInfo,
+        info: EncodedTstInfo,
         certificates: Certificates,
     ) -> Result<TimestampToken, Denied> {
         let prepared = unit

@@ -23,7 +23,7 @@ use crate::key::UnixSeconds;
 use crate::tree::LeafIndex;
 use crate::tsp::gen_time::GenTime;
 use crate::tsp::oid::Oid;
-use crate::tsp::tst_info::{SerialNumber, TstInfo, UnitId};
+use crate::tsp::tst_info::{EncodedTstInfo, SerialNumber, TstInfo, UnitId};
 
 /// What the log keeps of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,18 @@ impl TimestampEntry {
     /// fraction, or the policy cannot be written in dots. No log of Jurat's has such a token.
     // Spec: ENT-09, ENT-10
     pub fn of(tst_info: &TstInfo) -> Result<Self, EntryError> {
+        Self::with_hash(tst_info, || sha256(&tst_info.to_bytes()))
+    }
+
+    /// [`Self::of`] one that is encoded already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_encoded(tst_info: &EncodedTstInfo) -> Result<Self, EntryError> {
+        Self::with_hash(tst_info.info(), || sha256(tst_info.as_bytes()))
+    }
+
+    fn with_hash(tst_info: &TstInfo, hash: impl FnOnce() -> Hash) -> Result<Self, EntryError> {
         let (unit, index) = tst_info.serial.as_unit().ok_or(EntryError::NotOurToken)?;
         let seconds = tst_info.gen_time.seconds();
         let gen_time = UnixSeconds::new(seconds).filter(|_| tst_info.gen_time.nanos() == 0);
@@ -53,7 +65,7 @@ impl TimestampEntry {
             gen_time: gen_time.ok_or(EntryError::NotOurToken)?,
             policy: dotted(&tst_info.policy).ok_or(EntryError::NotOurToken)?,
             unit,
-            tst_info: sha256(&tst_info.to_bytes()),
+            tst_info: hash(),
         })
     }
 

@@ -268,6 +268,7 @@ impl<'a> Algorithm<'a> {
 /// Appends an element.
 pub(crate) fn push(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
+    out.reserve(HEADER_BYTES_MAX + length);
     out.push(tag);
     match u8::try_from(length) {
         Ok(short) if short < 0x80 => out.push(short),
@@ -283,6 +284,9 @@ pub(crate) fn push(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
         out.extend_from_slice(part);
     }
 }
+
+/// A tag, and the longest length.
+const HEADER_BYTES_MAX: usize = 2 + size_of::<usize>();
 
 /// An element of its own.
 pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {

@@ -142,9 +142,9 @@ fn arc(text: &str) -> Result<u128, OidError> {
 
 /// Base 128, most significant first; the top bit says that more follows.
 fn push_arc(content: &mut Vec<u8>, arc: u128) {
-    let digits = (1..=18).rev().map(|place| (arc >> (7 * place), place));
-    for (above, _) in digits.filter(|(above, _)| *above != 0) {
-        content.push(low_seven(above) | 0x80);
+    let bits = u128::BITS - arc.leading_zeros();
+    for place in (1..bits.div_ceil(7)).rev() {
+        content.push(low_seven(arc >> (7 * place)) | 0x80);
     }
     content.push(low_seven(arc));
 }

@@ -41,7 +41,7 @@ use crate::tsp::element::{
 use crate::tsp::gen_time::GenTime;
 use crate::tsp::imprint::{HashAlgorithm, HashParameters};
 use crate::tsp::oid::{self, Oid};
-use crate::tsp::tst_info::{TsaName, TstInfo, TstInfoError};
+use crate::tsp::tst_info::{EncodedTstInfo, TsaName, TstInfo, TstInfoError};
 
 /// A token: what an authority says, and its signature. Nothing of it is verified by parsing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -393,7 +393,10 @@ impl Attribute {
 
     fn to_bytes(&self) -> Vec<u8> {
         let oid = element(tag::OID, &[self.oid.as_bytes()]);
-        let values = element(tag::SET, &slices(&self.values));
+        let values = match &self.values[..] {
+            [value] => element(tag::SET, &[value]),
+            values => element(tag::SET, &slices(values)),
+        };
         element(tag::SEQUENCE, &[&oid, &values])
     }
 
@@ -408,7 +411,11 @@ impl Attribute {
 }
 
 fn attribute_bytes(attributes: &[Attribute]) -> Vec<u8> {
-    attributes.iter().flat_map(Attribute::to_bytes).collect()
+    let mut bytes = Vec::with_capacity(256);
+    for attribute in attributes {
+        bytes.extend_from_slice(&attribute.to_bytes());
+    }
+    bytes
 }
 
 fn read_receipt(attribute: &Attribute) -> Result<&[u8], DerError> {
@@ -527,10 +534,11 @@ impl TimestampUnit {
     // Spec: TSP-45, TSP-47
     pub fn prepare(
         &self,
-        tst_info: TstInfo,
+        tst_info: impl Into<EncodedTstInfo>,
         certificates: Certificates,
     ) -> Result<ToBeSigned, UnitTimeError> {
-        self.verify_time(tst_info.gen_time)?;
+        let tst_info = tst_info.into();
+        self.verify_time(tst_info.info().gen_time)?;
         Ok(self.to_be_signed(tst_info, certificates))
     }
 
@@ -564,8 +572,12 @@ impl TimestampUnit {
     }
 
     // Spec: TSP-42, TSP-44, TSP-45
-    pub(crate) fn to_be_signed(&self, tst_info: TstInfo, certificates: Certificates) -> ToBeSigned {
-        let tst_info_der = tst_info.to_bytes();
+    pub(crate) fn to_be_signed(
+        &self,
+        tst_info: impl Into<EncodedTstInfo>,
+        certificates: Certificates,
+    ) -> ToBeSigned {
+        let (tst_info, tst_info_der) = tst_info.into().into_parts();
         let hash = self.scheme.hash();
         let digest = element(tag::OCTET_STRING, &[&hash.digest(&tst_info_der)]);
         let mut signed_attributes = self.attributes.clone();

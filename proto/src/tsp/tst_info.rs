@@ -143,6 +143,36 @@ impl TstInfo {
     }
 }
 
+/// What a token says, with its DER, for who needs both: its entry and its signature are of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedTstInfo {
+    info: TstInfo,
+    der: Vec<u8>,
+}
+
+impl EncodedTstInfo {
+    /// What it says.
+    pub fn info(&self) -> &TstInfo {
+        &self.info
+    }
+
+    /// Its DER.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.der
+    }
+
+    pub(crate) fn into_parts(self) -> (TstInfo, Vec<u8>) {
+        (self.info, self.der)
+    }
+}
+
+impl From<TstInfo> for EncodedTstInfo {
+    fn from(info: TstInfo) -> Self {
+        let der = info.to_bytes();
+        Self { info, der }
+    }
+}
+
 /// The number of a token: positive, of at most 160 bits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SerialNumber(Vec<u8>);
