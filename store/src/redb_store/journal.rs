@@ -208,6 +208,11 @@ impl Journal {
         &self.tail
     }
 
+    /// Whether its generation has any.
+    pub(super) fn has_frames(&self) -> bool {
+        self.tail.frames > 0
+    }
+
     /// Begins the next generation. The engine's file has all of the one before.
     ///
     /// # Errors

@@ -246,6 +246,11 @@ impl RedbStore {
         let Some(after) = journal.draft(batch, records, head) else {
             // All that is in the journal becomes durable in the engine with this.
             self.finish(write)?;
+            // The engine's row names a frame, or the header, of the generation that ends here, or
+            // else of the one before: nothing would lead from that to the next but one.
+            if !journal.has_frames() {
+                return Ok(());
+            }
             return journal
                 .begin_next()
                 .map_err(|error| self.unknown("beginning the journal", error));

@@ -270,6 +270,29 @@ fn a_broken_frame_is_refused_when_another_is_behind_it_and_the_last_may_be_torn(
     }
 }
 
+// Spec: STO-28
+#[test]
+fn commits_without_room_in_a_row_leave_a_store_that_goes_on_from_its_journal() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("jurat.redb");
+    let store = RedbStore::create_journaled(&path, OPTIONS).unwrap();
+    let large = |n: u8| NewEntry::new(vec![n; 5 * BLOCK]).unwrap();
+    for n in 0..3 {
+        let batch = Batch {
+            expected: store.head().unwrap(),
+            entries: vec![large(n)],
+            heads: Vec::new(),
+        };
+        store.commit(batch).unwrap();
+    }
+    append(&store, 1);
+    // As a crash leaves them.
+    let left = files(&path);
+    let copy = TempDir::new().unwrap();
+    let store = open(&put(&copy, &left)).unwrap();
+    assert_eq!(store.head().unwrap().size.get(), 4);
+}
+
 // Spec: STO-13
 #[test]
 fn a_journal_in_use_is_refused() {
