@@ -155,15 +155,15 @@ impl RedbStore {
             ),
         };
         drop(contents);
-        self.take_over(changes, tail.mark(true))?;
+        // With them the engine's file is whole by itself. It must not name them as what is to be
+        // found in the journal: one that was never waited for may be in the system's cache alone.
+        self.take_over(changes, tail.mark(false))?;
         let mut journal = Journal::behind(file, bytes, tail);
         let writing = |source| failed("beginning the journal", source);
         journal.begin_next().map_err(writing)?;
-        if going_on.is_none() {
-            // From here on the file is not whole by itself.
-            let row = journal_mark_bytes(&journal.tail().mark(true));
-            self.write_meta(JOURNAL, &row).map_err(unwritten)?;
-        }
+        // From here on it is not.
+        let row = journal_mark_bytes(&journal.tail().mark(true));
+        self.write_meta(JOURNAL, &row).map_err(unwritten)?;
         let writer = self
             .writer
             .get_mut()

@@ -116,12 +116,19 @@ impl Disks {
     }
 
     fn open(&self) -> RedbStore {
-        let mut store = self.engine.open(SMALL).unwrap();
+        self.try_open().unwrap()
+    }
+
+    fn try_open(&self) -> Result<RedbStore, String> {
+        let opened = self.engine.open(SMALL);
+        let mut store = opened.map_err(|error| error.to_string())?;
         if let Some(journal) = &self.journal {
-            let mark = store.journal_mark().unwrap();
-            store.attach(Box::new(journal.clone()), mark).unwrap();
+            let attached = store
+                .journal_mark()
+                .and_then(|mark| store.attach(Box::new(journal.clone()), mark));
+            attached.map_err(|error| error.to_string())?;
         }
-        store
+        Ok(store)
     }
 
     fn after(&self, how: End, random: &mut Random) -> Self {
@@ -221,5 +228,64 @@ fn nothing_acknowledged_is_lost_wherever_the_disk_fails() {
         }
         // Both kinds of unknown occurred, so the test looked where it matters.
         assert_eq!(outcomes.len(), 2, "{case:?}");
+    }
+}
+
+/// Fails the workload at `fails_at`, and then the opening at each of its operations.
+fn crash_while_opening_after(
+    (journal, [how, then]): (usize, [End; 2]),
+    fails_at: u64,
+    random: &mut Random,
+) -> bool {
+    let disks = Disks::new(Some(journal));
+    let store = disks.open();
+    let model = MemoryStore::new();
+    disks.engine.power.fails_at(fails_at);
+    let failed = (1..=STEPS).find(|n| {
+        let done = step(&store, *n).is_ok();
+        if done {
+            step(&model, *n).unwrap();
+        }
+        !done
+    });
+    let before = seen(&model);
+    let after = failed.map(|n| {
+        step(&model, n).unwrap();
+        seen(&model)
+    });
+    for again in 1.. {
+        let left = disks.after(how, random);
+        left.engine.power.fails_at(again);
+        let opened = left.try_open();
+        let cut = left.after(then, random);
+        let whole = opened.is_ok();
+        drop(opened);
+        let case = format!("faults at {fails_at} and {again}, {how:?}, {then:?}, {journal}");
+        let store = cut.try_open();
+        let store = store.unwrap_or_else(|error| panic!("{case}: {error}"));
+        let found = seen(&store);
+        assert!(found == before || Some(found) == after, "{case}");
+        if whole {
+            break;
+        }
+    }
+    failed.is_some()
+}
+
+// Spec: STO-28
+#[test]
+fn an_opening_that_is_cut_off_is_done_again() {
+    let mut random = Random(0x0f1e_2d3c_4b5a_6978);
+    for case in [
+        (3, [End::Kill, End::PowerCut]),
+        (5, [End::PowerCut, End::Kill]),
+        (40, [End::Kill, End::PowerCut]),
+    ] {
+        // Not all faults: there are some twenty to each.
+        for fails_at in (4..).step_by(13) {
+            if !crash_while_opening_after(case, fails_at, &mut random) {
+                break;
+            }
+        }
     }
 }
