@@ -192,6 +192,10 @@ const LOGS: &str = "logs.toml";
 /// The registry's lock lies beside it.
 const LOGS_LOCK: &str = "logs.toml.lock";
 const DATABASE: &str = "jurat.redb";
+/// Beside the database.
+const JOURNAL: &str = "jurat.redb.journal";
+/// What becomes the journal.
+const JOURNAL_DRAFT: &str = "jurat.redb.journal.new";
 
 /// Takes an empty directory, or makes one for its owner alone. Whether it was made.
 fn claim(dir: &Path) -> anyhow::Result<bool> {
@@ -216,7 +220,17 @@ fn claim(dir: &Path) -> anyhow::Result<bool> {
 /// After a failure: removes what [`fill`] made in a directory that was empty, so that init can be
 /// run again. What cannot be removed is left; the error that is told came before.
 fn undo(dir: &Path, made_dir: bool) {
-    for name in [config::FILE_NAME, DATABASE, LOGS_LOCK, LOGS, POLICY, UNITS] {
+    let files = [
+        config::FILE_NAME,
+        DATABASE,
+        JOURNAL,
+        JOURNAL_DRAFT,
+        LOGS_LOCK,
+        LOGS,
+        POLICY,
+        UNITS,
+    ];
+    for name in files {
         drop(std::fs::remove_file(dir.join(name)));
     }
     drop(std::fs::remove_dir_all(dir.join(KEYS)));
@@ -334,21 +348,23 @@ mod tests {
     #[test]
     fn an_init_that_fails_leaves_nothing_and_can_be_run_again() {
         let root = tempfile::tempdir().unwrap();
-        let (empty, absent) = (root.path().join("empty"), root.path().join("absent"));
-        std::fs::create_dir(&empty).unwrap();
-        for dir in [empty, absent] {
-            let existed = dir.exists();
-            let args = args(dir.clone());
-            let origin = Origin::parse(&args.origin).unwrap();
-            let name = KeyName::parse(&args.origin).unwrap();
-            let made = claim(&dir).unwrap();
-            // Something that fill meets halfway.
-            std::fs::create_dir(dir.join(DATABASE)).unwrap();
-            assert!(fill(&args, &origin, &name, None).is_err());
-            std::fs::remove_dir(dir.join(DATABASE)).unwrap();
-            undo(&dir, made);
-            assert_eq!(dir.exists(), existed);
-            create(&args).unwrap();
+        // Something that fill meets halfway, or at its end.
+        for met in [DATABASE, config::FILE_NAME] {
+            let names = ["empty", "absent"].map(|name| root.path().join(format!("{name} {met}")));
+            std::fs::create_dir(&names[0]).unwrap();
+            for dir in names {
+                let existed = dir.exists();
+                let args = args(dir.clone());
+                let origin = Origin::parse(&args.origin).unwrap();
+                let name = KeyName::parse(&args.origin).unwrap();
+                let made = claim(&dir).unwrap();
+                std::fs::create_dir(dir.join(met)).unwrap();
+                assert!(fill(&args, &origin, &name, None).is_err());
+                std::fs::remove_dir(dir.join(met)).unwrap();
+                undo(&dir, made);
+                assert_eq!(dir.exists(), existed);
+                create(&args).unwrap();
+            }
         }
     }
 }
