@@ -36,7 +36,7 @@ pub(super) fn run(args: &FsckArgs) -> anyhow::Result<ExitCode> {
         ..JournalOptions::default()
     };
     output::before_opening(&config.database);
-    let store = RedbStore::open_journaled(&config.database, options)
+    let store = RedbStore::open_as_found(&config.database, options)
         .with_context(|| format!("cannot open {}", config.database.display()))?;
     let head = store.head()?;
     let bar = output::progress(head.size.get(), "entries");

@@ -104,7 +104,7 @@ impl RedbStore {
         {
             return Err(at_fault(Corruption::BehindWal.into()));
         }
-        let beside = journal_path(path);
+        let beside = journal_beside(path);
         let found = match DiskFile::open(&beside) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -116,6 +116,24 @@ impl RedbStore {
         let file = journal_file(found, &beside, mark, options.file_bytes).map_err(at_fault)?;
         store.attach(Box::new(file), mark).map_err(at_fault)?;
         Ok(store)
+    }
+
+    /// [`Self::open_journaled`], or [`Self::open`] where there is no journal: whoever looks into a
+    /// store makes no file that its owner could not use.
+    ///
+    /// # Errors
+    /// As for them.
+    // Spec: STO-28, STO-29
+    pub fn open_as_found(
+        path: impl AsRef<Path>,
+        options: JournalOptions,
+    ) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        if journal_beside(path).symlink_metadata().is_ok() {
+            Self::open_journaled(path, options)
+        } else {
+            Self::open(path, options.redb)
+        }
     }
 
     /// The entries of the newest generation in a journal, as that file alone has them. A pure
@@ -332,6 +350,12 @@ fn journal_file(
         }
         (None, None) => DiskFile::create(path, bytes).map_err(failing),
     }
+}
+
+/// Relative paths and links: the journal is beside the file, whatever that was called.
+fn journal_beside(database: &Path) -> PathBuf {
+    let real = std::fs::canonicalize(database);
+    journal_path(real.as_deref().unwrap_or(database))
 }
 
 /// Where the journal of a database is: `jurat.redb.journal` beside `jurat.redb`.

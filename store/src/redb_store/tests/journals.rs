@@ -293,6 +293,27 @@ fn commits_without_room_in_a_row_leave_a_store_that_goes_on_from_its_journal() {
     assert_eq!(store.head().unwrap().size.get(), 4);
 }
 
+// Spec: STO-28, STO-29
+#[test]
+fn who_looks_into_a_store_makes_no_journal_and_needs_the_one_that_there_is() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("plain.redb");
+    drop(RedbStore::create(&path, SMALL).unwrap());
+    drop(RedbStore::open_as_found(&path, OPTIONS).unwrap());
+    assert!(!journal_path(&path).exists());
+    let moments = moments();
+    let frames = &moments[2];
+    let path = put(&folder, &frames.files);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let store = RedbStore::open_as_found(&link, OPTIONS).unwrap();
+    assert_eq!(store.head().unwrap().size.get(), frames.size);
+    drop(store);
+    let path = put(&folder, &[frames.files[0].clone(), None]);
+    let without = RedbStore::open_as_found(&path, OPTIONS);
+    assert_eq!(corruption(without), Corruption::BehindJournal);
+}
+
 // Spec: STO-13
 #[test]
 fn a_journal_in_use_is_refused() {
