@@ -92,8 +92,16 @@ pub(crate) fn seeds(add: Add<'_>) {
     let line = SignatureLine::new(name.clone(), KeyId::new([1; 4]), vec![1]).expect("a line");
     let said = SignedStatement::new(page, vec![line]).expect("a small note");
     let wanted = rows.iter().map(Wanted::of).collect();
-    add("feed", "two", Feed::new(rows, said).expect("its rows").to_bytes());
-    add("fetch", "two", Fetch::new(salt, wanted).expect("two rows").to_bytes());
+    add(
+        "feed",
+        "two",
+        Feed::new(rows, said).expect("its rows").to_bytes(),
+    );
+    add(
+        "fetch",
+        "two",
+        Fetch::new(salt, wanted).expect("two rows").to_bytes(),
+    );
     add("fetch", "notes", Notes::new([note(5), note(13)]).to_bytes());
     let nodes: &BTreeMap<NodeCoord, Hash> = &WORLD.nodes;
     let opened = Opening::read(WORLD.head(7).size, note(13), nodes).expect("all nodes are there");
