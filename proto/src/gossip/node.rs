@@ -29,7 +29,9 @@
 //! 5. Before each cosignature ask [`Node::cosigning`], in the same critical section in which
 //!    actions are done: a hold that is decided is obeyed by the next request. Tell the node of a
 //!    cosigned head when it is durable and before the head is served anywhere else, at most 10 s
-//!    after the time in the cosignature (EVI-15), or pages hide what was cosigned.
+//!    after the time in the cosignature (EVI-15), or pages hide what was cosigned. Cosignatures and
+//!    pages take their times from one clock, and nothing is cosigned with a time before that of a
+//!    page that was served.
 //!
 //! Budgets of bytes, connections and anonymous requests are the shell's; the bounds on what is kept
 //! are here ([`Config`]).
@@ -37,7 +39,7 @@
 //! Rows: `spec/gossip.md` GSP-20 to GSP-60.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -49,7 +51,7 @@ use crate::hash::Hash;
 use crate::key::{KeyName, UnixSeconds, VerifierKey};
 use crate::note::SignatureLine;
 use crate::proof::ConsistencyProof;
-use crate::tree::TreeHead;
+use crate::tree::{TreeHead, TreeSize};
 
 mod cosigners;
 mod directory;
@@ -70,7 +72,7 @@ pub use self::message::{
 pub use self::record::{LogRecord, OpenRecord, RecordError};
 pub use self::serve::Cosigning;
 
-use self::log::{Held, Log, Open, Recent};
+use self::log::{Attempts, Held, Log, Open, Recent};
 use self::peer::Peer;
 use self::proven::Kept;
 
@@ -108,7 +110,7 @@ pub struct Strict;
 impl Verifier for Strict {}
 
 /// The gossip of one witness.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     config: Config,
     own: Own,
@@ -117,6 +119,10 @@ pub struct Node {
     logs: BTreeMap<Hash, Log>,
     /// The logs that have heads which are not resolved.
     unsettled: BTreeSet<Hash>,
+    /// Which logs' tiles are being read: at which size which head is opened, and since when.
+    reading: BTreeMap<Hash, (TreeSize, TreeHead, Moment)>,
+    /// The logs whose tiles are to be read when there is room; each once.
+    to_read: VecDeque<Hash>,
     peers: BTreeMap<KeyName, Peer>,
     journal: Journal,
     evidence: BTreeMap<Hash, Kept>,
@@ -126,6 +132,8 @@ pub struct Node {
     /// The evidence that convicts a key of this witness.
     stopped: Option<Hash>,
     round_at: Moment,
+    /// When a peer's feed is read from its beginning again.
+    reread_at: Moment,
     last_ask: u64,
     /// What the clock showed last.
     wall: Moment,
@@ -135,7 +143,7 @@ pub struct Node {
 }
 
 /// What changed, in order: one place for each log, that of its last change.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Journal {
     epoch: Random,
     seq: u64,
@@ -168,6 +176,7 @@ impl Node {
         now: Moment,
     ) -> Result<Self, KeyRefused> {
         let keys = directory.known_keys()?;
+        let config_reread = config.reread_every;
         let mut node = Self {
             config,
             own: directory.own.clone(),
@@ -175,6 +184,8 @@ impl Node {
             cosigners: BTreeMap::new(),
             logs: BTreeMap::new(),
             unsettled: BTreeSet::new(),
+            reading: BTreeMap::new(),
+            to_read: VecDeque::new(),
             peers: BTreeMap::new(),
             journal: Journal {
                 epoch,
@@ -186,6 +197,7 @@ impl Node {
             alarms: BTreeSet::new(),
             stopped: None,
             round_at: now,
+            reread_at: now.after(config_reread),
             last_ask: 0,
             wall: now,
             steady: now,
@@ -235,6 +247,7 @@ impl Node {
                 tried: open.tried,
                 attempts: 0,
                 asking: None,
+                left: Attempts::ALL,
                 sources: Vec::new(),
                 contradicts: false,
                 retired,
@@ -273,7 +286,7 @@ impl Node {
                 grown_from,
             } => self.cosigned(&mut step, note, time, grown_from),
             Event::ProofSeen(opening) => self.apply(&mut step, &opening, None),
-            Event::DirectoryChanged(directory) => self.change_directory(*directory, steady),
+            Event::DirectoryChanged(directory) => self.change_directory(&mut step, *directory),
             Event::Answer { peer, ask, answer } => self.answered(&mut step, &peer, ask, answer),
             Event::TilesRead {
                 origin,
@@ -377,6 +390,7 @@ impl Node {
             return;
         }
         log.offered = offers;
+        log.leaf = log.offers_leaf();
         self.journal.changed.remove(&log.changed);
         self.journal.seq = self.journal.seq.saturating_add(1);
         log.changed = self.journal.seq;
@@ -494,10 +508,22 @@ impl Node {
 
     /// A log is never forgotten: what it signed is held against it whether a list has it or not. A
     /// key that has a wrong type changes nothing.
-    fn change_directory(&mut self, directory: Directory, now: Moment) {
-        if let Ok(keys) = directory.known_keys() {
-            self.keys = keys;
-            self.take_directory(directory, now);
+    fn change_directory(&mut self, step: &mut Step<'_>, directory: Directory) {
+        let Ok(keys) = directory.known_keys() else {
+            return;
+        };
+        self.keys = keys;
+        self.take_directory(directory, step.now);
+        let known = |name: &KeyName| self.peers.contains_key(name);
+        let of_nobody = |alarm: &&Alarm| match alarm {
+            Alarm::PeerSilent { peer }
+            | Alarm::PeerMisbehaves { peer }
+            | Alarm::PeerClock { peer } => !known(peer),
+            _ => false,
+        };
+        let over: Vec<Alarm> = self.alarms.iter().filter(of_nobody).cloned().collect();
+        for alarm in over {
+            self.alarm(step, alarm, false);
         }
     }
 }

@@ -16,6 +16,7 @@ use jurat_proto::proof::{ConsistencyProof, prove_consistency};
 use jurat_proto::tree::{CompactRange, NodeCoord, TreeHead, TreeSize};
 
 /// Chance that repeats itself (splitmix64).
+#[derive(Clone)]
 pub(crate) struct Chance(pub(crate) u64);
 
 impl Dice for Chance {
@@ -35,6 +36,7 @@ impl Chance {
 }
 
 /// A signing key made from a number.
+#[derive(Clone)]
 pub(crate) struct Key {
     key: VerifierKey,
     secret: ed25519_dalek::SigningKey,
@@ -180,6 +182,7 @@ pub(crate) enum Tiles {
 }
 
 /// A log: a key, and one history or more.
+#[derive(Clone)]
 pub(crate) struct SimLog {
     pub(crate) origin: Origin,
     pub(crate) key: Key,

@@ -8,6 +8,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "what panics here is a test that fails"
 )]
 #![allow(
@@ -16,6 +17,9 @@
 )]
 
 mod actors;
+mod exhaustive;
+mod feed;
+mod figures;
 mod formats;
 mod network;
 mod scenarios;

@@ -12,12 +12,12 @@ use jurat_proto::gossip::node::{
     LogRecord, LogSettings, Moment, Node, Own, PeerSettings, Question, Reply, RequestId,
 };
 use jurat_proto::gossip::{Feed, Fetch, Notes, Opening, Random, SignedStatement, Statement};
-use jurat_proto::hash::Hash;
+use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::proof::{ConsistencyProof, verify_consistency};
 use jurat_proto::tree::{TreeHead, TreeSize};
 
-use crate::actors::{Chance, Key, Memory, SimLog};
+use crate::actors::{Chance, Key, Memory, SimLog, size};
 
 /// When every simulation begins.
 pub(crate) const START: u64 = 1_790_000_000_000;
@@ -29,9 +29,16 @@ pub(crate) enum Conduct {
     Honest,
     /// It answers nothing.
     Silent,
+    /// It answers as if nothing had happened since [`World::freeze`].
+    Omits,
+    /// Of one state it says something else each time.
+    TwoFaced,
+    /// It says again what it said first.
+    Replays,
 }
 
 /// A witness: its node, its keys, and what is on its disk.
+#[derive(Clone)]
 pub(crate) struct Witness {
     pub(crate) name: KeyName,
     pub(crate) cosigner: Key,
@@ -45,12 +52,17 @@ pub(crate) struct Witness {
     logs: BTreeMap<Hash, Vec<u8>>,
     pub(crate) evidence: BTreeMap<Hash, Vec<u8>>,
     pub(crate) heads: BTreeMap<Origin, (SignedCheckpoint, UnixSeconds)>,
+    /// What it pretends to be.
+    frozen: Option<Node>,
+    /// What it said first.
+    first: Vec<Answer>,
     waiting: BTreeMap<RequestId, (usize, AskId)>,
     pub(crate) replies: BTreeMap<RequestId, Reply>,
     /// The life of the process: what is on its way to a dead one is lost.
     life: u64,
 }
 
+#[derive(Clone)]
 enum What {
     Tick,
     Question(usize, AskId, Question),
@@ -60,6 +72,7 @@ enum What {
     NotStored(Hash),
 }
 
+#[derive(Clone)]
 struct Due {
     at: u64,
     order: u64,
@@ -93,6 +106,7 @@ pub(crate) struct Deed {
 }
 
 /// A world of witnesses and logs.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) chance: Chance,
@@ -113,6 +127,8 @@ pub(crate) struct World {
     pub(crate) apart: BTreeSet<(usize, usize)>,
     /// Who asks others at all.
     pub(crate) asks: Vec<bool>,
+    /// Whether evidence arrives that is mailed.
+    pub(crate) mail: bool,
     /// Whether every message goes through its bytes.
     pub(crate) through_bytes: bool,
     pub(crate) deeds: Vec<Deed>,
@@ -199,6 +215,8 @@ impl World {
                 logs: BTreeMap::new(),
                 evidence: BTreeMap::new(),
                 heads: BTreeMap::new(),
+                frozen: None,
+                first: Vec::new(),
                 waiting: BTreeMap::new(),
                 replies: BTreeMap::new(),
                 life: 0,
@@ -219,6 +237,7 @@ impl World {
             order: 0,
             loss: 0,
             delay_ms: 200,
+            mail: true,
             through_bytes: true,
             deeds: Vec::new(),
             last_request: 0,
@@ -359,15 +378,26 @@ impl World {
     /// A peer serves a question.
     fn serve(&mut self, witness: usize, asker: usize, ask: AskId, question: Question) {
         let now = self.clock_of(witness);
+        let lie = self.chance.random();
         let this = &self.witnesses[witness];
+        let shown = match (&this.frozen, this.conduct) {
+            (Some(frozen), Conduct::Omits) => frozen,
+            _ => &this.node,
+        };
         let answer = match question {
             Question::State { nonce } => {
-                let state = this.node.state(now, Some(nonce));
+                let mut state = shown.state(now, Some(nonce));
+                if this.conduct == Conduct::TwoFaced {
+                    state.rows = TreeHead {
+                        size: size(1),
+                        root_hash: leaf_hash(&lie.0),
+                    };
+                }
                 let said = this.gossip.say(Statement::State(state));
                 Answer::State(Box::new(SignedStatement::parse(&said.to_bytes()).unwrap()))
             }
             Question::Heads { epoch, since } => {
-                let (page, rows) = this.node.page(Some(epoch), since, ROWS_MAX, now);
+                let (page, rows) = shown.page(Some(epoch), since, ROWS_MAX, now);
                 let said = this.gossip.say(Statement::Page(page));
                 let feed = Feed::new(rows, said).unwrap();
                 Answer::Heads(Box::new(
@@ -376,20 +406,21 @@ impl World {
             }
             Question::Fetch(fetch) => {
                 let fetch = self.whole(fetch, |fetch| Fetch::parse(&fetch.to_bytes()).unwrap());
-                let notes = this.node.notes(&fetch);
+                let notes = shown.notes(&fetch);
                 Answer::Notes(self.whole(notes, |notes| Notes::parse(&notes.to_bytes()).unwrap()))
             }
             Question::Opening { origin, old, size } => {
-                match this.node.opening(&origin.hash(), old, size) {
+                match shown.opening(&origin.hash(), old, size) {
                     Some(opening) => Answer::Opening(Box::new(opening.clone())),
                     None => Answer::Nothing,
                 }
             }
-            Question::Catalogue { since } => Answer::Catalogue(this.node.catalogue(since)),
-            Question::Evidence { id } => match this.node.evidence(&id) {
+            Question::Catalogue { since } => Answer::Catalogue(shown.catalogue(since)),
+            Question::Evidence { id } => match shown.evidence(&id) {
                 Some(evidence) => Answer::Evidence(Box::new((**evidence).clone())),
                 None => Answer::Nothing,
             },
+            Question::Challenge(_) if this.conduct == Conduct::Omits => Answer::Nothing,
             Question::Challenge(note) => {
                 let request = self.request();
                 let this = &mut self.witnesses[witness];
@@ -398,6 +429,7 @@ impl World {
                 self.happen(witness, Event::ChallengeReceived { request, note });
                 return;
             }
+            Question::Mail(_) if !self.mail => Answer::Taken,
             Question::Mail(evidence) => {
                 let request = self.request();
                 let this = &mut self.witnesses[witness];
@@ -415,6 +447,17 @@ impl World {
                 })))
             }
             other => other,
+        };
+        let this = &mut self.witnesses[witness];
+        let same =
+            |said: &&Answer| std::mem::discriminant(*said) == std::mem::discriminant(&answer);
+        let answer = match this.first.iter().find(same) {
+            Some(first) if this.conduct == Conduct::Replays => first.clone(),
+            Some(_) => answer,
+            None => {
+                this.first.push(answer.clone());
+                answer
+            }
         };
         self.later(asker, What::Answer(witness, ask, answer));
     }
@@ -560,6 +603,12 @@ impl World {
         self.witnesses[witness].replies.remove(&request).unwrap()
     }
 
+    /// A witness remembers what it will pretend to be.
+    pub(crate) fn freeze(&mut self, witness: usize) {
+        let this = &mut self.witnesses[witness];
+        this.frozen = Some(this.node.clone());
+    }
+
     /// Kills a witness between two steps: what is not on its disk is gone.
     pub(crate) fn kill(&mut self, witness: usize) {
         let this = &mut self.witnesses[witness];
@@ -627,6 +676,16 @@ impl World {
                 self.happen(witness, Event::DirectoryChanged(directory));
             }
         }
+    }
+
+    /// A witness never heard of a log.
+    pub(crate) fn forget_log(&mut self, witness: usize, log: usize) {
+        self.directory[witness].logs.remove(log);
+        let directory = self.directory[witness].clone();
+        let config = self.config.clone();
+        let now = self.clock_of(witness);
+        let epoch = self.chance.random();
+        self.witnesses[witness].node = Node::new(config, directory, epoch, now).unwrap();
     }
 
     pub(crate) fn cosigning(&self, witness: usize, log: usize) -> Cosigning {

@@ -138,11 +138,14 @@ pub struct Config {
     pub suspect_after: Duration,
     /// `D2`: how long a head is suspect before it is called unprovable in public.
     pub unprovable_after: Duration,
-    /// How long heads that are not known wait for nothing more than that their peer and we agree on
-    /// ever newer ones.
+    /// How long heads that are not known wait for nothing more than that their peer and we agree
+    /// on ever newer ones.
     pub slow_every: Duration,
     /// How long a peer may fail before it is an alarm.
     pub peer_silence: Duration,
+    /// How often the feed of some peer is read from its beginning: who hides a head need say
+    /// nothing new otherwise.
+    pub reread_every: Duration,
     /// The longest pause after failures.
     pub backoff_max: Duration,
     /// How long an answer may take before it is given up.
@@ -169,6 +172,8 @@ pub struct Config {
     pub new_per_round: u32,
     /// How many notes are fetched from a peer in a round.
     pub notes_per_round: usize,
+    /// The tiles of how many logs are read at a time.
+    pub reads_at_once: usize,
     /// How many pages are read from a peer in a round.
     pub pages_per_round: u32,
     /// How many contradictions of one kind are kept that convict one key for one log.
@@ -190,6 +195,7 @@ impl Config {
             unprovable_after: Duration::from_secs(86_400),
             slow_every: Duration::from_secs(600),
             peer_silence: Duration::from_secs(900),
+            reread_every: Duration::from_secs(3_600),
             backoff_max: Duration::from_secs(600),
             answer_timeout: Duration::from_secs(60),
             statement_skew: Duration::from_secs(120),
@@ -203,6 +209,7 @@ impl Config {
             unresolved: 16,
             new_per_round: 4,
             notes_per_round: 2_000,
+            reads_at_once: 16,
             pages_per_round: 16,
             evidence_per_culprit: 4,
             evidence_max: 4_096,

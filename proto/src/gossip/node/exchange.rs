@@ -26,7 +26,7 @@ use crate::key::{KeyName, UnixSeconds};
 use crate::tree::TreeHead;
 
 /// How many rows of one log are remembered that are not known here.
-const MISSED_ROWS_MAX: usize = 4;
+const MISSED_ROWS_MAX: usize = 8;
 /// The longest that rows wait which their peer does not give the notes of, in rounds.
 const PATIENCE_MAX: u32 = 64;
 /// How many files of evidence are fetched from a peer at a time.
@@ -47,8 +47,13 @@ impl Node {
         let Some((_, question, _)) = peer.busy.take_if(|busy| is_due(busy)) else {
             return;
         };
-        if let Question::Challenge(_) | Question::Opening { .. } = &question {
-            self.asked_in_vain(name);
+        let about = match &question {
+            Question::Challenge(note) => Some(note.origin().hash()),
+            Question::Opening { origin, .. } => Some(origin.hash()),
+            _ => None,
+        };
+        if about.is_some() {
+            self.asked_in_vain(name, about);
         }
         let failure = match (question, answer) {
             (question, Answer::Failed(failure)) => {
@@ -115,7 +120,7 @@ impl Node {
     }
 
     pub(super) fn failed(&mut self, step: &mut Step<'_>, name: &KeyName, failure: Failure) {
-        self.asked_in_vain(name);
+        self.asked_in_vain(name, None);
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
@@ -190,10 +195,15 @@ impl Node {
             let since = peer.catalogue_next;
             peer.ask(Question::Catalogue { since });
         }
-        if state.seq > cursor.next {
+        if same_journal.is_none() {
+            // It is read from its beginning anyway.
+            peer.reread = None;
+        }
+        let since = peer.reread.unwrap_or(cursor.next);
+        if state.seq > since {
             peer.ask(Question::Heads {
                 epoch: cursor.epoch,
-                since: cursor.next,
+                since,
             });
         } else {
             self.look_at_missed(step, name);
@@ -228,7 +238,9 @@ impl Node {
             return None;
         }
         let is_fresh = page.time.get().abs_diff(cursor.time.get()) <= skew_max;
-        if page.since != since || since != cursor.next || !is_fresh {
+        let reread = self.peers.get(name).and_then(|peer| peer.reread);
+        let due = reread.unwrap_or(cursor.next);
+        if page.since != since || since != due || !is_fresh {
             return Some(self.misbehaves(step, name));
         }
         self.look_for_omission(step, name, feed);
@@ -244,14 +256,15 @@ impl Node {
             }
         }
         let peer = self.peers.get_mut(name)?;
+        let more = page.next > since && page.next < page.seq;
         if !is_full {
             peer.cursor = Some(Cursor {
-                next: page.next,
+                next: cursor.next.max(page.next),
                 seq: cursor.seq.max(page.seq),
                 ..cursor
             });
+            peer.reread = peer.reread.filter(|_| more).map(|_| page.next);
         }
-        let more = page.next > since && page.next < page.seq;
         if more && !is_full && peer.pages_left > 0 {
             peer.pages_left -= 1;
             peer.ask(Question::Heads {
@@ -284,13 +297,18 @@ impl Node {
             return true;
         }
         let rows = rows.get(..rows_max.min(rows.len())).unwrap_or_default();
-        let newest = rows.iter().map(|row| row.size).max();
+        // Of the peer's history: a head that it holds besides says nothing of the rest.
+        let history = rows.iter().filter(|row| !row.flags.unresolved);
+        let newest = history.map(|row| row.size).max();
+        let is_wanted = |row: &Row| {
+            row.flags.unresolved || row.flags.newest_cosigned || Some(row.size) == newest
+        };
         let mut progressed = false;
         let mut unknown: Vec<Row> = Vec::new();
         for row in rows {
             match match_row(log, name, salt, row) {
                 Some(grew) => progressed |= grew,
-                None if Some(row.size) == newest || row.flags.unresolved => unknown.push(*row),
+                None if is_wanted(row) => unknown.push(*row),
                 None => {}
             }
         }

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::log::Held;
+use super::log::{Attempts, Held};
 use super::message::{Action, Alarm, Failure, Phase, Question};
 use super::{Node, Step, origin_of};
 use crate::gossip::Suspicion;
@@ -40,6 +40,15 @@ impl Node {
             }
             self.failed(step, &name, Failure::Unreachable);
         }
+        let patience = timeout.saturating_mul(2);
+        let stuck = self.reading.iter();
+        let stuck = stuck.filter(|(_, (_, _, since))| step.now.since(*since) > patience);
+        let stuck: Vec<_> = stuck.map(|(key, reading)| (*key, *reading)).collect();
+        for (key, (old, of, _)) in stuck {
+            if let Some(origin) = self.logs.get(&key).map(origin_of) {
+                self.tiles_read(step, &origin, (old, of), None);
+            }
+        }
         let unsettled: Vec<Hash> = self.unsettled.iter().copied().collect();
         for key in &unsettled {
             self.advance(step, key);
@@ -65,19 +74,16 @@ impl Node {
             if let Some(log) = self.logs.get_mut(key) {
                 for open in &mut log.open {
                     open.rounds = open.rounds.saturating_add(1);
-                }
-                let timeout = self.config.answer_timeout.saturating_mul(2);
-                let stuck = |(_, _, since)| step.now.since(since) > timeout;
-                if let Some((old, of, _)) = log.reading.filter(|reading| stuck(*reading)) {
-                    let origin = origin_of(log);
-                    self.tiles_read(step, &origin, (old, of), None);
+                    open.left = Attempts::ALL;
                 }
             }
             self.advance(step, key);
             self.attempt(step, key);
         }
         self.store_again(step);
-        for name in self.chosen(step) {
+        let chosen = self.chosen(step);
+        self.reread_one(step, &chosen);
+        for name in chosen {
             let nonce = step.dice.random();
             if let Some(peer) = self.peers.get_mut(&name) {
                 if !peer.is_ready(step.now) || peer.is_exchanging() {
@@ -89,6 +95,21 @@ impl Node {
             }
         }
         self.look_around(step);
+    }
+
+    /// Has the feed of one peer, at random, read from its beginning, when it is time.
+    // Spec: GSP-35
+    fn reread_one(&mut self, step: &mut Step<'_>, chosen: &BTreeSet<KeyName>) {
+        if step.now < self.reread_at || chosen.is_empty() {
+            return;
+        }
+        self.reread_at = step.now.after(self.config.reread_every);
+        let count = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
+        let place = usize::try_from(step.dice.below(count)).unwrap_or(0);
+        let name = chosen.iter().nth(place);
+        if let Some(peer) = name.and_then(|name| self.peers.get_mut(name)) {
+            peer.reread = Some(0);
+        }
     }
 
     /// Whom to ask in this round: all, when they are few. Else some that change by the hour, one

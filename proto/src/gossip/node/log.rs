@@ -14,8 +14,10 @@
 //! forked between. It is put back among the open heads.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt::Write as _;
 
 use super::directory::LogSettings;
 use super::message::{Dice, Moment, Phase};
@@ -23,7 +25,7 @@ use super::record::{LogRecord, OpenRecord};
 use crate::checkpoint::SignedCheckpoint;
 use crate::evidence::Standing;
 use crate::gossip::{Flags, Opening, OriginId, Random, Tag};
-use crate::hash::Hash;
+use crate::hash::{Hash, leaf_hash};
 use crate::key::{KeyName, UnixSeconds};
 use crate::tree::{TreeHead, TreeSize};
 
@@ -32,7 +34,7 @@ const OPENINGS_MAX: usize = 16;
 /// How many peers are remembered that have a head which is not resolved.
 const SOURCES_MAX: usize = 8;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Log {
     pub(super) settings: LogSettings,
     pub(super) id: OriginId,
@@ -48,8 +50,8 @@ pub(super) struct Log {
     pub(super) opened: u64,
     pub(super) new_in_round: u32,
     pub(super) openings: VecDeque<Opening>,
-    /// Which opening is being read from tiles, and since when.
-    pub(super) reading: Option<(TreeSize, TreeHead, Moment)>,
+    /// Whether it waits until its tiles may be read.
+    pub(super) is_waiting: bool,
     /// The largest head that each peer is known to hold as well.
     pub(super) agreed: BTreeMap<KeyName, TreeSize>,
     /// What convicts the log, by id; the first ones.
@@ -58,6 +60,8 @@ pub(super) struct Log {
     pub(super) stored: Option<LogRecord>,
     /// Its rows, before they are salted.
     pub(super) offered: Vec<Offer>,
+    /// The leaf that they are in a state; nothing when there are none.
+    pub(super) leaf: Option<Hash>,
     /// What was said last about a hold.
     pub(super) held: Option<TreeHead>,
     /// The change of the journal at which its rows changed last.
@@ -112,12 +116,29 @@ pub(super) struct Open {
     pub(super) attempts: u32,
     /// The peer that is being asked.
     pub(super) asking: Option<KeyName>,
+    /// What may still be tried in this round.
+    pub(super) left: Attempts,
     /// The peers that showed it.
     pub(super) sources: Vec<KeyName>,
     /// It contradicts a head whose note is gone: nothing can make it consistent.
     pub(super) contradicts: bool,
     /// Only retired keys signed it: whoever stole one must not hold the log.
     pub(super) retired: bool,
+}
+
+/// Whether a log's tiles may be read, and a peer asked, once more in this round: an opening that
+/// decides nothing must not lead to the next question at once, and so on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempts {
+    pub(super) read: bool,
+    pub(super) ask: bool,
+}
+
+impl Attempts {
+    pub(super) const ALL: Self = Self {
+        read: true,
+        ask: true,
+    };
 }
 
 impl Open {
@@ -136,6 +157,7 @@ impl Open {
             tried: [0; 2],
             attempts: 0,
             asking: None,
+            left: Attempts::ALL,
             sources: Vec::new(),
             contradicts: false,
             retired: false,
@@ -188,11 +210,12 @@ impl Log {
             opened: 0,
             new_in_round: 0,
             openings: VecDeque::new(),
-            reading: None,
+            is_waiting: false,
             agreed: BTreeMap::new(),
             convicted: Vec::new(),
             stored: None,
             offered: Vec::new(),
+            leaf: None,
             held: None,
             changed: 0,
             confirmed: None,
@@ -335,6 +358,23 @@ impl Log {
             add(recent.head, recent.time, Flags::default());
         }
         offers
+    }
+
+    /// The leaf of a state that stands for the rows of this log.
+    // Spec: GSP-27
+    pub(super) fn offers_leaf(&self) -> Option<Hash> {
+        let origin = self.settings.origin.hash_hex();
+        let mut text = String::new();
+        for offer in &self.offered {
+            let TreeHead { size, root_hash } = offer.head;
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "{origin} {size} {root_hash} {} {}",
+                offer.time, offer.flags
+            );
+        }
+        (!text.is_empty()).then(|| leaf_hash(text.as_bytes()))
     }
 
     /// The first that was seen, the smallest and the largest.

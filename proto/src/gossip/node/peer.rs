@@ -21,7 +21,7 @@ const REFUSED_MAX: usize = 256;
 /// How often a pause doubles.
 const DOUBLINGS_MAX: u32 = 16;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) settings: PeerSettings,
     /// The question that is out, and since when.
@@ -32,6 +32,8 @@ pub(super) struct Peer {
     wait_until: Moment,
     /// How far its journal was read.
     pub(super) cursor: Option<Cursor>,
+    /// How far its journal was read again, while it is.
+    pub(super) reread: Option<u64>,
     /// What it said last that it holds.
     pub(super) stated: Option<SignedStatement>,
     /// The last page of its feed.
@@ -82,6 +84,7 @@ impl Peer {
             failing_since: None,
             wait_until: Moment::default(),
             cursor: None,
+            reread: None,
             stated: None,
             paged: None,
             clock_offset: None,

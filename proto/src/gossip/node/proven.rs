@@ -20,7 +20,7 @@ use crate::key::{KeyId, KeyName};
 const WAITING_MAX: usize = 16;
 
 /// Evidence that is held.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) evidence: Arc<Evidence>,
     verdict: Verdict,
@@ -200,7 +200,6 @@ impl Node {
             && log.is_convicted()
         {
             log.open.clear();
-            log.reading = None;
             step.dirty.extend(origin);
         }
         for (name, peer) in &mut self.peers {

@@ -7,12 +7,13 @@
 //! that leads nowhere.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::log::{Held, Open, Place, Recent};
 use super::message::{Action, Phase, Question, Reply, RequestId};
+use super::peer::Peer;
 use super::proven::Found;
 use super::{Node, Step};
 use crate::checkpoint::{Origin, SignedCheckpoint};
@@ -447,18 +448,26 @@ impl Node {
                 continue;
             }
             let [read, _] = open.tried;
-            if log.settings.tiles && log.reading.is_none() && Some(read) == least {
-                log.reading = Some((old, of, step.now));
+            let is_reading = self.reading.contains_key(key);
+            let may_read = log.settings.tiles && open.left.read;
+            let may_read = may_read && !is_reading && Some(read) == least;
+            if may_read && self.reading.len() >= self.config.reads_at_once {
+                if !core::mem::replace(&mut log.is_waiting, true) {
+                    self.to_read.push_back(*key);
+                }
+            } else if may_read {
+                self.reading.insert(*key, (old, of, step.now));
+                open.left.read = false;
                 step.actions.push(Action::ReadTiles {
                     old,
                     note: large.clone(),
                 });
             }
-            if open.asking.is_some() {
+            if open.asking.is_some() || !open.left.ask {
                 continue;
             }
             let is_larger = Arc::ptr_eq(large, &open.note);
-            let Some(name) = whom_to_ask(&log.agreed, open, is_larger, of.size) else {
+            let Some(name) = whom_to_ask(&log.agreed, &self.peers, open, is_larger, of.size) else {
                 if !log.settings.tiles {
                     // There is nobody to ask.
                     open.attempts = open.attempts.saturating_add(1);
@@ -478,12 +487,33 @@ impl Node {
                 && peer.ask(question)
             {
                 open.asking = Some(name);
+                open.left.ask = false;
             }
         }
     }
 
-    /// What the tiles of a log gave.
+    /// What the tiles of a log gave. Then it is another log's turn.
+    // Spec: GSP-39
     pub(super) fn tiles_read(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: &Origin,
+        wanted: (TreeSize, TreeHead),
+        opening: Option<Opening>,
+    ) {
+        self.take_tiles(step, origin, wanted, opening);
+        while self.reading.len() < self.config.reads_at_once {
+            let Some(key) = self.to_read.pop_front() else {
+                break;
+            };
+            if let Some(log) = self.logs.get_mut(&key) {
+                log.is_waiting = false;
+            }
+            self.attempt(step, &key);
+        }
+    }
+
+    fn take_tiles(
         &mut self,
         step: &mut Step<'_>,
         origin: &Origin,
@@ -494,30 +524,33 @@ impl Node {
         let Some(log) = self.logs.get_mut(&key) else {
             return;
         };
-        if log
-            .reading
-            .is_some_and(|(size, head, _)| (size, head) == (old, of))
-        {
-            log.reading = None;
+        let reading = self.reading.get(&key);
+        if reading.is_some_and(|(size, head, _)| (*size, *head) == (old, of)) {
+            self.reading.remove(&key);
         }
-        let given = opening.filter(|opening| opening.note().head() == of);
-        let Some(opening) = given else {
-            for open in &mut log.open {
-                if open.head() == of || open.head().size == old {
-                    let [tiles, _] = &mut open.tried;
-                    *tiles = tiles.saturating_add(1);
-                    open.attempts = open.attempts.saturating_add(1);
-                }
+        // It counts as in vain, unless it resolves the head, which is not open then.
+        for open in &mut log.open {
+            if open.head() == of || open.head().size == old {
+                let [tiles, _] = &mut open.tried;
+                *tiles = tiles.saturating_add(1);
+                open.attempts = open.attempts.saturating_add(1);
             }
-            return;
-        };
-        self.apply(step, &opening, None);
+        }
+        match opening.filter(|opening| opening.note().head() == of) {
+            Some(opening) => self.apply(step, &opening, None),
+            // Others of its open heads may be read in this round.
+            None => self.attempt(step, &key),
+        }
     }
 
-    /// A peer that was asked for an opening has none, or does not answer.
-    pub(super) fn asked_in_vain(&mut self, peer: &KeyName) {
-        for key in &self.unsettled {
-            let Some(log) = self.logs.get_mut(key) else {
+    /// A peer that was asked for an opening of a log, or of any, has none or does not answer.
+    pub(super) fn asked_in_vain(&mut self, peer: &KeyName, of: Option<Hash>) {
+        let keys = match of {
+            Some(key) => BTreeSet::from([key]),
+            None => self.unsettled.clone(),
+        };
+        for key in keys {
+            let Some(log) = self.logs.get_mut(&key) else {
                 continue;
             };
             for open in &mut log.open {
@@ -595,21 +628,30 @@ impl Node {
 }
 
 /// Who has the larger head can open it: of others' heads who showed it, of ours whoever agrees on
-/// it. Each in turn.
+/// it. Those in turn, and every other time one of the others: they may have it by now, and a head
+/// that comes from the disk, or was in the history once, has nobody who is known to have it.
 fn whom_to_ask(
     agreed: &BTreeMap<KeyName, TreeSize>,
+    peers: &BTreeMap<KeyName, Peer>,
     open: &Open,
     is_larger: bool,
     size: TreeSize,
 ) -> Option<KeyName> {
-    let mut candidates: Vec<&KeyName> = Vec::new();
+    let mut holders: Vec<&KeyName> = Vec::new();
     if !is_larger {
-        let holders = agreed.iter().filter(|(_, largest)| **largest >= size);
-        candidates.extend(holders.map(|(name, _)| name));
+        let agreeing = agreed.iter().filter(|(_, largest)| **largest >= size);
+        holders.extend(agreeing.map(|(name, _)| name));
     }
-    candidates.extend(&open.sources);
+    holders.extend(&open.sources);
+    let others = peers.keys().filter(|name| !holders.contains(name));
+    let others: Vec<&KeyName> = others.collect();
     let [_, asked] = open.tried;
-    let count = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
-    let place = usize::try_from(asked.checked_rem(count)?).ok()?;
-    candidates.get(place).map(|name| (*name).clone())
+    let turn = if others.is_empty() || (asked % 2 == 0 && !holders.is_empty()) {
+        holders
+    } else {
+        others
+    };
+    let count = u64::try_from(turn.len()).unwrap_or(u64::MAX);
+    let place = usize::try_from((asked / 2).checked_rem(count)?).ok()?;
+    turn.get(place).map(|name| (*name).clone())
 }

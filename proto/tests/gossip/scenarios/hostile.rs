@@ -1,8 +1,12 @@
 //! Peers and strangers that lie, flood and forge.
 
+use std::time::Duration;
+
 use jurat_proto::checkpoint::SignedCheckpoint;
-use jurat_proto::evidence::Evidence;
-use jurat_proto::gossip::node::{Alarm, Cosigning, Reply};
+use jurat_proto::evidence::{Evidence, Kind, Standing};
+use jurat_proto::gossip::Statement;
+use jurat_proto::gossip::node::{Alarm, Config, Cosigning, Reply};
+use jurat_proto::tree::TreeHead;
 
 use crate::actors::{Key, Tiles};
 use crate::network::{Conduct, World, under_seeds};
@@ -142,4 +146,155 @@ fn a_silent_peer_is_told_and_asked_again() {
     world.witnesses[2].conduct = Conduct::Honest;
     world.run(700);
     assert!(!world.raised(0, &alarm));
+}
+
+/// 20. A witness hides what it cosigned, and a client shows it: its gossip key is convicted.
+// Spec: GSP-35, GSP-55
+#[test]
+fn a_witness_that_hides_what_it_cosigned_is_convicted() {
+    under_seeds(0..3, |seed| {
+        let often = |config: &mut Config| config.reread_every = Duration::from_secs(120);
+        let mut world = World::with(seed, 2, 1, often, |_| {});
+        let liar = 1;
+        for witness in 0..2 {
+            assert!(world.submit(witness, 0, 0, 10));
+        }
+        world.rounds(2);
+        world.freeze(liar);
+        world.witnesses[liar].conduct = Conduct::Omits;
+        assert!(world.submit(liar, 0, 0, 20));
+        let origin = world.logs[0].origin.clone();
+        let (hidden, _) = world.witnesses[liar].heads[&origin].clone();
+        world.rounds(2);
+        world.observe(0, hidden);
+        world.rounds(8);
+        let kinds = world.kinds(0);
+        assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == Kind::Omission));
+        assert!(world.guilty(0).contains(&world.witnesses[liar].name));
+        assert!(!world.is_convicted(0, 0), "the log is honest");
+    });
+}
+
+/// 20. A witness says two things of one state.
+// Spec: GSP-55
+#[test]
+fn a_witness_with_two_faces_is_convicted() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::new(seed, 3, 1);
+        let liar = 2;
+        world.witnesses[liar].conduct = Conduct::TwoFaced;
+        assert!(world.submit(0, 0, 0, 10));
+        world.rounds(4);
+        for witness in 0..2 {
+            assert_eq!(world.kinds(witness)[0], Kind::GossipEquivocation);
+            assert!(world.guilty(witness).contains(&world.witnesses[liar].name));
+        }
+        assert_eq!(
+            world.cosigning(0, 0),
+            Cosigning::Free,
+            "it says nothing of logs"
+        );
+    });
+}
+
+/// 27. Old answers for new ones: they are not taken, and said.
+// Spec: GSP-48, GSP-49
+#[test]
+fn what_was_said_before_is_not_taken_for_new() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::new(seed, 2, 1);
+        assert!(world.submit(0, 0, 0, 10));
+        world.rounds(2);
+        world.witnesses[0].conduct = Conduct::Replays;
+        world.rounds(4);
+        let peer = world.witnesses[0].name.clone();
+        assert!(world.raised(1, &Alarm::PeerMisbehaves { peer: peer.clone() }));
+        world.witnesses[0].conduct = Conduct::Honest;
+        world.run(700);
+        assert!(!world.raised(1, &Alarm::PeerMisbehaves { peer }));
+        world.nobody_convicts();
+    });
+}
+
+/// 28. A fork between an old key that is retired and the new one: a date decides, and nobody acts.
+// Spec: GSP-42, GSP-44
+#[test]
+fn a_retired_key_holds_nothing_and_convicts_nobody() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::new(seed, 2, 1);
+        let fork = world.logs[0].fork(0, 5);
+        let stolen = world.logs[0].note(fork, 10);
+        world.rotate(0);
+        world.set_standing(0, Standing::Retired);
+        assert!(world.submit(0, 0, 0, 10));
+        assert!(world.submit(1, 0, 0, 12));
+        world.observe(0, stolen);
+        world.run(3_000);
+        for witness in 0..2 {
+            assert_eq!(world.cosigning(witness, 0), Cosigning::Free);
+        }
+        let origin = world.logs[0].origin.clone();
+        assert!(world.raised(0, &Alarm::Undetermined { origin }));
+        world.nobody_convicts();
+    });
+}
+
+/// 28. Two keys that are both current, one on each history.
+// Spec: GSP-44
+#[test]
+fn two_current_keys_convict_their_log() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::new(seed, 2, 1);
+        let fork = world.logs[0].fork(0, 5);
+        assert!(world.submit(0, 0, fork, 10));
+        world.rotate(0);
+        assert!(world.submit(1, 0, 0, 12));
+        world.rounds(5);
+        assert!(world.all_convict(0));
+    });
+}
+
+/// 33. Heads of a log that nobody here knows.
+// Spec: GSP-36
+#[test]
+fn heads_of_logs_that_are_not_known_are_left_alone() {
+    let mut world = World::new(1, 2, 2);
+    world.forget_log(0, 1);
+    assert!(world.submit(1, 1, 0, 10));
+    assert!(world.submit(0, 0, 0, 10));
+    world.rounds(6);
+    assert_eq!(world.witnesses[0].node.counts()[0], 1, "one log");
+    assert_eq!(world.witnesses[0].node.alarms().count(), 0);
+    let note = world.logs[1].note(0, 10);
+    assert!(matches!(world.observe(0, note), Reply::UnknownOrigin));
+}
+
+/// 40. Whoever has a witness's gossip key can convict that key, and nothing else.
+// Spec: GSP-10, GSP-55
+#[test]
+fn a_stolen_gossip_key_convicts_no_log_and_no_cosigner() {
+    let mut world = World::new(1, 3, 1);
+    for witness in 0..3 {
+        assert!(world.submit(witness, 0, 0, 10));
+    }
+    let now = world.moment();
+    let states = [1, 2].map(|lie| {
+        let mut state = world.witnesses[2].node.state(now, None);
+        state.evidence = TreeHead {
+            size: crate::actors::size(lie),
+            ..crate::actors::leaf_head(1, 1)
+        };
+        world.witnesses[2].gossip.say(Statement::State(state))
+    });
+    let [one, other] = states;
+    let evidence = Evidence::gossip_equivocation(one, other).unwrap();
+    assert!(matches!(world.hand_in(0, evidence), Reply::Stored { .. }));
+    world.rounds(3);
+    assert_eq!(world.cosigning(0, 0), Cosigning::Free);
+    assert_eq!(world.cosigning(1, 0), Cosigning::Free);
+    let stops = world.cosigning(2, 0);
+    assert!(
+        matches!(stops, Cosigning::Stopped { .. }),
+        "its own key is stolen"
+    );
 }
