@@ -168,7 +168,7 @@ pub struct Config {
     pub offer: usize,
     /// How many unresolved heads of a log are kept.
     pub unresolved: usize,
-    /// How many of them may be new in a round.
+    /// How many of them may be new in a round from one peer, or from all strangers together.
     pub new_per_round: u32,
     /// How many notes are fetched from a peer in a round.
     pub notes_per_round: usize,

@@ -68,7 +68,7 @@ impl Node {
         self.round_at.0 = self.round_at.0.saturating_add(shift).saturating_sub(most);
 
         for log in self.logs.values_mut() {
-            log.new_in_round = 0;
+            log.new_in_round.clear();
         }
         for key in unsettled {
             if let Some(log) = self.logs.get_mut(key) {

@@ -48,7 +48,8 @@ pub(super) struct Log {
     pub(super) open: Vec<Open>,
     /// How many heads were ever open, for the reservoir.
     pub(super) opened: u64,
-    pub(super) new_in_round: u32,
+    /// How many heads were new in this round: by peer, and all strangers together.
+    pub(super) new_in_round: BTreeMap<Option<KeyName>, u32>,
     pub(super) openings: VecDeque<Opening>,
     /// Whether it waits until its tiles may be read.
     pub(super) is_waiting: bool,
@@ -208,7 +209,7 @@ impl Log {
             ring: Vec::new(),
             open: Vec::new(),
             opened: 0,
-            new_in_round: 0,
+            new_in_round: BTreeMap::new(),
             openings: VecDeque::new(),
             is_waiting: false,
             agreed: BTreeMap::new(),

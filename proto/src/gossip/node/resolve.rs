@@ -240,10 +240,13 @@ impl Node {
             step.dirty.insert(*key);
             return Learned::Consistent;
         }
-        if log.new_in_round >= self.config.new_per_round {
+        // Each has its own share: a log can show strangers' ways as many heads as it likes, and they
+        // must not take the place of the one that a peer shows.
+        let so_far = log.new_in_round.entry(from.cloned()).or_default();
+        if *so_far >= self.config.new_per_round {
             return Learned::TooMany;
         }
-        log.new_in_round += 1;
+        *so_far += 1;
         if log
             .make_room(head.size, self.config.unresolved, step.dice)
             .is_none()
