@@ -151,7 +151,17 @@ impl Node {
     // Spec: GSP-44
     fn is_enough(&self, verdict: &Verdict) -> bool {
         if self.evidence.len() >= self.config.evidence_max {
-            return true;
+            // One cosigner can contradict itself about any number of logs, known or not, and must
+            // not use up the room of others: the first file against each has room. There are no
+            // more of those than keys.
+            let of_log = verdict.convicts_log();
+            return culprits(verdict).iter().all(|culprit| {
+                self.evidence.values().any(|kept| {
+                    let same_log = kept.verdict.origin == verdict.origin;
+                    culprits(&kept.verdict).contains(culprit)
+                        && (!of_log || (same_log && kept.verdict.convicts_log()))
+                })
+            });
         }
         let full = |culprit: &(KeyName, KeyId)| {
             let held = self.evidence.values().filter(|kept| {
