@@ -312,7 +312,9 @@ impl Node {
                 None => {}
             }
         }
-        unknown.sort_by_key(|row| core::cmp::Reverse((Some(row.size) == newest, row.size)));
+        unknown.sort_by_key(|row| {
+            core::cmp::Reverse((row.flags.newest_cosigned, Some(row.size) == newest, row.size))
+        });
         unknown.truncate(MISSED_ROWS_MAX);
         if unknown.is_empty() {
             peer.missed.remove(key);
