@@ -376,7 +376,8 @@ impl Node {
                 let larger = opening.note().head();
                 let of_history = log.known_root(larger.size) == Some(larger.root_hash);
                 (of_history && opening.old() == head)
-                    || (larger == head && Some(opening.old()) == reference)
+                    // Whoever stole an old key must not decide how the history goes on.
+                    || (larger == head && Some(opening.old()) == reference && !open.retired)
             })
         })
     }
