@@ -86,12 +86,12 @@ impl Node {
         for name in chosen {
             let nonce = step.dice.random();
             if let Some(peer) = self.peers.get_mut(&name) {
-                if !peer.is_ready(step.now) || peer.is_exchanging() {
+                if peer.is_pausing(step.now) || peer.is_exchanging() {
                     continue;
                 }
                 peer.pages_left = self.config.pages_per_round;
                 peer.notes_left = self.config.notes_per_round;
-                peer.ask(Question::State { nonce });
+                peer.ask_state(Question::State { nonce });
             }
         }
         self.look_around(step);

@@ -12,6 +12,8 @@ use crate::key::UnixSeconds;
 
 /// How many questions wait for a peer.
 const QUEUE_MAX: usize = 64;
+/// From how many on no more openings are asked for.
+const ASIDE_MAX: usize = QUEUE_MAX / 2;
 /// How many logs of a peer may have heads that are not known here. When there are more, its feed is
 /// not read further before they are fewer.
 // Spec: GSP-34
@@ -101,6 +103,11 @@ impl Peer {
         self.busy.is_none() && self.wait_until <= now
     }
 
+    /// Whether its pause after failures, or the one that it asked for, is not over.
+    pub(super) fn is_pausing(&self, now: Moment) -> bool {
+        self.wait_until > now
+    }
+
     /// Whether it failed last, and its pause is over.
     pub(super) fn is_due_again(&self, now: Moment) -> bool {
         self.failing_since.is_some() && self.is_ready(now)
@@ -113,6 +120,17 @@ impl Peer {
             self.queue.push_back(question);
         }
         fits
+    }
+
+    /// As [`Peer::ask`], for what may wait: openings of one log must not take the place of what is
+    /// asked about the others.
+    pub(super) fn ask_aside(&mut self, question: Question) -> bool {
+        self.queue.len() < ASIDE_MAX && self.ask(question)
+    }
+
+    /// A round begins: however much waits, it goes before all. At most one does at a time.
+    pub(super) fn ask_state(&mut self, question: Question) {
+        self.queue.push_front(question);
     }
 
     /// Evidence goes before everything else.

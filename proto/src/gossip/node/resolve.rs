@@ -488,7 +488,7 @@ impl Node {
                 }
             };
             if let Some(peer) = self.peers.get_mut(&name)
-                && peer.ask(question)
+                && peer.ask_aside(question)
             {
                 open.asking = Some(name);
                 open.left.ask = false;
