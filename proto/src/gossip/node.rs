@@ -15,7 +15,7 @@
 //!    void, so nothing of it has to be durable. Give it what was stored ([`Node::restore_log`],
 //!    [`Node::restore_evidence`]) and the newest cosigned heads ([`Event::HeadCosigned`]) *before*
 //!    the first request is served and before the witness cosigns anything: a hold outlives a crash
-//!    only so.
+//!    only so. The same for a log that [`Event::DirectoryChanged`] brings: nothing was kept of it.
 //! 2. Call [`Node::step`] with each event, one at a time, and do the actions in their order. An
 //!    [`Action::StoreLog`] is durable before the next action begins, so that nobody is told
 //!    "pending" of a head that a crash would forget. [`Action::StoreEvidence`] is different: go on,
@@ -72,7 +72,7 @@ pub use self::message::{
 pub use self::record::{LogRecord, OpenRecord, RecordError};
 pub use self::serve::Cosigning;
 
-use self::log::{Attempts, Held, Log, Open, Recent};
+use self::log::{Attempts, Held, Log, Open, Place, Recent};
 use self::peer::Peer;
 use self::proven::Kept;
 
@@ -207,7 +207,8 @@ impl Node {
     }
 
     /// Puts back what was stored for a log. Heads that the directory knows no log of are left
-    /// alone, and stay stored.
+    /// alone, and stay stored: put them back when [`Event::DirectoryChanged`] brought the log, or
+    /// the next [`Action::StoreLog`] replaces them.
     // Spec: GSP-46
     pub fn restore_log(&mut self, record: LogRecord, now: Moment) {
         let LogRecord { top, open } = record;
@@ -221,6 +222,9 @@ impl Node {
         let Some(log) = self.logs.get_mut(&key) else {
             return;
         };
+        // Spec: GSP-32. It was proven against the own head of its time, and not against one that this
+        // node was told before.
+        let is_proven = log.reference().is_none();
         if let Some((note, seen)) = top {
             let recent = Recent {
                 head: note.head(),
@@ -228,10 +232,20 @@ impl Node {
                 own: false,
                 note: Some(note.clone()),
             };
-            log.remember(recent, ring, offer);
-            log.top = Some(Held { note, seen });
+            if is_proven {
+                log.remember(recent, ring, offer);
+                log.top = Some(Held { note, seen });
+            } else if log.standing(&note.head()) == Place::Unknown {
+                let retired = !log.is_signed_by_current(&note);
+                let mut open = Open::new(note, seen, (steady, now));
+                open.retired = retired;
+                log.open.push(open);
+            }
         }
         for open in open {
+            if log.standing(&open.note.head()) != Place::Unknown {
+                continue;
+            }
             let retired = !log.is_signed_by_current(&open.note);
             log.open.push(Open {
                 note: open.note,
