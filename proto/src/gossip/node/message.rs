@@ -183,7 +183,8 @@ pub enum Action {
         record: Option<Box<LogRecord>>,
     },
     /// Store evidence for good, under its id; a file that is there is replaced by this one, which
-    /// proves as much or more. Then bring [`Event::EvidenceStored`].
+    /// proves as much or more. Then bring [`Event::EvidenceStored`] or
+    /// [`Event::EvidenceNotStored`]; always one for each of these actions, also of one id.
     StoreEvidence {
         /// The evidence.
         evidence: Arc<Evidence>,

@@ -28,6 +28,12 @@ pub(super) struct Kept {
     pub(super) entry: Option<CatalogueEntry>,
     /// Whether this copy is durable.
     stored: bool,
+    /// How many copies are being stored; the last one is this.
+    outstanding: u32,
+    /// One of those could not be.
+    spoiled: bool,
+    /// It could not be stored, and was not since.
+    late: bool,
     /// Who waits until it is.
     waiting: Vec<RequestId>,
     /// Who sent it, and needs no mail.
@@ -94,6 +100,9 @@ impl Node {
             verdict,
             entry: None,
             stored: false,
+            outstanding: 0,
+            spoiled: false,
+            late: false,
             waiting: Vec::new(),
             from: from.into_iter().cloned().collect(),
             since: step.wall,
@@ -105,7 +114,9 @@ impl Node {
     }
 
     fn store(&mut self, step: &mut Step<'_>, id: &Hash) {
-        if let Some(kept) = self.evidence.get(id) {
+        if let Some(kept) = self.evidence.get_mut(id) {
+            kept.spoiled &= kept.outstanding > 0;
+            kept.outstanding = kept.outstanding.saturating_add(1);
             step.actions.push(Action::StoreEvidence {
                 evidence: kept.evidence.clone(),
                 verdict: kept.verdict.clone(),
@@ -180,10 +191,13 @@ impl Node {
         let Some(kept) = self.evidence.get_mut(id) else {
             return;
         };
-        if kept.stored {
+        kept.outstanding = kept.outstanding.saturating_sub(1);
+        // Of two copies the first one may be durable, and the better one not yet.
+        if kept.stored || kept.outstanding > 0 || kept.spoiled {
             return;
         }
         kept.stored = true;
+        kept.late = false;
         let before = kept.entry.map(|entry| entry.number);
         let last = self.listed.last_key_value().map_or(0, |(last, _)| *last);
         let number = last.saturating_add(1);
@@ -221,8 +235,8 @@ impl Node {
             let reply = Reply::Stored { id: *id };
             step.replies.push(Action::Reply { request, reply });
         }
-        let all = self.evidence.values().all(|kept| kept.stored);
-        self.alarm(step, Alarm::NotStored, !all);
+        let late = self.evidence.values().any(|kept| kept.late);
+        self.alarm(step, Alarm::NotStored, late);
     }
 
     /// The disk did not take it: who waits is told, and the next round tries again.
@@ -230,6 +244,9 @@ impl Node {
         let Some(kept) = self.evidence.get_mut(id) else {
             return;
         };
+        kept.outstanding = kept.outstanding.saturating_sub(1);
+        kept.spoiled = true;
+        kept.late = true;
         for request in core::mem::take(&mut kept.waiting) {
             let reply = Reply::NotStored;
             step.replies.push(Action::Reply { request, reply });
@@ -242,7 +259,8 @@ impl Node {
         if !self.alarms.contains(&Alarm::NotStored) {
             return;
         }
-        let waiting = self.evidence.iter().filter(|(_, kept)| !kept.stored);
+        let idle = |kept: &Kept| !kept.stored && kept.outstanding == 0;
+        let waiting = self.evidence.iter().filter(|(_, kept)| idle(kept));
         let waiting: Vec<Hash> = waiting.map(|(id, _)| *id).collect();
         for id in waiting {
             self.store(step, &id);
@@ -265,14 +283,16 @@ impl Node {
             return;
         };
         let reply = match found {
-            Found::New(id) => match self.evidence.get_mut(&id) {
+            // Spec: GSP-45. It may be known here, and not be durable yet.
+            Found::New(id) | Found::Known(id) => match self.evidence.get_mut(&id) {
+                Some(kept) if kept.stored => Reply::Known { id },
                 Some(kept) if kept.waiting.len() < WAITING_MAX => {
                     kept.waiting.push(request);
                     return;
                 }
                 _ => Reply::NotStored,
             },
-            Found::Known(id) | Found::Counted(id) | Found::Undetermined(id) => Reply::Known { id },
+            Found::Counted(id) | Found::Undetermined(id) => Reply::Known { id },
             Found::Nothing(_) if !known_log => Reply::UnknownOrigin,
             Found::Nothing(reason) => Reply::NotProven(reason),
         };

@@ -583,7 +583,7 @@ impl Node {
             Learned::NotSigned => Reply::NotSigned,
             _ => match self.opening_at(&note.origin().hash(), head.size) {
                 Some(opening) => Reply::Opening(Box::new(opening)),
-                None => Self::reply_to_head(learned),
+                None => self.reply_to_head(learned),
             },
         };
         step.replies.push(Action::Reply { request, reply });
@@ -597,12 +597,15 @@ impl Node {
         request: RequestId,
         note: &SignedCheckpoint,
     ) {
-        let reply = Self::reply_to_head(self.learn(step, note, None));
+        let learned = self.learn(step, note, None);
+        let reply = self.reply_to_head(learned);
         step.replies.push(Action::Reply { request, reply });
     }
 
-    fn reply_to_head(learned: Learned) -> Reply {
+    // Spec: GSP-45. A conviction that a crash would forget is not told.
+    fn reply_to_head(&self, learned: Learned) -> Reply {
         match learned {
+            Learned::Convicted(id) if self.evidence(&id).is_none() => Reply::Pending,
             Learned::UnknownOrigin => Reply::UnknownOrigin,
             Learned::NotSigned => Reply::NotSigned,
             Learned::Consistent => Reply::Consistent,
