@@ -109,7 +109,7 @@ impl Node {
 
     /// Mail waits until the peer can be reached; one that refuses evidence is not asked again, it
     /// finds it in our list.
-    fn mail_again(&mut self, name: &KeyName, question: Question, failure: Failure) {
+    pub(super) fn mail_again(&mut self, name: &KeyName, question: Question, failure: Failure) {
         let later = matches!(failure, Failure::Unreachable | Failure::Busy { .. });
         if later
             && matches!(question, Question::Mail(_))
@@ -156,7 +156,6 @@ impl Node {
         nonce: &Random,
         signed: SignedStatement,
     ) -> Option<Failure> {
-        let mine = self.evidence_head();
         let peer = self.peers.get_mut(name)?;
         let state = match signed.statement() {
             Statement::State(state)
@@ -191,7 +190,8 @@ impl Node {
             peer.catalogue_next = 0;
         }
         peer.cursor = Some(cursor);
-        if state.evidence != mine && !state.evidence.size.is_zero() {
+        // Spec: GSP-45. Copies of the same contradictions may still differ.
+        if !state.evidence.size.is_zero() {
             let since = peer.catalogue_next;
             peer.ask(Question::Catalogue { since });
         }

@@ -35,8 +35,9 @@ impl Node {
         });
         let late: Vec<KeyName> = late.map(|(name, _)| name.clone()).collect();
         for name in late {
-            if let Some(peer) = self.peers.get_mut(&name) {
-                peer.busy = None;
+            let busy = self.peers.get_mut(&name).and_then(|peer| peer.busy.take());
+            if let Some((_, question, _)) = busy {
+                self.mail_again(&name, question, Failure::Unreachable);
             }
             self.failed(step, &name, Failure::Unreachable);
         }

@@ -169,6 +169,8 @@ impl Peer {
         self.wait_until = now.after(pause.min(config.backoff_max));
         self.queue
             .retain(|question| matches!(question, Question::Mail(_)));
+        // Files that its list named were not fetched, perhaps. What is held is not fetched again.
+        self.catalogue_next = 0;
     }
 
     pub(super) fn refuse(&mut self, file: Hash) {

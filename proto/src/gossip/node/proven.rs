@@ -78,11 +78,19 @@ impl Node {
         }
         self.latch(step, &verdict);
         if let Some(kept) = self.evidence.get_mut(&id) {
-            kept.from.extend(from.cloned());
             // Spec: GSP-45. Nobody shields a guilty witness by spreading a stripped copy first.
             let merged = kept.evidence.merged(&smallest, &self.keys);
             return match merged {
-                Ok((merged, verdict)) if merged != *kept.evidence => {
+                // Lines by keys that nobody here knows can be made by anybody: other ones are not
+                // more, or each copy would be stored and mailed to everybody.
+                Ok((merged, verdict))
+                    if lines(&merged) > lines(&kept.evidence) || verdict != kept.verdict =>
+                {
+                    // Who sent another copy needs this one, too.
+                    kept.from.clear();
+                    if merged == smallest {
+                        kept.from.extend(from.cloned());
+                    }
                     kept.evidence = Arc::new(merged);
                     kept.verdict = verdict;
                     kept.stored = false;
@@ -331,6 +339,13 @@ impl Node {
         };
         actions.into_iter().filter(is_news).collect()
     }
+}
+
+/// How many signature lines a file has.
+fn lines(evidence: &Evidence) -> usize {
+    let (a, b) = evidence.statements();
+    let b = b.map_or(0, |b| b.signatures().len());
+    a.signatures().len().saturating_add(b)
 }
 
 /// The keys that are convicted, or that convict their log between them.
