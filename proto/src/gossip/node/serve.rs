@@ -157,7 +157,11 @@ impl Node {
                     note.head().size == wanted.size
                         && Tag::of(&fetch.salt(), origin, &note.head()) == wanted.tag
                 };
-                found.extend(log.notes().find(is_wanted).cloned());
+                // Where the log grows faster than peers ask, its newest head does as well.
+                let newest = log.own.as_ref().map(|own| &own.note);
+                let note = log.notes().find(is_wanted).or(newest);
+                let note = note.filter(|note| !found.iter().any(|other| Arc::ptr_eq(note, other)));
+                found.extend(note.cloned());
             }
         }
         Notes::new(found.iter().map(|note| (**note).clone()))
