@@ -433,14 +433,13 @@ impl Node {
             return;
         };
         let origin = log.settings.origin.clone();
-        let least = log
-            .open
-            .iter()
-            .map(|open| {
-                let [tiles, _] = open.tried;
-                tiles
-            })
-            .min();
+        let read = |open: &Open| {
+            let [tiles, _] = open.tried;
+            tiles
+        };
+        // Of one size there is nothing to open: such a head is never read, and the others are.
+        let two_sizes = |open: &&Open| open.head().size != reference.head().size;
+        let least = log.open.iter().filter(two_sizes).map(read).min();
         for open in &mut log.open {
             let (small, large) = if open.head().size < reference.head().size {
                 (&open.note, &reference.note)
@@ -451,7 +450,7 @@ impl Node {
             if old == of.size || old.is_zero() {
                 continue;
             }
-            let [read, _] = open.tried;
+            let [read, asked] = open.tried;
             let is_reading = self.reading.contains_key(key);
             let may_read = log.settings.tiles && open.left.read;
             let may_read = may_read && !is_reading && Some(read) == least;
@@ -478,7 +477,8 @@ impl Node {
                 }
                 continue;
             };
-            let question = if is_larger {
+            // A peer that has not the one opening may have another one at that size.
+            let question = if is_larger || asked % 4 >= 2 {
                 Question::Challenge(small.clone())
             } else {
                 Question::Opening {
@@ -659,6 +659,8 @@ fn whom_to_ask(
         others
     };
     let count = u64::try_from(turn.len()).unwrap_or(u64::MAX);
-    let place = usize::try_from((asked / 2).checked_rem(count)?).ok()?;
+    // Of a smaller head each is asked twice: see where this is called.
+    let turns = if is_larger { asked / 2 } else { asked / 4 };
+    let place = usize::try_from(turns.checked_rem(count)?).ok()?;
     turn.get(place).map(|name| (*name).clone())
 }
