@@ -276,6 +276,8 @@ impl Log {
         let proven = before.map_or(TreeSize::ZERO, |before| before.size);
         self.ring
             .retain(|recent| recent.own || (before.is_some() && recent.head.size <= proven));
+        let still = |confirmed: &TreeHead| confirmed.size <= proven || *confirmed == head;
+        self.confirmed = self.confirmed.filter(|(confirmed, _)| still(confirmed));
         self.agreed
             .retain(|_, size| *size <= proven || *size == head.size);
         if let Some(top) = self.top.take()

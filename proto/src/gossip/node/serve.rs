@@ -224,7 +224,8 @@ impl Node {
     /// known.
     // Spec: GSP-53
     pub fn confirmed(&self, origin: &Origin) -> Option<(TreeHead, Moment)> {
-        self.logs.get(&origin.hash())?.confirmed
+        let log = self.logs.get(&origin.hash())?;
+        log.confirmed.filter(|_| !log.is_convicted())
     }
 
     /// How far a head has come that is not resolved; nothing when it is, or is not held.
