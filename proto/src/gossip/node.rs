@@ -351,15 +351,13 @@ impl Node {
             let suspect = log.suspect();
             if suspect != log.held {
                 log.held = suspect;
-                actions.push(match suspect {
-                    Some(suspect) => Action::Hold {
-                        origin: origin.clone(),
-                        suspect,
-                    },
-                    None => Action::Release {
-                        origin: origin.clone(),
-                    },
-                });
+                let origin = origin.clone();
+                match suspect {
+                    Some(suspect) => actions.push(Action::Hold { origin, suspect }),
+                    // A conviction ends a hold, and releases nothing.
+                    None if log.is_convicted() => {}
+                    None => actions.push(Action::Release { origin }),
+                }
             }
             let is_suspect = log.open.iter().any(Open::is_suspect) && !log.is_convicted();
             self.alarm(&mut step, Alarm::Suspect { origin }, is_suspect);
