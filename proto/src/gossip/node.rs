@@ -537,6 +537,26 @@ impl Node {
         for alarm in over {
             self.alarm(step, alarm, false);
         }
+        let peers = &self.peers;
+        for (key, log) in &mut self.logs {
+            // A key that was retired holds nothing any more, and who is gone cannot be asked.
+            let retired: Vec<bool> = log
+                .open
+                .iter()
+                .map(|open| !log.is_signed_by_current(&open.note))
+                .collect();
+            for (open, retired) in log.open.iter_mut().zip(retired) {
+                open.retired = retired;
+                open.asking.take_if(|name| !peers.contains_key(name));
+                open.sources.retain(|name| peers.contains_key(name));
+            }
+            log.agreed.retain(|name, _| peers.contains_key(name));
+            step.dirty.insert(*key);
+        }
+        // Evidence that proved nothing under the keys of before may prove something now.
+        for peer in self.peers.values_mut() {
+            peer.read_list_anew();
+        }
     }
 }
 

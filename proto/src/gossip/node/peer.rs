@@ -180,6 +180,12 @@ impl Peer {
         self.refused.push_back(file);
     }
 
+    /// Other keys are known: what was of no use may be of use.
+    pub(super) fn read_list_anew(&mut self) {
+        self.catalogue_next = 0;
+        self.refused.clear();
+    }
+
     pub(super) fn has_refused(&self, file: &Hash) -> bool {
         self.refused.contains(file)
     }
