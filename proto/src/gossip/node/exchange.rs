@@ -369,10 +369,20 @@ impl Node {
                 return false;
             }
             missed.rounds = missed.rounds.saturating_add(1);
-            let is_old = step.now.since(missed.since) >= self.config.slow_every;
-            let is_due = missed.rounds >= missed.patience || is_old;
-            if !is_due || left < missed.rows.len() {
-                return true;
+            true
+        });
+        let mut due: Vec<&mut Missed> = missed
+            .values_mut()
+            .filter(|missed| {
+                let is_old = step.now.since(missed.since) >= self.config.slow_every;
+                missed.rounds >= missed.patience || is_old
+            })
+            .collect();
+        // Who waited longest is first, or the logs whose hashes are small would use up each round.
+        due.sort_by_key(|missed| missed.since);
+        for missed in due {
+            if left < missed.rows.len() {
+                break;
             }
             left = left.saturating_sub(missed.rows.len());
             missed.since = step.now;
@@ -380,8 +390,7 @@ impl Node {
             wanted.entry(missed.salt).or_default().extend(rows);
             missed.rounds = 0;
             missed.patience = missed.patience.saturating_mul(2).clamp(1, PATIENCE_MAX);
-            true
-        });
+        }
         if let Some(peer) = self.peers.get_mut(name) {
             peer.missed = missed;
             peer.notes_left = left;
