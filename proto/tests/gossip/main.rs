@@ -22,5 +22,6 @@ mod feed;
 mod figures;
 mod formats;
 mod network;
+mod review;
 mod scenarios;
 mod weather;

@@ -1,0 +1,697 @@
+//! What a hostile reader found: an insider with a log's key, a peer that lies, a network that
+//! answers in its own order. Each is told once, and stays told.
+
+use std::time::Duration;
+
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::evidence::{Cosigner, Evidence, Kind, Standing};
+use jurat_proto::gossip::node::{
+    Action, Alarm, Answer, AskId, Config, Cosigning, Directory, Event, LogRecord, LogSettings,
+    Moment, Node, Own, PeerSettings, Phase, Question, Reply, RequestId,
+};
+use jurat_proto::gossip::{
+    Feed, Fetch, Flags, Opening, OriginId, Page, Random, Row, State, Statement, Tag, Wanted,
+};
+use jurat_proto::key::{KeyName, UnixSeconds};
+use jurat_proto::note::{KeyId, SignatureLine};
+use jurat_proto::tree::TreeHead;
+
+use crate::actors::{Chance, Key, Memory, SimLog, Tiles, leaf_head};
+use crate::network::{Conduct, START, World};
+
+/// As long as a head takes to hold its log, and more.
+const LONG: u64 = 1_500;
+
+/// A node without a world: every event is brought by hand.
+struct Alone {
+    node: Node,
+    cosigner: Key,
+    peer: (Key, Key),
+    chance: Chance,
+    memory: Memory,
+    now: u64,
+    requests: u64,
+}
+
+impl Alone {
+    fn new(
+        logs: &[&SimLog],
+        configure: impl Fn(&mut Config),
+        settle: impl Fn(&mut LogSettings),
+    ) -> Self {
+        let mut chance = Chance(7);
+        let gossip = Key::note("own.example", 1);
+        let cosigner = Key::cosigner("own.example", 2);
+        let peer = (
+            Key::note("peer.example", 3),
+            Key::cosigner("peer.example", 4),
+        );
+        let settings = logs.iter().map(|log| {
+            let mut settings = LogSettings::new(log.origin.clone(), log.key.vkey());
+            settle(&mut settings);
+            settings
+        });
+        let directory = Directory {
+            own: Own {
+                name: gossip.vkey().name().clone(),
+                cosigners: vec![cosigner.vkey()],
+                gossip: vec![gossip.vkey()],
+            },
+            logs: settings.collect(),
+            peers: vec![PeerSettings {
+                name: peer.0.vkey().name().clone(),
+                gossip: vec![peer.0.vkey()],
+                cosigners: vec![peer.1.vkey()],
+                operator: "peer".to_owned(),
+            }],
+        };
+        let mut config = Config::new(Random([1; 16]));
+        config.jitter_percent = 0;
+        configure(&mut config);
+        Self {
+            node: Node::new(config, directory, Random([2; 16]), Moment(START)).unwrap(),
+            cosigner,
+            peer,
+            chance,
+            memory: Memory::default(),
+            now: START,
+            requests: 0,
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Vec<Action> {
+        let now = Moment(self.now);
+        self.node.step(event, now, &mut self.chance, &self.memory)
+    }
+
+    fn run(&mut self, seconds: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for _ in 0..seconds {
+            self.now += 1_000;
+            actions.extend(self.happen(Event::Tick));
+        }
+        actions
+    }
+
+    fn seconds(&self) -> UnixSeconds {
+        Moment(self.now).seconds()
+    }
+
+    fn cosign(&mut self, note: &SignedCheckpoint) -> Vec<Action> {
+        let time = self.seconds();
+        let note = self.cosigner.cosign(note, time);
+        self.happen(Event::HeadCosigned {
+            note,
+            time,
+            grown_from: None,
+        })
+    }
+
+    fn observe(&mut self, note: SignedCheckpoint) -> Reply {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let actions = self.happen(Event::Observed { request, note });
+        reply_to(&actions, request).expect("an answer at once")
+    }
+
+    fn submit(&mut self, evidence: Evidence) -> (RequestId, Vec<Action>) {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        let actions = self.happen(Event::EvidenceReceived {
+            request: Some(request),
+            evidence: Box::new(evidence),
+        });
+        (request, actions)
+    }
+
+    /// A round in which the peer shows these rows.
+    fn feed(&mut self, salt: Random, rows: Vec<Row>) -> Vec<Action> {
+        let mut round = Vec::new();
+        while round.is_empty() {
+            let asks = asked(&self.run(1)).into_iter();
+            round.extend(asks.filter(|(_, question)| matches!(question, Question::State { .. })));
+        }
+        let [(ask, Question::State { nonce })] = round[..] else {
+            panic!("{round:?}");
+        };
+        let (name, epoch) = (self.peer.0.vkey().name().clone(), Random([5; 16]));
+        let state = State {
+            name: name.clone(),
+            epoch,
+            seq: 1,
+            time: self.seconds(),
+            rows: TreeHead::empty(),
+            evidence: TreeHead::empty(),
+            nonce: Some(nonce),
+        };
+        let said = self.peer.0.say(Statement::State(state));
+        let asks = asked(&self.answer(ask, Answer::State(Box::new(said))));
+        let [(ask, Question::Heads { since: 0, .. })] = asks[..] else {
+            panic!("{asks:?}");
+        };
+        let page = Page {
+            name,
+            epoch,
+            seq: 1,
+            since: 0,
+            next: 1,
+            time: self.seconds(),
+            salt,
+            rows: Page::rows_head(&rows).unwrap(),
+        };
+        let feed = Feed::new(rows, self.peer.0.say(Statement::Page(page))).unwrap();
+        self.answer(ask, Answer::Heads(Box::new(feed)))
+    }
+
+    fn answer(&mut self, ask: AskId, answer: Answer) -> Vec<Action> {
+        let peer = self.peer.0.vkey().name().clone();
+        self.happen(Event::Answer { peer, ask, answer })
+    }
+}
+
+fn reply_to(actions: &[Action], wanted: RequestId) -> Option<Reply> {
+    actions.iter().find_map(|action| match action {
+        Action::Reply { request, reply } if *request == wanted => Some(reply.clone()),
+        _ => None,
+    })
+}
+
+fn asked(actions: &[Action]) -> Vec<(AskId, Question)> {
+    let asks = actions.iter().filter_map(|action| match action {
+        Action::Ask { ask, question, .. } => Some((*ask, question.clone())),
+        _ => None,
+    });
+    asks.collect()
+}
+
+fn stored(actions: &[Action]) -> usize {
+    let stores = actions
+        .iter()
+        .filter(|action| matches!(action, Action::StoreEvidence { .. }));
+    stores.count()
+}
+
+fn later(time: UnixSeconds, seconds: u64) -> UnixSeconds {
+    UnixSeconds::new(time.get() + seconds).unwrap()
+}
+
+/// A log that forks can show everybody as many consistent heads as it likes. They must not take the
+/// place of the one that a peer shows.
+// Spec: GSP-33
+#[test]
+fn strangers_do_not_use_up_the_share_of_peers() {
+    let mut world = World::new(1, 2, 1);
+    world.through_bytes = false;
+    world.delay_ms = 3_000;
+    let fork = world.logs[0].fork(0, 5);
+    assert!(world.submit(0, 0, 0, 6_000));
+    assert!(world.submit(1, 0, fork, 5_999));
+    let mut size = 100;
+    for _ in 0..500 {
+        world.run(1);
+        for _ in 0..4 {
+            size += 2;
+            // The two never see the same size.
+            for (witness, branch) in [(0, 0), (1, fork)] {
+                let note = world.logs[0].note(branch, size + witness as u64);
+                world.observe(witness, note);
+            }
+        }
+    }
+    assert!(world.all_convict(0));
+}
+
+/// One cosigner that lies about many logs leaves room for what convicts a log.
+// Spec: GSP-44
+#[test]
+fn a_cosigner_that_lies_everywhere_hides_no_log() {
+    let mut world = World::with(1, 2, 1, |config| config.evidence_max = 8, |_| {});
+    let by = Cosigner {
+        name: world.witnesses[1].cosigner.vkey().name().clone(),
+        key_id: world.witnesses[1].cosigner.vkey().key_id(),
+    };
+    let time = world.moment().seconds();
+    for index in 0..20 {
+        let mut log = SimLog::new(&format!("nowhere{index}.example"), 1);
+        let liar = &world.witnesses[1].cosigner;
+        let small = (liar.cosign(&log.note(0, 5), later(time, 9)), later(time, 9));
+        let large = (liar.cosign(&log.note(0, 9), time), time);
+        let regress = Evidence::cosigner_regress(small, large, by.clone()).unwrap();
+        world.hand_in(0, regress);
+    }
+    let fork = world.logs[0].fork(0, 5);
+    let [one, other] = [0, fork].map(|branch| world.logs[0].note(branch, 10));
+    let evidence = Evidence::same_size(one, other).unwrap();
+    let id = evidence.id();
+    let reply = world.hand_in(0, evidence);
+    assert!(matches!(reply, Reply::Stored { .. }), "{reply:?}");
+    assert!(world.witnesses[0].node.evidence(&id).is_some());
+}
+
+/// Of two logs with one origin id, or of one log and its stray head, the larger one does not stand
+/// before the head that was cosigned.
+// Spec: GSP-34
+#[test]
+fn no_row_stands_before_a_cosigned_one() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |config| config.grace_rounds = 1, |_| {});
+    alone.cosign(&log.note(0, 100));
+    let theirs = log.note(fork, 90).head();
+    let salt = Random([6; 16]);
+    let row = |head: &TreeHead, newest_cosigned| Row {
+        origin: OriginId::of(&log.origin),
+        size: head.size,
+        tag: Tag::of(&salt, &log.origin, head),
+        time: Moment(START).seconds(),
+        flags: Flags {
+            newest_cosigned,
+            unresolved: false,
+        },
+    };
+    let rows = vec![row(&theirs, true), row(&leaf_head(1_000_000, 1), false)];
+    let actions = alone.feed(salt, rows);
+    let asks = asked(&actions);
+    let [(_, Question::Fetch(fetch))] = &asks[..] else {
+        panic!("{asks:?}");
+    };
+    assert!(fetch.rows().iter().any(|row| row.size == theirs.size));
+}
+
+/// Whoever stole a retired key can grow the tree, and prove it. It must not become the history.
+// Spec: GSP-36, GSP-42
+#[test]
+fn a_retired_key_extends_no_history() {
+    let mut world = World::new(1, 2, 1);
+    let theirs = world.logs[0].fork(0, 20);
+    let stolen = world.logs[0].note(theirs, 30);
+    world.rotate(0);
+    world.set_standing(0, Standing::Retired);
+    assert!(world.submit(0, 0, 0, 20));
+    let own = world.logs[0].head(0, 20);
+    let proof = world.logs[0].proof(theirs, 20, 30);
+    let opening = Opening::new(own, proof, stolen.clone()).unwrap();
+    world.happen(0, Event::ProofSeen(Box::new(opening)));
+    let honest = world.logs[0].note(0, 35);
+    world.observe(0, honest.clone());
+    world.run(LONG);
+    assert_eq!(world.cosigning(0, 0), Cosigning::Free);
+    let origin = world.logs[0].origin.clone();
+    let node = &world.witnesses[0].node;
+    assert_eq!(node.phase(&origin, &honest.head()), None);
+    assert!(node.phase(&origin, &stolen.head()).is_some());
+    assert!(world.submit(0, 0, 0, 40));
+}
+
+/// Heads of two logs that nobody can open take all questions, and other logs are still compared.
+// Spec: GSP-35
+#[test]
+fn openings_that_nobody_has_do_not_stop_the_rounds() {
+    let mut world = World::with(
+        1,
+        2,
+        3,
+        |config| {
+            config.unresolved = 60;
+            config.new_per_round = 100;
+        },
+        |log| log.tiles = false,
+    );
+    world.through_bytes = false;
+    world.asks[1] = false;
+    for log in 0..3 {
+        for witness in 0..2 {
+            assert!(world.submit(witness, log, 0, 100));
+        }
+    }
+    world.rounds(2);
+    for log in 0..2 {
+        for size in 10..60 {
+            let stray = world.logs[log].sign(leaf_head(size, 1));
+            world.observe(0, stray);
+        }
+    }
+    world.rounds(2);
+    let fork = world.logs[2].fork(0, 100);
+    assert!(world.submit(0, 2, 0, 110));
+    assert!(world.submit(1, 2, fork, 110));
+    world.rounds(8);
+    assert!(world.is_convicted(0, 2));
+}
+
+/// A head of others that was proven against an older head of ours is not proven against the newest
+/// one, in whichever order they are put back.
+// Spec: GSP-32, GSP-46
+#[test]
+fn what_is_put_back_late_is_proven_again() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 10);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let other = log.note(fork, 15);
+    alone.cosign(&log.note(0, 20));
+    let record = LogRecord {
+        top: Some((other.clone().into(), Moment(START))),
+        open: Vec::new(),
+    };
+    alone.node.restore_log(record, Moment(START));
+    assert_eq!(
+        alone.node.phase(&log.origin, &other.head()),
+        Some(Phase::New)
+    );
+    assert!(matches!(alone.observe(other), Reply::Pending));
+}
+
+/// Who shows the other half of a fork is not told of evidence that a crash would forget.
+// Spec: GSP-45
+#[test]
+fn evidence_that_is_not_durable_is_not_told() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let [one, other] = [0, fork].map(|branch| log.note(branch, 10));
+    let evidence = Evidence::same_size(one.clone(), other.clone()).unwrap();
+    let id = evidence.id();
+    alone.cosign(&one);
+    assert!(matches!(alone.observe(other.clone()), Reply::Pending));
+    let (first, actions) = alone.submit(evidence.clone());
+    assert!(reply_to(&actions, first).is_none());
+    let (second, actions) = alone.submit(evidence);
+    assert!(reply_to(&actions, second).is_none());
+    let actions = alone.happen(Event::EvidenceStored { id });
+    for request in [first, second] {
+        let reply = reply_to(&actions, request);
+        assert!(
+            matches!(reply, Some(Reply::Stored { .. } | Reply::Known { .. })),
+            "{reply:?}"
+        );
+    }
+    assert!(matches!(alone.observe(other), Reply::Convicted { .. }));
+}
+
+/// Two copies are being stored: that the first one is durable says nothing of the second.
+// Spec: GSP-45
+#[test]
+fn a_better_copy_is_told_when_it_is_durable() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let [one, other] = [0, fork].map(|branch| log.note(branch, 10));
+    let guilty =
+        |note: &SignedCheckpoint, alone: &Alone| alone.peer.1.cosign(note, Moment(START).seconds());
+    let full = Evidence::same_size(guilty(&one, &alone), guilty(&other, &alone)).unwrap();
+    let stripped = Evidence::same_size(one, other).unwrap();
+    let id = full.id();
+    let (first, actions) = alone.submit(stripped);
+    assert_eq!(stored(&actions), 1);
+    let (second, actions) = alone.submit(full);
+    assert_eq!(stored(&actions), 1);
+    let actions = alone.happen(Event::EvidenceStored { id });
+    assert!(reply_to(&actions, second).is_none(), "the first copy only");
+    assert!(asked(&actions).is_empty());
+    let actions = alone.happen(Event::EvidenceStored { id });
+    assert!(reply_to(&actions, first).is_some());
+    assert!(reply_to(&actions, second).is_some());
+    assert!(matches!(asked(&actions)[..], [(_, Question::Mail(_))]));
+}
+
+/// Two files are being stored and one is durable: nothing is wrong with the disk.
+// Spec: GSP-54
+#[test]
+fn a_file_that_is_being_stored_is_no_alarm() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let mut ids = Vec::new();
+    for size in [10, 11] {
+        let [one, other] = [0, fork].map(|branch| log.note(branch, size));
+        let evidence = Evidence::same_size(one, other).unwrap();
+        ids.push(evidence.id());
+        alone.submit(evidence);
+    }
+    let actions = alone.happen(Event::EvidenceStored { id: ids[0] });
+    let alarm = |action: &Action| {
+        matches!(
+            action,
+            Action::Alarm {
+                alarm: Alarm::NotStored,
+                ..
+            }
+        )
+    };
+    assert!(!actions.iter().any(alarm));
+}
+
+/// Mail that nobody answered is mailed again, and the list is read again when a file that it names
+/// did not come.
+// Spec: GSP-45
+#[test]
+fn mail_without_an_answer_is_mailed_again() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let [one, other] = [0, fork].map(|branch| log.note(branch, 10));
+    let evidence = Evidence::same_size(one, other).unwrap();
+    let id = evidence.id();
+    alone.submit(evidence);
+    let is_mail = |(_, question): &(AskId, Question)| matches!(question, Question::Mail(_));
+    let actions = alone.happen(Event::EvidenceStored { id });
+    assert!(asked(&actions).iter().any(is_mail));
+    let actions = alone.run(200);
+    assert!(asked(&actions).iter().any(is_mail), "once more");
+}
+
+/// A page of one contradiction many times over costs one of them.
+// Spec: GSP-55
+#[test]
+fn a_page_that_hides_one_head_many_times_costs_one_proof() {
+    let mut log = SimLog::new("log.example", 1);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let hidden = alone
+        .peer
+        .1
+        .cosign(&log.note(0, 20), Moment(START).seconds());
+    let shown = log.note(0, 10);
+    alone.cosign(&shown);
+    alone.observe(hidden);
+    alone.now += 60_000;
+    let salt = Random([6; 16]);
+    let rows = (0..500).map(|time| Row {
+        origin: OriginId::of(&log.origin),
+        size: shown.head().size,
+        tag: Tag::of(&salt, &log.origin, &shown.head()),
+        time: UnixSeconds::new(time).unwrap(),
+        flags: Flags {
+            newest_cosigned: true,
+            unresolved: false,
+        },
+    });
+    let actions = alone.feed(salt, rows.collect());
+    assert_eq!(stored(&actions), 1);
+}
+
+/// A head of the size of ours cannot be opened, and does not keep the others from the tiles.
+// Spec: GSP-39
+#[test]
+fn a_head_that_cannot_be_opened_does_not_stop_the_others() {
+    let mut world = World::new(1, 1, 1);
+    let stray = world.logs[0].sign(leaf_head(20, 1));
+    world.rotate(0);
+    world.set_standing(0, Standing::Retired);
+    assert!(world.submit(0, 0, 0, 20));
+    world.observe(0, stray);
+    world.logs[0].tiles = Tiles::Refused;
+    let late = world.logs[0].note(0, 15);
+    world.observe(0, late.clone());
+    world.rounds(5);
+    world.logs[0].tiles = Tiles::Open;
+    world.run(LONG);
+    let origin = world.logs[0].origin.clone();
+    assert_eq!(world.witnesses[0].node.phase(&origin, &late.head()), None);
+    assert_eq!(world.cosigning(0, 0), Cosigning::Free);
+}
+
+/// A log is held by a stray head of a stolen key. When the key is retired, the hold ends.
+// Spec: GSP-42
+#[test]
+fn a_hold_ends_when_its_key_is_retired() {
+    let mut world = World::new(1, 1, 1);
+    let stray = world.logs[0].sign(leaf_head(30, 1));
+    world.rotate(0);
+    assert!(world.submit(0, 0, 0, 20));
+    world.observe(0, stray);
+    world.run(LONG);
+    assert!(matches!(world.cosigning(0, 0), Cosigning::Held { .. }));
+    world.set_standing(0, Standing::Retired);
+    assert_eq!(world.cosigning(0, 0), Cosigning::Free);
+    let released = |deed: &crate::network::Deed| matches!(deed.action, Action::Release { .. });
+    assert!(world.deeds.iter().any(released));
+}
+
+/// What was confirmed of a history that we left is not confirmed any more.
+// Spec: GSP-32, GSP-53
+#[test]
+fn a_confirmed_head_is_one_of_our_history() {
+    let mut world = World::with(1, 2, 1, |config| config.quorum = 1, |_| {});
+    let fork = world.logs[0].fork(0, 10);
+    assert!(world.submit(0, 0, 0, 10));
+    assert!(world.submit(1, 0, 0, 10));
+    assert!(world.submit(1, 0, fork, 15));
+    world.rounds(5);
+    let origin = world.logs[0].origin.clone();
+    let theirs = world.logs[0].head(fork, 15);
+    let confirmed = |world: &World| world.witnesses[0].node.confirmed(&origin);
+    assert_eq!(confirmed(&world).map(|(head, _)| head), Some(theirs));
+    assert!(world.submit(0, 0, 0, 20));
+    assert_ne!(confirmed(&world).map(|(head, _)| head), Some(theirs));
+    world.rounds(6);
+    assert!(world.is_convicted(0, 0));
+    assert_eq!(confirmed(&world), None);
+}
+
+/// A held log that is convicted is not released before it is stopped.
+// Spec: GSP-42, GSP-44
+#[test]
+fn a_conviction_releases_nothing() {
+    let mut world = World::new(1, 1, 1);
+    let fork = world.logs[0].fork(0, 5);
+    assert!(world.submit(0, 0, 0, 20));
+    let stray = world.logs[0].sign(leaf_head(30, 1));
+    world.observe(0, stray);
+    world.run(LONG);
+    assert!(matches!(world.cosigning(0, 0), Cosigning::Held { .. }));
+    let other = world.logs[0].note(fork, 20);
+    world.observe(0, other);
+    world.rounds(1);
+    assert!(world.is_convicted(0, 0));
+    let released = |deed: &crate::network::Deed| matches!(deed.action, Action::Release { .. });
+    assert!(!world.deeds.iter().any(released));
+}
+
+/// Logs whose heads always differ a little get no more than their share of a round's notes.
+// Spec: GSP-34
+#[test]
+fn every_log_has_its_turn_to_be_fetched() {
+    let mut world = World::with(1, 2, 16, |config| config.notes_per_round = 4, |_| {});
+    world.through_bytes = false;
+    world.asks[1] = false;
+    let mut logs: Vec<usize> = (0..16).collect();
+    logs.sort_by_key(|log| world.logs[*log].origin.hash());
+    let last = logs.pop().unwrap();
+    let fork = world.logs[last].fork(0, 5);
+    let mut size = 10;
+    for round in 0..25 {
+        for log in &logs {
+            world.submit(0, *log, 0, size);
+            world.submit(1, *log, 0, size + 1);
+        }
+        if round == 3 {
+            assert!(world.submit(0, last, 0, 10));
+            assert!(world.submit(1, last, fork, 13));
+        }
+        size += 2;
+        world.rounds(1);
+    }
+    assert!(world.is_convicted(0, last));
+}
+
+/// Nobody has the one opening that joins a head to ours, and somebody has two that do.
+// Spec: GSP-39, GSP-42
+#[test]
+fn an_honest_log_is_freed_by_openings_of_openings() {
+    let mut world = World::with(1, 2, 1, |_| {}, |log| log.tiles = false);
+    world.asks[1] = false;
+    for size in [10, 15, 18, 20] {
+        assert!(world.submit(1, 0, 0, size));
+    }
+    assert!(world.submit(0, 0, 0, 10));
+    assert!(world.submit(0, 0, 0, 20));
+    let late = world.logs[0].note(0, 15);
+    world.observe(0, late);
+    world.run(LONG);
+    assert_eq!(world.cosigning(0, 0), Cosigning::Free);
+    let [_, open, _, _] = world.witnesses[0].node.counts();
+    assert_eq!(open, 0);
+}
+
+/// A log that grows faster than peers ask shows its newest head to them, once.
+// Spec: GSP-22
+#[test]
+fn a_head_that_is_gone_is_answered_with_the_newest() {
+    let mut log = SimLog::new("log.example", 1);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    for size in 10..30 {
+        alone.cosign(&log.note(0, size));
+    }
+    let salt = Random([6; 16]);
+    let gone = log.note(0, 10).head();
+    let wanted = Wanted {
+        origin: OriginId::of(&log.origin),
+        size: gone.size,
+        tag: Tag::of(&salt, &log.origin, &gone),
+    };
+    let fetch = Fetch::new(salt, vec![wanted; 256]).unwrap();
+    let notes = alone.node.notes(&fetch).into_vec();
+    let heads: Vec<TreeHead> = notes.iter().map(SignedCheckpoint::head).collect();
+    assert_eq!(heads, [log.head(0, 29)]);
+}
+
+/// Lines in strangers' names can be made by anybody, as many as they like: no copy is mailed for
+/// other ones.
+// Spec: EVI-51, GSP-45
+#[test]
+fn other_strangers_lines_make_no_better_copy() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let notes = [0, fork].map(|branch| log.note(branch, 10));
+    let mut stores = 0;
+    for copy in (10..90).rev() {
+        let [one, other] = notes.clone().map(|note| {
+            let strangers: Vec<SignatureLine> = (0..16)
+                .map(|line| {
+                    let name = KeyName::parse(&format!("s{copy}.{line:02}.example")).unwrap();
+                    SignatureLine::new(name, KeyId::new([1; 4]), vec![1; 64]).unwrap()
+                })
+                .collect();
+            note.with_signatures(&[0], &strangers).unwrap()
+        });
+        let (_, actions) = alone.submit(Evidence::same_size(one, other).unwrap());
+        stores += stored(&actions);
+    }
+    assert!(stores <= 2, "{stores}");
+}
+
+/// Who sent a stripped copy gets the whole one as well.
+// Spec: GSP-45, EVI-53
+#[test]
+fn who_sent_a_stripped_copy_gets_the_whole_one() {
+    let mut world = World::new(1, 3, 1);
+    world.witnesses[2].conduct = Conduct::Silent;
+    world.asks[2] = false;
+    let fork = world.logs[0].fork(0, 5);
+    let notes = [0, fork].map(|branch| world.logs[0].note(branch, 10));
+    let time = world.moment().seconds();
+    let [one, other] = notes.clone();
+    // It is found in the list, and not in the mail.
+    world.apart.insert((1, 0));
+    world.hand_in(1, Evidence::same_size(one, other).unwrap());
+    world.rounds(3);
+    assert_eq!(world.kinds(0), [Kind::SameSize]);
+    world.apart.clear();
+    world.run(600);
+    let [one, other] = notes.map(|note| world.witnesses[2].cosigner.cosign(&note, time));
+    let full = Evidence::same_size(one, other).unwrap();
+    world.hand_in(0, full);
+    world.rounds(3);
+    let liar = world.witnesses[2].name.clone();
+    assert!(world.guilty(0).contains(&liar));
+    assert!(world.guilty(1).contains(&liar));
+}
+
+/// A suspect stays a suspect until the time is over, however the clock of the test runs.
+#[test]
+fn the_times_of_the_review_fit_the_defaults() {
+    let config = Config::new(Random([0; 16]));
+    let most = config.suspect_after + config.round * (config.grace_rounds + 2);
+    assert!(Duration::from_secs(LONG) > most);
+}
