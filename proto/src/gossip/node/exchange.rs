@@ -313,7 +313,11 @@ impl Node {
             }
         }
         unknown.sort_by_key(|row| {
-            core::cmp::Reverse((row.flags.newest_cosigned, Some(row.size) == newest, row.size))
+            core::cmp::Reverse((
+                row.flags.newest_cosigned,
+                Some(row.size) == newest,
+                row.size,
+            ))
         });
         unknown.truncate(MISSED_ROWS_MAX);
         if unknown.is_empty() {
