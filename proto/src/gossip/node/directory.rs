@@ -166,7 +166,7 @@ pub struct Config {
     pub ring: usize,
     /// How many heads of a log a page has.
     pub offer: usize,
-    /// How many unresolved heads of a log are kept.
+    /// How many unresolved heads of a log are kept; more than 28 are never.
     pub unresolved: usize,
     /// How many of them may be new in a round from one peer, or from all strangers together.
     pub new_per_round: u32,

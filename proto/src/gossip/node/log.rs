@@ -27,8 +27,12 @@ use crate::evidence::Standing;
 use crate::gossip::{Flags, Opening, OriginId, Random, Tag};
 use crate::hash::{Hash, leaf_hash};
 use crate::key::{KeyName, UnixSeconds};
+use crate::note::SignatureLine;
 use crate::tree::{TreeHead, TreeSize};
 
+/// How many open heads of a log are kept at most, whatever is configured: a record of them, with
+/// the largest notes, must be one that can be read.
+const OPEN_MAX: usize = 28;
 /// How many openings of a log are remembered.
 const OPENINGS_MAX: usize = 16;
 /// How many peers are remembered that have a head which is not resolved.
@@ -389,16 +393,18 @@ impl Log {
     }
 
     /// Makes room for one more open head: the first seen, the smallest and the largest stay, and
-    /// so do suspects before others; of the rest each has the same chance to stay.
+    /// so do suspects before others; of the rest each has the same chance to stay. What another
+    /// witness cosigned comes in always: the log alone can sign as many as it likes.
     ///
     /// `None` when the new one is the one to go.
     // Spec: GSP-33
     pub(super) fn make_room(
         &mut self,
-        size: TreeSize,
+        note: &SignedCheckpoint,
         most: usize,
         dice: &mut dyn Dice,
     ) -> Option<()> {
+        let (size, most) = (note.head().size, most.min(OPEN_MAX));
         self.opened = self.opened.saturating_add(1);
         if self.open.len() < most {
             return Some(());
@@ -406,9 +412,13 @@ impl Log {
         let smallest = self.open.iter().map(|open| open.head().size).min();
         let largest = self.open.iter().map(|open| open.head().size).max();
         let is_extreme = Some(size) < smallest || Some(size) > largest;
+        // Only the log's lines and those of known cosigners are left under it.
+        let keys = &self.settings.keys;
+        let is_log = |line: &SignatureLine| keys.iter().any(|(key, _)| key.matches(line));
+        let is_cosigned = !note.signatures().iter().all(is_log);
         let draw = dice.below(self.opened);
         let kept = u64::try_from(most).unwrap_or(u64::MAX);
-        if !is_extreme && draw >= kept {
+        if !is_extreme && !is_cosigned && draw >= kept {
             return None;
         }
         let spare = |place: &usize| {

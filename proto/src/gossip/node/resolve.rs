@@ -248,7 +248,7 @@ impl Node {
         }
         *so_far += 1;
         if log
-            .make_room(head.size, self.config.unresolved, step.dice)
+            .make_room(&note, self.config.unresolved, step.dice)
             .is_none()
         {
             return Learned::TooMany;
