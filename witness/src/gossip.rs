@@ -13,12 +13,13 @@
 //! In scope: the driver, the disk, asking peers. Out of scope: what follows from what (the node),
 //! routes and statuses ([`crate::http`]).
 //!
-//! Rows: `spec/gossip.md` GSP-70 to GSP-79.
+//! Rows: `spec/gossip.md` GSP-70 to GSP-80.
 
 mod alarms;
 mod ask;
 mod config;
 mod records;
+mod tiles;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -378,11 +379,26 @@ impl Gossip {
     }
 
     async fn read_tiles(self: Arc<Self>, old: TreeSize, note: Arc<SignedCheckpoint>) {
+        let url = self
+            .logs
+            .current()
+            .log(note.origin())
+            .and_then(|log| log.url.clone());
+        let opening = match url.as_deref().and_then(tiles::prefix) {
+            Some(prefix) => {
+                let read = tiles::open(&self.client, prefix, old, &note);
+                tokio::time::timeout(ANSWER_TIMEOUT, read)
+                    .await
+                    .ok()
+                    .flatten()
+            }
+            None => None,
+        };
         let event = Event::TilesRead {
             origin: note.origin().clone(),
             old,
             of: note.head(),
-            opening: None,
+            opening: opening.map(Box::new),
         };
         drop(self.inbox.send(event).await);
     }
@@ -597,7 +613,10 @@ fn settings_of(log: &jurat_store::registry::Log, hold: bool) -> LogSettings {
         origin: log.origin.clone(),
         keys,
         hold,
-        tiles: false,
+        tiles: log
+            .url
+            .as_deref()
+            .is_some_and(|url| tiles::prefix(url).is_some()),
         pruned_below: TreeSize::ZERO,
         cadence: None,
         stop_on_empty: log.empty_stops,

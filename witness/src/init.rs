@@ -180,10 +180,10 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
          listen = \"{listen}\"\n\
          keys = [\"{ED25519_FILE}\", \"{ML_DSA_FILE}\"]\n\
          database = \"{DATABASE_FILE}\"\n\
-         logs = \"{LOGS_FILE}\"\n{about}\n\
+         logs = \"{LOGS_FILE}\"\n\n\
          # With whom it compares what it holds: see [[gossip.peer]] in the example.\n\
          [gossip]\n\
-         key = \"{GOSSIP_FILE}\"\n"
+         key = \"{GOSSIP_FILE}\"\n{about}"
     )
 }
 

@@ -10,6 +10,7 @@
 
 mod rig;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -22,6 +23,7 @@ use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
 use jurat_proto::gossip::{Opening, SignedStatement, Statement};
 use jurat_proto::hex;
 use jurat_proto::key::{Signer as _, VerifierKey};
+use jurat_proto::tree::{NodeCoord, NodeReader as _};
 
 use rig::{Home, Process, TestLog, until};
 
@@ -81,7 +83,8 @@ impl Circle {
         let doors: Vec<Door> = names.iter().map(|_| Door::new()).collect();
         for (place, home) in homes.iter().enumerate() {
             let mut config = fs::read_to_string(home.config()).unwrap();
-            config.push_str(more);
+            let key = "key = \"gossip.key\"\n";
+            config = config.replace(key, &format!("{key}{more}"));
             for (other, (peer, door)) in homes.iter().zip(&doors).enumerate() {
                 if other == place {
                     continue;
@@ -267,4 +270,112 @@ fn a_head_that_nobody_can_join_holds_its_log_until_somebody_does() {
     let request = log.request_with(13, opening.proof().clone(), log.checkpoint(30));
     until(|| process.add(&request).status == 200);
     assert_eq!(process.add(&log.request(30, 31)).status, 200);
+}
+
+/// Serves files of a log, by path; without an end.
+fn serve_tiles(tiles: BTreeMap<String, Vec<u8>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = match tiles.get(path) {
+                Some(body) => ("200 OK", body.clone()),
+                None => ("404 Not Found", Vec::new()),
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            drop(client.write_all(&[answer.as_bytes(), &body].concat()));
+        }
+    });
+    address
+}
+
+// Spec: GSP-38, GSP-80
+#[test]
+fn a_fork_at_two_sizes_is_proven_from_the_tiles_of_the_larger_tree() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    // The log serves the branch on which the larger tree is.
+    let coords = (0..30).map(|index| NodeCoord { level: 0, index });
+    let coords: Vec<NodeCoord> = coords.collect();
+    let hashes = other.nodes(&coords).unwrap();
+    let tile: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
+    let address = serve_tiles(BTreeMap::from([("/tile/0/000.p/30".to_owned(), tile)]));
+    let circle = Circle::of(&NAMES[..2], QUICK);
+    let url = format!("http://{address}/checkpoint");
+    for home in &circle.homes {
+        let added = home.logs(&["add", &log.vkey().to_string(), "--url", &url]);
+        assert!(added.status.success(), "{added:?}");
+    }
+    let processes = circle.serve();
+    assert_eq!(processes[0].add(&log.request(0, 13)).status, 200);
+    assert_eq!(processes[1].add(&other.request(0, 30)).status, 200);
+    for process in &processes {
+        until(|| process.add(&log.request(13, 14)).status == 403);
+        let list = process.get("/gossip/v0/evidence?since=0");
+        assert!(list.text().contains(" opening "), "{}", list.text());
+    }
+}
+
+// Spec: GSP-77
+#[test]
+fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = hook.local_addr().unwrap();
+    let told = tempfile::tempdir().unwrap();
+    let told = told.path().join("told");
+    let more = format!(
+        "{QUICK}alarm_exec = [\"sh\", \"-c\", \"cat >> {}\"]\nalarm_webhook = \"http://{at}/\"\n",
+        told.display()
+    );
+    fs::create_dir_all(told.parent().unwrap()).unwrap();
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    let circle = Circle::of(&NAMES[..1], &more);
+    circle.homes[0].add_log(&log);
+    let process = circle.homes[0].serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
+    assert_eq!(process.add(&body).status, 422);
+
+    // The first time the webhook is out of order: it is tried again.
+    let receive = |answer: &str| {
+        let (mut client, _) = hook.accept().unwrap();
+        let (mut bytes, mut byte) = (Vec::new(), [0]);
+        while !bytes.ends_with(b"\r\n\r\n") {
+            client.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+        let head = String::from_utf8(bytes).unwrap().to_lowercase();
+        let length = head.split("content-length: ").nth(1).unwrap();
+        let length = length.lines().next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        client.read_exact(&mut body).unwrap();
+        let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        client.write_all(answer.as_bytes()).unwrap();
+        body
+    };
+    assert_eq!(receive("500 No"), receive("200 OK"));
+    until(|| fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
+    let text = fs::read_to_string(&told).unwrap();
+    let alarm: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(alarm["alarm"], "proven");
+    assert_eq!(alarm["raised"], true);
+    assert_eq!(alarm["witness"], NAMES[0]);
+    let metrics = process.get("/metrics");
+    let line = "jurat_witness_alarms{alarm=\"proven\"} 1\n";
+    assert!(metrics.text().contains(line), "{}", metrics.text());
 }

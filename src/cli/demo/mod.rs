@@ -1,5 +1,6 @@
 //! `jurat demo`: the whole network on one machine, with real processes and a real log's checkpoint.
 
+mod fork;
 mod sample_log;
 mod stamp;
 mod witnesses;
@@ -39,6 +40,10 @@ pub(super) struct DemoArgs {
     /// End after the receipts have been written and verified
     #[arg(long)]
     once: bool,
+    /// Instead, run a log that forks: the witnesses compare what they were shown, prove it, and
+    /// refuse the log. The evidence stays in DIR, or here
+    #[arg(long)]
+    fork: bool,
 }
 
 /// The service's origin in the demonstration.
@@ -54,6 +59,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Between two checkpoints of the sample log.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(2);
+
+/// Between two rounds of gossip.
+const ROUND: Duration = Duration::from_secs(2);
 
 /// Runs the demonstration until Ctrl-C, or once.
 ///
@@ -74,7 +82,11 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         );
     }
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let result = runtime()?.block_on(demo(args, &dir));
+    let result = if args.fork {
+        runtime()?.block_on(fork::demo(args.once, args.dir.is_some(), &dir))
+    } else {
+        runtime()?.block_on(demo(args, &dir))
+    };
     if args.dir.is_none() {
         drop(std::fs::remove_dir_all(&dir));
     }
@@ -93,15 +105,8 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<()> {
         without_witnesses: false,
         listen: args.listen,
     })?;
-    let mut witnesses = Vec::new();
-    for number in 1..=3 {
-        let witness = Witness::start(dir, number, &created.log).await?;
-        output::line(format_args!(
-            "  witness {}  {}  process {}",
-            witness.name, witness.url, witness.process
-        ));
-        witnesses.push(witness);
-    }
+    let witnesses = Witness::start_all(dir, 3, &created.log, ROUND, None).await?;
+    introduce(&witnesses);
     let policy_file = service_dir.join("witnesses.policy");
     let policy_text = witnesses::policy(&created.log, &witnesses);
     std::fs::write(&policy_file, &policy_text)?;
@@ -142,6 +147,15 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<()> {
     running.await??;
     drop(witnesses);
     told
+}
+
+fn introduce(witnesses: &[Witness]) {
+    for witness in witnesses {
+        output::line(format_args!(
+            "  witness {}  {}  process {}",
+            witness.name, witness.url, witness.process
+        ));
+    }
 }
 
 /// Anchors the real checkpoint and the sample log; without `--once`, goes on.

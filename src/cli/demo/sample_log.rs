@@ -36,6 +36,25 @@ impl SampleLog {
         })
     }
 
+    /// The same log, with the same key, as it is shown to somebody else from here on.
+    ///
+    /// # Errors
+    /// When the key cannot be copied.
+    pub(super) fn branch(&self) -> anyhow::Result<Self> {
+        let key = self
+            .key
+            .to_note_signer()
+            .context("the key cannot be copied")?;
+        let key = SigningKey::parse_note_signer(&key)?;
+        Ok(Self {
+            key,
+            origin: self.origin.clone(),
+            tree: self.tree.clone(),
+            nodes: self.nodes.clone(),
+            anchored: self.anchored,
+        })
+    }
+
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }

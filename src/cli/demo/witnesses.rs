@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,36 +25,61 @@ pub(super) struct Witness {
     _child: Child,
 }
 
+/// A witness that does not run yet.
+struct Made {
+    name: String,
+    home: PathBuf,
+    address: SocketAddr,
+    keys: Vec<String>,
+    gossip: String,
+}
+
 impl Witness {
-    /// Creates a witness in `dir`, registers the log's keys with it, and starts it.
-    pub(super) async fn start(
+    /// Creates witnesses in `dir` that know each other, registers the log's keys with them, and
+    /// starts them. Each asks the others every `round`, and writes log lines of this level.
+    pub(super) async fn start_all(
         dir: &Path,
-        number: usize,
+        count: usize,
         log_keys: &[String],
-    ) -> anyhow::Result<Self> {
-        let name = format!("demo.example/witness{number}");
-        let home = dir.join(format!("witness{number}"));
-        let config = home.join("witness.toml");
-        run([
-            "init".into(),
-            home.clone().into(),
-            "--name".into(),
-            name.clone().into(),
-            "--listen".into(),
-            "127.0.0.1:0".into(),
-        ])
-        .await?;
-        for key in log_keys {
-            run([
-                "logs".into(),
-                "add".into(),
-                key.into(),
-                "--config".into(),
-                config.clone().into(),
-            ])
-            .await?;
+        round: Duration,
+        log: Option<&str>,
+    ) -> anyhow::Result<Vec<Self>> {
+        let mut made = Vec::new();
+        for (number, address) in (1..).zip(free_addresses(count)?) {
+            made.push(make(dir, number, address, log_keys).await?);
         }
-        let mut child = command(["serve".into(), "--config".into(), config.into()])?
+        let mut running = Vec::new();
+        for (place, witness) in made.iter().enumerate() {
+            let config = witness.home.join("witness.toml");
+            let mut text = std::fs::read_to_string(&config)?;
+            let key = "key = \"gossip.key\"\n";
+            let times = format!("round_ms = {}\ngrace_rounds = 1\n", round.as_millis());
+            text = text.replace(key, &format!("{key}{times}"));
+            let others = made.iter().enumerate().filter(|(other, _)| *other != place);
+            for (_, peer) in others {
+                let _ = write!(
+                    text,
+                    "\n[[gossip.peer]]\nname = \"{}\"\nurl = \"http://{}\"\n\
+                     gossip_keys = [\"{}\"]\nkeys = [\"{}\"]\n",
+                    peer.name,
+                    peer.address,
+                    peer.gossip,
+                    peer.keys.join("\", \"")
+                );
+            }
+            std::fs::write(&config, text)?;
+            running.push(Self::start(witness, config, log).await?);
+        }
+        Ok(running)
+    }
+
+    async fn start(made: &Made, config: PathBuf, log: Option<&str>) -> anyhow::Result<Self> {
+        let name = made.name.clone();
+        let mut command = command(["serve".into(), "--config".into(), config.into()])?;
+        if let Some(log) = log.filter(|_| std::env::var_os("RUST_LOG").is_none()) {
+            command.env("RUST_LOG", log);
+        }
+        let mut child = command
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -69,27 +95,68 @@ impl Witness {
                     return Ok(url.to_owned());
                 }
             }
-            bail!("witness {number} ended before it listened")
+            bail!("{name} ended before it listened")
         })
         .await
         .context("the witness does not say where it listens")??;
-        let keys = ["ed25519.key", "ml-dsa-44.key"]
-            .iter()
-            .map(|file| {
-                Ok(SigningKey::load(home.join(file))?
-                    .verifier_key()
-                    .to_string())
-            })
-            .collect::<anyhow::Result<_>>()?;
-        let process = child.id().unwrap_or_default();
         Ok(Self {
-            name,
+            name: made.name.clone(),
             url,
-            process,
-            keys,
+            process: child.id().unwrap_or_default(),
+            keys: made.keys.clone(),
             _child: child,
         })
     }
+}
+
+async fn make(
+    dir: &Path,
+    number: usize,
+    address: SocketAddr,
+    log_keys: &[String],
+) -> anyhow::Result<Made> {
+    let name = format!("demo.example/witness{number}");
+    let home = dir.join(format!("witness{number}"));
+    let config = home.join("witness.toml");
+    run([
+        "init".into(),
+        home.clone().into(),
+        "--name".into(),
+        name.clone().into(),
+        "--listen".into(),
+        address.to_string().into(),
+    ])
+    .await?;
+    for key in log_keys {
+        run([
+            "logs".into(),
+            "add".into(),
+            key.into(),
+            "--config".into(),
+            config.clone().into(),
+        ])
+        .await?;
+    }
+    let vkey = |file: &str| -> anyhow::Result<String> {
+        let key = SigningKey::load(home.join(file))?;
+        Ok(key.verifier_key().to_string())
+    };
+    Ok(Made {
+        keys: vec![vkey("ed25519.key")?, vkey("ml-dsa-44.key")?],
+        gossip: vkey("gossip.key")?,
+        name,
+        address,
+        home,
+    })
+}
+
+/// Where witnesses will listen that must know each other's addresses before they run. Somebody may
+/// take one in between; then that witness says so and the demonstration ends.
+fn free_addresses(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
+    let bind = |_| std::net::TcpListener::bind("127.0.0.1:0");
+    let bound: Vec<_> = (0..count).map(bind).collect::<Result<_, _>>()?;
+    let addresses = bound.iter().map(std::net::TcpListener::local_addr);
+    Ok(addresses.collect::<Result<_, _>>()?)
 }
 
 /// A policy with two of the three witnesses as quorum; either key of a witness counts for it.
