@@ -10,7 +10,7 @@
 
 mod network;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::network::door::{relay, response};
@@ -61,10 +61,21 @@ fn held(witnesses: &[WitnessHome]) -> Vec<Option<String>> {
     witnesses.iter().map(signed).collect()
 }
 
+/// Copies the database, which is two files.
 fn keep(home: &Home, name: &str) -> PathBuf {
     let copy = home.root().join(name);
-    std::fs::copy(home.database(), &copy).unwrap();
+    copied(&home.database(), &copy);
     copy
+}
+
+fn copied(from: &Path, to: &Path) {
+    let journal = |database: &Path| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(".journal");
+        PathBuf::from(name)
+    };
+    std::fs::copy(from, to).unwrap();
+    std::fs::copy(journal(from), journal(to)).unwrap();
 }
 
 /// `serve` must end with an error that has all of these in it, and no witness may have been asked
@@ -95,7 +106,7 @@ fn a_restored_backup_does_not_sign() {
     stop(service);
     let newest = keep(&home, "newest");
 
-    std::fs::copy(backup, home.database()).unwrap();
+    copied(&backup, &home.database());
     let text = refuses(&home, &witnesses, &["of 5 leaves", "holds 2"]);
     let named = |number| text.contains(&format!("witness w{number}.0"));
     assert!((1..=3).any(named), "{text}");
@@ -103,11 +114,11 @@ fn a_restored_backup_does_not_sign() {
     refuses(&home, &witnesses, &["of 5 leaves", "holds 2"]);
     assert_eq!(home.fsck(), 2);
     // A volume that was mounted empty.
-    std::fs::copy(empty, home.database()).unwrap();
+    copied(&empty, &home.database());
     refuses(&home, &witnesses, &["of 5 leaves", "holds 0"]);
 
     // With the newest state all is well.
-    std::fs::copy(newest, home.database()).unwrap();
+    copied(&newest, &home.database());
     let service = home.serve();
     anchor(&service, &log, &witnesses, 5, 7);
 }
@@ -136,7 +147,7 @@ fn a_restored_backup_gives_no_serial_number_while_no_witness_can_be_asked() {
     assert_eq!(stamp(&service).status(), PkiStatus::Granted);
     stop(service);
 
-    std::fs::copy(backup, home.database()).unwrap();
+    copied(&backup, &home.database());
     for witness in &witnesses {
         witness.door.set(Mode::Closed);
     }
@@ -207,7 +218,7 @@ fn a_witness_that_comes_back_ahead_stops_the_service() {
     });
     stop(service);
 
-    std::fs::copy(backup, home.database()).unwrap();
+    copied(&backup, &home.database());
     witnesses[2].kill();
     witnesses[0].start();
     witnesses[1].start();

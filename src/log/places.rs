@@ -31,8 +31,9 @@ struct Pending {
     done: watch::Sender<bool>,
     /// Somebody sees to it that this batch is committed.
     called: bool,
-    /// How many the batch before had.
-    last_batch: usize,
+    /// How many the batches before had: the largest, each counting half of the one after it. A
+    /// lone one amid many is no end of the load.
+    recent: usize,
     open: bool,
 }
 
@@ -72,7 +73,7 @@ impl Places {
             batch: 0,
             done: watch::Sender::new(false),
             called: false,
-            last_batch: 0,
+            recent: 0,
             open: true,
         }))
     }
@@ -103,7 +104,7 @@ impl Places {
         let (made, entry) = maker(index).map_err(NoPlace::Refused)?;
         pending.entries.push(entry);
         pending.size = size;
-        let load = pending.last_batch > 1 || pending.entries.len() > 1;
+        let load = pending.recent > 1 || pending.entries.len() > 1;
         let call = load && !std::mem::replace(&mut pending.called, load);
         let placed = Placed {
             index,
@@ -121,10 +122,10 @@ impl Places {
             && !std::mem::replace(&mut pending.called, true)
     }
 
-    /// How many wait for a commit, and how many the one before had.
+    /// How many wait for a commit, and how many those before had.
     pub(super) fn load(&self) -> (usize, usize) {
         let pending = self.lock();
-        (pending.entries.len(), pending.last_batch)
+        (pending.entries.len(), pending.recent)
     }
 
     /// All that have a place. No more are given until the answer is dropped.
@@ -134,7 +135,7 @@ impl Places {
         let done = std::mem::replace(&mut pending.done, watch::Sender::new(false));
         pending.batch += 1;
         pending.called = false;
-        pending.last_batch = entries.len();
+        pending.recent = entries.len().max(pending.recent / 2);
         Taking {
             pending,
             entries,

@@ -40,7 +40,7 @@ pub const WAITING_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// longer.
 pub const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(2_048).unwrap();
 
-/// The commit after one of at least so many entries that had their places waits for more.
+/// A commit waits for more when those before had at least so many entries with places.
 const LINGER_AFTER: usize = 4;
 
 /// One step of that.
@@ -359,8 +359,8 @@ impl Committer {
     /// Under load, waits for as long as that brings more: a wait for the disk costs processor time,
     /// too, and with every core busy fewer and larger commits answer everybody sooner.
     fn linger(&self) {
-        let (mut before, last) = self.places.load();
-        if last < LINGER_AFTER {
+        let (mut before, recent) = self.places.load();
+        if recent < LINGER_AFTER {
             return;
         }
         for _ in 0..LINGER_STEPS_MAX {
@@ -799,10 +799,9 @@ mod tests {
             store.fail_at(1, fault);
             let sequencer = started(store);
             let place = |text| sequencer.place(move |index| Ok::<_, ()>((index, entry(text))));
-            let (placings, more): (Vec<_>, _) = {
-                let placings = ["a", "b", "c"].map(|text| place(text).unwrap().1);
-                (placings.into_iter().collect(), place("d"))
-            };
+            // The second of them calls for the commit, which may have failed before the third.
+            let placings = ["a", "b"].map(|text| place(text).unwrap().1);
+            let more = place("c");
             for placing in placings {
                 assert_eq!(placing.durable().await, Err(AppendError::Stopped));
             }
@@ -810,7 +809,7 @@ mod tests {
                 assert_eq!(placing.durable().await, Err(AppendError::Stopped));
             }
             sequencer.failed().await;
-            assert!(matches!(place("e"), Err(PlaceError::Stopped)));
+            assert!(matches!(place("d"), Err(PlaceError::Stopped)));
         }
     }
 

@@ -180,8 +180,8 @@ pub struct Unit {
     pub started: UnixSeconds,
     /// Since when it does not, and why.
     pub closed: Option<(UnixSeconds, CloseReason)>,
-    /// Set before the closing is logged; read in the sequencing thread, so that no token of this
-    /// unit stands after its closing.
+    /// Set before the closing is logged; read under the lock that gives places, so that no token of
+    /// this unit stands after its closing.
     /// Shared by all that was read of one unit, so that a request which holds an older reading of
     /// it sees its end, and a file that takes a closing back does not.
     pub ended: Arc<AtomicBool>,

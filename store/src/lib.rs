@@ -6,7 +6,8 @@
 //! compare-and-swap). Each method says what it trusts, how consistent its answer is and what is
 //! durable when it returns; the rows of `spec/store.md` are cited where they are obeyed.
 //!
-//! Backends: [`RedbStore`] (one file, one process, both traits), [`WalStore`] (its heads behind a
+//! Backends: [`RedbStore`] (one file, one process, both traits; with a journal beside it where each
+//! commit is to wait for the disk once), [`WalStore`] (its heads behind a
 //! write-ahead log: one sequential write and one wait for the disk each), [`MemoryStore`] (the
 //! reference model; survives nothing), [`Faulty`] (any backend, failing on demand). One suite,
 //! `conformance` (behind the feature of that name), runs on all of them. [`fsck`] re-derives a
