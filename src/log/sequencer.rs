@@ -247,8 +247,8 @@ impl Sequencer {
         }
     }
 
-    /// Gives an entry its place, and makes it for that: what else `maker` gives is given back. It is
-    /// never taken for a duplicate: two that say where they stand are not equal.
+    /// Gives an entry its place, and makes it for that: what else `maker` gives is given back. It
+    /// is never taken for a duplicate: two that say where they stand are not equal.
     ///
     /// `maker` runs under the lock that gives places: it must not wait, and costs everybody what it
     /// costs. When it refuses, the place goes to the next.

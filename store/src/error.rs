@@ -162,8 +162,8 @@ pub enum Corruption {
     /// The store needs a write-ahead log, and a file of it is not there. The operator is at fault,
     /// who copied or moved the store without it.
     #[error(
-        "{} is missing: what was acknowledged last is in it; it was left where the store was last used, and \
-         an older copy of it will not do",
+        "{} is missing: what was acknowledged last is in it; it was left where the store was last \
+         used, and an older copy of it will not do",
         .path.display()
     )]
     WalMissing {

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! - What is durable is the engine's file **and** `<name>.journal` beside it. A row of the engine's
-//!   file, in the same transaction as what it speaks of, says which frame it has last; after a crash
-//!   the frames behind that one are taken over, in one durable commit, before anything is answered.
+//!   file, in the same transaction as what it speaks of, says which frame it has last; after a
+//!   crash the frames behind that one are taken over, in one durable commit, before anything is
+//!   answered.
 //! - A failed write or wait leaves its outcome unknown: the store stops, nothing is tried twice.
 //! - After an orderly end the engine's file is whole by itself, and says so.
 //! - Both files are locked.
