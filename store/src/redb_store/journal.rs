@@ -237,7 +237,8 @@ impl Journal {
     ) -> Option<Tail> {
         self.draft.clear();
         self.draft.resize(FRAME_HEAD, 0);
-        put_payload(&mut self.draft, batch, records, head)?;
+        let most = self.file_bytes.checked_sub(self.tail.used)?;
+        put_payload(&mut self.draft, batch, records, head, most)?;
         let length = u32::try_from(self.draft.len().checked_sub(FRAME_HEAD)?).ok()?;
         let room = self.draft.len().next_multiple_of(BLOCK);
         let used = self.tail.used.checked_add(room)?;
@@ -284,11 +285,13 @@ impl Journal {
     }
 }
 
+/// `None` as soon as it is longer than `most`: what has no room is not copied.
 fn put_payload(
     out: &mut Vec<u8>,
     batch: &Batch,
     (records, recorded): (&Records, &Recorded),
     head: TreeHead,
+    most: usize,
 ) -> Option<()> {
     put_head(out, &head);
     match (&records.signing, &recorded.signing) {
@@ -326,11 +329,13 @@ fn put_payload(
         let index = new.log_index.map_or(u64::MAX, LeafIndex::get);
         out.extend_from_slice(&index.to_be_bytes());
         put_note(out, &new.note)?;
+        most.checked_sub(out.len())?;
     }
     for entry in &batch.entries {
         let bytes = entry.bytes();
         out.extend_from_slice(&u16::try_from(bytes.len()).ok()?.to_be_bytes());
         out.extend_from_slice(bytes);
+        most.checked_sub(out.len())?;
     }
     Some(())
 }
@@ -475,9 +480,9 @@ pub(super) fn go_on(contents: &[u8], mark: JournalMark) -> Result<(Vec<Change>, 
     Ok((changes, tail))
 }
 
-/// Whether a journal has nothing that the engine's file, which says that it is whole, has not; gives
-/// the tail that this says. Beyond it there may be no more than the header of the next generation,
-/// of a start that was cut off before anything was accepted.
+/// Whether a journal has nothing that the engine's file, which says that it is whole, has not;
+/// gives the tail that this says. Beyond it there may be no more than the header of the next
+/// generation, of a start that was cut off before anything was accepted.
 ///
 /// # Errors
 /// It goes on beyond that, or is of another moment.
