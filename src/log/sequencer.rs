@@ -350,10 +350,13 @@ impl Committer {
     /// A fault ends the thread, and the process with it: nothing is guessed, and what is on disk
     /// is known again after a restart.
     fn commit(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, Fatal> {
-        self.try_commit(requests).map_err(|reason| {
-            self.places.close();
-            Fatal { reason }
-        })
+        // A panic ends it as well, where the build unwinds.
+        let closing = Closing(Some(Arc::clone(&self.places)));
+        let answers = self
+            .try_commit(requests)
+            .map_err(|reason| Fatal { reason })?;
+        closing.disarm();
+        Ok(answers)
     }
 
     /// Under load, waits for as long as that brings more: a wait for the disk costs processor time,
@@ -492,6 +495,23 @@ impl Committer {
             }
         }
         Ok(heads)
+    }
+}
+
+/// Gives no more places when it is dropped, and tells those who wait for one that was given.
+struct Closing(Option<Arc<Places>>);
+
+impl Closing {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(places) = &self.0 {
+            places.close();
+        }
     }
 }
 
@@ -640,6 +660,7 @@ mod tests {
     use super::*;
     use jurat_proto::hash::sha256;
     use jurat_store::{Fault, Faulty, MemoryStore, OriginHead};
+    use std::sync::{Mutex, OnceLock};
 
     fn entry(text: &str) -> NewEntry {
         NewEntry::new(text.as_bytes().to_vec()).unwrap()
@@ -810,6 +831,33 @@ mod tests {
             }
             sequencer.failed().await;
             assert!(matches!(place("d"), Err(PlaceError::Stopped)));
+        }
+    }
+
+    // Spec: SVC-11
+    #[tokio::test]
+    async fn a_commit_that_panics_leaves_nobody_waiting_for_the_next() {
+        let meanwhile = Arc::new((OnceLock::<Sequencer>::new(), Mutex::<Vec<_>>::default()));
+        let seen = Arc::clone(&meanwhile);
+        let store = Faulty::with_crash(MemoryStore::new(), move || {
+            let (log, given) = &*seen;
+            for text in ["b", "c"] {
+                let made = |index| Ok::<_, ()>((index, entry(text)));
+                let (_, placing) = log.get().unwrap().place(made).unwrap();
+                given.lock().unwrap().push(placing);
+            }
+            panic!("a bug of the store");
+        });
+        store.fail_at(1, Fault::CrashBefore);
+        let sequencer = started(store);
+        meanwhile.0.set(sequencer.clone()).ok().unwrap();
+        let failed = sequencer.append(append("a", None)).await;
+        assert_eq!(failed, Err(AppendError::Stopped));
+        sequencer.failed().await;
+        let given: Vec<_> = meanwhile.1.lock().unwrap().drain(..).collect();
+        assert_eq!(given.len(), 2);
+        for placing in given {
+            assert_eq!(placing.durable().await, Err(AppendError::Stopped));
         }
     }
 
