@@ -39,7 +39,7 @@ impl Alone {
         configure: impl Fn(&mut Config),
         settle: impl Fn(&mut LogSettings),
     ) -> Self {
-        let mut chance = Chance(7);
+        let chance = Chance(7);
         let gossip = Key::note("own.example", 1);
         let cosigner = Key::cosigner("own.example", 2);
         let peer = (
@@ -303,40 +303,40 @@ fn a_retired_key_extends_no_history() {
     assert!(world.submit(0, 0, 0, 40));
 }
 
-/// Heads of two logs that nobody can open take all questions, and other logs are still compared.
+/// Heads of some logs that nobody can open take all questions, and other logs are still compared.
 // Spec: GSP-35
 #[test]
 fn openings_that_nobody_has_do_not_stop_the_rounds() {
     let mut world = World::with(
         1,
         2,
-        3,
+        4,
         |config| {
-            config.unresolved = 60;
+            config.unresolved = 28;
             config.new_per_round = 100;
         },
         |log| log.tiles = false,
     );
     world.through_bytes = false;
     world.asks[1] = false;
-    for log in 0..3 {
+    for log in 0..4 {
         for witness in 0..2 {
             assert!(world.submit(witness, log, 0, 100));
         }
     }
     world.rounds(2);
-    for log in 0..2 {
+    for log in 0..3 {
         for size in 10..60 {
             let stray = world.logs[log].sign(leaf_head(size, 1));
             world.observe(0, stray);
         }
     }
     world.rounds(2);
-    let fork = world.logs[2].fork(0, 100);
-    assert!(world.submit(0, 2, 0, 110));
-    assert!(world.submit(1, 2, fork, 110));
+    let fork = world.logs[3].fork(0, 100);
+    assert!(world.submit(0, 3, 0, 110));
+    assert!(world.submit(1, 3, fork, 110));
     world.rounds(8);
-    assert!(world.is_convicted(0, 2));
+    assert!(world.is_convicted(0, 3));
 }
 
 /// A head of others that was proven against an older head of ours is not proven against the newest
@@ -487,6 +487,32 @@ fn a_page_that_hides_one_head_many_times_costs_one_proof() {
     });
     let actions = alone.feed(salt, rows.collect());
     assert_eq!(stored(&actions), 1);
+}
+
+/// A log that is not held can fill its places with stray heads, and cannot keep out what another
+/// witness cosigned. What is stored of it can be read, however many places are configured.
+// Spec: GSP-33, GSP-46
+#[test]
+fn what_a_peer_cosigned_always_comes_in() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let flooded = |config: &mut Config| {
+        config.unresolved = 200;
+        config.new_per_round = 1_000;
+    };
+    let mut alone = Alone::new(&[&log], flooded, |log| log.hold = false);
+    alone.cosign(&log.note(0, 2_000));
+    for size in (10..800).step_by(2) {
+        alone.observe(log.sign(leaf_head(size, 1)));
+    }
+    let theirs = alone
+        .peer
+        .1
+        .cosign(&log.note(fork, 401), Moment(START).seconds());
+    alone.observe(theirs.clone());
+    assert!(alone.node.phase(&log.origin, &theirs.head()).is_some());
+    let record = alone.node.record(&log.origin).expect("open heads");
+    assert_eq!(LogRecord::parse(&record.to_bytes()), Ok(record));
 }
 
 /// A head of the size of ours cannot be opened, and does not keep the others from the tiles.
