@@ -376,8 +376,7 @@ impl Node {
                 let larger = opening.note().head();
                 let of_history = log.known_root(larger.size) == Some(larger.root_hash);
                 (of_history && opening.old() == head)
-                    // Whoever stole an old key must not decide how the history goes on.
-                    || (larger == head && Some(opening.old()) == reference && !open.retired)
+                    || (larger == head && Some(opening.old()) == reference)
             })
         })
     }
@@ -393,7 +392,13 @@ impl Node {
         }
         let open = log.open.remove(place);
         let head = open.head();
-        if log.known_root(head.size).is_none() {
+        let is_longer = log
+            .reference()
+            .is_none_or(|held| held.head().size < head.size);
+        // Whoever stole an old key must not decide how the history goes on. It fits, and is let go;
+        // whoever shows it again when the history is as long has it compared.
+        let continues = is_longer && !open.retired;
+        if (continues || !is_longer) && log.known_root(head.size).is_none() {
             let recent = Recent {
                 head,
                 time: open.seen.seconds(),
@@ -402,10 +407,7 @@ impl Node {
             };
             log.remember(recent, ring, offer);
         }
-        if log
-            .reference()
-            .is_none_or(|held| held.head().size < head.size)
-        {
+        if continues {
             log.top = Some(Held {
                 note: open.note,
                 seen: open.seen,
