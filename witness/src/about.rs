@@ -359,7 +359,7 @@ mod tests {
         ];
         let hour = Duration::from_secs(3600);
         let about = About::default().with_lists(&sources, hour, None);
-        let document = serde_json::to_value(about.document(&name, &[])).unwrap();
+        let document = serde_json::to_value(about.document(&name, &[], None)).unwrap();
         let wanted = serde_json::json!({
             "name": "w.example",
             "verifier_keys": [],

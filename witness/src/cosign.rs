@@ -544,7 +544,12 @@ impl Witness {
         let folder = self.evidence.as_ref()?;
         let current = self.logs.current();
         let nonsense_stops = current.log(origin).is_some_and(|log| log.empty_stops);
-        folder.convicted(origin, nonsense_stops)
+        let kept = folder.convicted(origin, nonsense_stops);
+        kept.or_else(|| match self.gossip.as_ref()?.cosigning(origin) {
+            Cosigning::Convicted { id } => Some(Convicted::Log(id)),
+            Cosigning::Stopped { id } => Some(Convicted::Ours(id)),
+            Cosigning::Free | Cosigning::Held { .. } => None,
+        })
     }
 
     fn keep_evidence(folder: &EvidenceFolder, evidence: &Evidence) {

@@ -61,7 +61,7 @@ pub trait Jury: fmt::Debug + Send + Sync {
     /// The keys of a log, and those of witnesses.
     fn keys(&self, origin: Option<&Origin>) -> KnownKeys;
 
-    /// The keys with which this witness cosigns.
+    /// The keys with which this witness signs.
     fn own(&self) -> &[VerifierKey];
 }
 
@@ -71,11 +71,33 @@ pub struct Listed {
     /// The list.
     pub logs: Arc<LogList>,
     /// The keys with which this witness cosigns.
-    pub own: Vec<VerifierKey>,
+    pub cosigners: Vec<VerifierKey>,
     /// Those with which it did before.
     pub former: Vec<VerifierKey>,
     /// With whom it gossips.
     pub gossip: Option<GossipSettings>,
+    /// All keys of which a conviction stops us.
+    own: Vec<VerifierKey>,
+}
+
+impl Listed {
+    /// The keys of a list, of a witness that has these, and had those.
+    pub fn new(
+        logs: Arc<LogList>,
+        cosigners: Vec<VerifierKey>,
+        former: Vec<VerifierKey>,
+        gossip: Option<GossipSettings>,
+    ) -> Self {
+        let mut own = cosigners.clone();
+        own.extend(gossip.as_ref().map(|gossip| gossip.vkey().clone()));
+        Self {
+            logs,
+            cosigners,
+            former,
+            gossip,
+            own,
+        }
+    }
 }
 
 impl Jury for Listed {
@@ -85,13 +107,14 @@ impl Jury for Listed {
         if let Some(log) = origin.and_then(|origin| logs.log(origin)) {
             add_log_keys(&mut keys, log);
         }
-        for key in self.own.iter().chain(&self.former) {
+        for key in self.cosigners.iter().chain(&self.former) {
             // Ours are of types that cosign.
             let _ = keys.add_cosigner(key.clone());
         }
         if let Some(gossip) = &self.gossip {
             // The configuration refuses other types.
             let _ = gossip.add_keys(&mut keys);
+            let _ = keys.add_gossip(gossip.vkey().clone(), &self.cosigners);
         }
         keys
     }
@@ -227,18 +250,19 @@ impl EvidenceFolder {
         Ok(this)
     }
 
-    /// Takes note of files that another process has put into the folder since.
+    /// Takes note of files that another process has put into the folder since: these.
     ///
     /// # Errors
     /// As for [`Self::open`].
-    pub fn look(&self) -> io::Result<()> {
+    pub fn look(&self) -> io::Result<Vec<Evidence>> {
         let mut state = self.state();
         let looked = self.look_into(&mut state);
         self.show(&state);
         looked
     }
 
-    fn look_into(&self, state: &mut State) -> io::Result<()> {
+    fn look_into(&self, state: &mut State) -> io::Result<Vec<Evidence>> {
+        let mut news = Vec::new();
         let stopped = read_all(&self.folder)?;
         for (id, stops) in stopped.found {
             self.stop(id, &stops);
@@ -272,8 +296,9 @@ impl EvidenceFolder {
             state.aside.remove(&path);
             state.kept.insert(evidence.id(), Kept::of(&evidence, mark));
             self.judge(state, &evidence);
+            news.push(evidence);
         }
-        Ok(())
+        Ok(news)
     }
 
     fn aside(state: &mut State, path: PathBuf, why: &dyn fmt::Display) {
@@ -365,6 +390,26 @@ impl EvidenceFolder {
     /// what became of it. Blocks until it is durable. What it stops is stopped then.
     // Spec: WIT-120, WIT-128
     pub fn keep(&self, evidence: &Evidence) -> Option<(Verdict, Outcome)> {
+        let kept = self.store(evidence);
+        if let Some((verdict, outcome)) = &kept {
+            self.metrics.evidence_found(verdict.kind, *outcome);
+        }
+        kept
+    }
+
+    /// As [`Self::keep`], for gossip, which stores again what this process found: that is counted
+    /// once.
+    pub(crate) fn keep_told(&self, evidence: &Evidence) -> Option<(Verdict, Outcome)> {
+        let kept = self.store(evidence);
+        if let Some((verdict, outcome @ (Outcome::Kept | Outcome::Merged | Outcome::Counted))) =
+            &kept
+        {
+            self.metrics.evidence_found(verdict.kind, *outcome);
+        }
+        kept
+    }
+
+    fn store(&self, evidence: &Evidence) -> Option<(Verdict, Outcome)> {
         let keys = self.jury.keys(evidence.origin());
         let (smallest, verdict) = evidence.minimised(&keys).ok()?;
         if !verdict.convicts() {
@@ -382,7 +427,6 @@ impl EvidenceFolder {
             self.show(&state);
             outcome
         };
-        self.metrics.evidence_found(verdict.kind, outcome);
         Some((verdict, outcome))
     }
 

@@ -7,8 +7,9 @@
 //!  add-checkpoint ── may it be cosigned? ──┘ (asks the node itself)
 //! ```
 //!
-//! One task drives the node, so that its actions are done in their order. What waits for a disk runs
-//! in a thread; what waits for a peer is a task of its own, whose answer comes back as an event.
+//! One task drives the node, so that its actions are done in their order. What waits for a disk
+//! runs in a thread; what waits for a peer is a task of its own, whose answer comes back as an
+//! event.
 //!
 //! In scope: the driver, the disk, asking peers. Out of scope: what follows from what (the node),
 //! routes and statuses ([`crate::http`]).
@@ -36,8 +37,8 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::evidence::{Evidence, KeyRefused, Standing};
 use jurat_proto::gossip::node::{
-    Action, Answer, AskId, Cosigning, Dice, Directory, Event, LogSettings, Moment, Node, Own,
-    Question, Reply, RequestId, Strict,
+    Action, Alarm, Answer, AskId, Cosigning, Dice, Directory, Event, LogSettings, Moment, Node,
+    Own, Question, Reply, RequestId, Strict,
 };
 use jurat_proto::gossip::{
     Catalogue, Feed, Fetch, Notes, Opening, Random, SignedStatement, Statement,
@@ -320,7 +321,7 @@ impl Gossip {
                 }
                 Action::StoreEvidence { evidence, verdict } => {
                     let id = verdict.id;
-                    let stored = match self.evidence.keep(&evidence) {
+                    let stored = match self.evidence.keep_told(&evidence) {
                         Some((_, Outcome::NotWritten)) | None => Event::EvidenceNotStored { id },
                         Some(_) => Event::EvidenceStored { id },
                     };
@@ -550,10 +551,14 @@ impl Gossip {
         })
     }
 
-    /// The alarms that are raised, for people.
+    /// The alarms that are raised, for people, without those that the folder of evidence tells.
     pub(crate) fn alarms(&self, most: usize) -> Vec<String> {
         let node = lock(&self.node);
-        let told = node.alarms().map(alarms::told);
+        let elsewhere = |alarm: &&Alarm| matches!(alarm, Alarm::Proven { .. } | Alarm::NotStored);
+        let told = node
+            .alarms()
+            .filter(|alarm| !elsewhere(alarm))
+            .map(alarms::told);
         told.take(most).collect()
     }
 

@@ -27,7 +27,7 @@ use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry::{self, TelemetryError};
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
-use jurat_proto::key::Signer;
+use jurat_proto::key::{Signer, VerifierKey};
 use jurat_store::registry::LogState;
 use jurat_store::{OpenError, StateFile, StoreError, WalStore, WriteError};
 use prometheus_client::registry::Registry;
@@ -140,8 +140,8 @@ fn ended(served: io::Result<()>, witness: &Witness) -> Result<(), ServeError> {
     }
 }
 
-/// Opens the state, what evidence stopped, and gossip, in this order: nothing is signed before it is
-/// known what must not be.
+/// Opens the state, what evidence stopped, and gossip, in this order: nothing is signed before it
+/// is known what must not be.
 fn witness_of(
     config: Config,
     store: Arc<WalStore>,
@@ -151,13 +151,9 @@ fn witness_of(
 ) -> Result<Arc<Witness>, ServeError> {
     let logs = Arc::new(config.logs);
     let own = config.keys.iter().map(|key| key.verifier_key().clone());
-    let jury = Listed {
-        logs: Arc::clone(&logs),
-        own: own.collect(),
-        former: config.former_keys.clone(),
-        gossip: config.gossip.clone(),
-    };
-    let cosigners = [&*jury.own, &*jury.former].concat();
+    let (own, former): (Vec<VerifierKey>, _) = (own.collect(), config.former_keys.clone());
+    let cosigners = [&*own, &*former].concat();
+    let jury = Listed::new(Arc::clone(&logs), own, former, config.gossip.clone());
     let evidence = evidence_of(&config.database, metrics, jury)?;
     let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
     let signers = config.keys.into_iter().map(boxed);
@@ -203,7 +199,8 @@ fn background(
     background.spawn(restore::sweep(Arc::clone(guard), Arc::clone(witness)));
     background.spawn(restore::keep(Arc::clone(guard), Arc::clone(witness)));
     if let Some(evidence) = witness.evidence() {
-        background.spawn(tend(Arc::clone(evidence)));
+        let gossip = witness.gossip().cloned();
+        background.spawn(tend(Arc::clone(evidence), gossip));
     }
     if let Some(gossip) = witness.gossip() {
         background.spawn(Arc::clone(gossip).run());
@@ -273,7 +270,7 @@ fn evidence_of(
 /// Tries again and again to write evidence that the disk did not take, and takes note of what
 /// `evidence submit` brought.
 // Spec: WIT-123, WIT-124
-async fn tend(evidence: Arc<EvidenceFolder>) {
+async fn tend(evidence: Arc<EvidenceFolder>, gossip: Option<Arc<Gossip>>) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
         let folder = Arc::clone(&evidence);
@@ -281,8 +278,14 @@ async fn tend(evidence: Arc<EvidenceFolder>) {
             folder.retry();
             folder.look()
         });
-        if !matches!(tended.await, Ok(Ok(()))) {
+        let Ok(Ok(news)) = tended.await else {
             tracing::error!("the folder of evidence cannot be read");
+            continue;
+        };
+        for evidence in news {
+            if let Some(gossip) = &gossip {
+                gossip.found(evidence);
+            }
         }
     }
 }

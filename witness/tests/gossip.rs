@@ -231,7 +231,7 @@ fn what_enough_operators_hold_is_confirmed_for_people_and_programs() {
     }
 }
 
-// Spec: GSP-39, GSP-40, GSP-42, GSP-46, GSP-78
+// Spec: GSP-39, GSP-40, GSP-42, GSP-46, GSP-60, GSP-78
 #[test]
 fn a_head_that_nobody_can_join_holds_its_log_until_somebody_does() {
     let mut log = TestLog::new("example.com/log");

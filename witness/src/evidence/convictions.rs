@@ -44,9 +44,9 @@ pub enum Convicted {
         hex::encode(.0.as_bytes())
     )]
     Log(Hash),
-    /// A cosigner key of this witness is convicted. Its operator has to say how.
+    /// A key of this witness is convicted. Its operator has to say how.
     #[error(
-        "this witness cosigned what cannot be true together, and signs nothing any more; \
+        "this witness signed what cannot be true together, and signs nothing any more; \
          evidence {}",
         hex::encode(.0.as_bytes())
     )]
@@ -68,7 +68,7 @@ impl Stops {
         let origin = verdict.origin.clone();
         let nonsense = verdict.kind == Kind::Empty && verdict.log == LogFinding::Guilty;
         let guilty = verdict.guilty.iter();
-        let ours = guilty.filter(|guilty| guilty.role == Role::Cosigner && has(own, &guilty.key));
+        let ours = guilty.filter(|guilty| guilty.role != Role::Log && has(own, &guilty.key));
         Self {
             log: origin.clone().filter(|_| verdict.convicts_log()),
             ours: ours.map(|guilty| guilty.key.clone()).collect(),

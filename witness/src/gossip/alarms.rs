@@ -1,7 +1,7 @@
 //! Alarms, told to whom the operator names: a program that is run, and a URL.
 //!
-//! Both get one JSON object: `{"witness", "alarm", "raised", "about"}`. The webhook's body is signed
-//! with the gossip key, as a note, so that who receives it needs to trust nobody in between.
+//! Both get one JSON object: `{"witness", "alarm", "raised", "about"}`. The webhook's body is
+//! signed with the gossip key, as a note, so that who receives it needs to trust nobody in between.
 //!
 //! Rows: `spec/gossip.md` GSP-77.
 
