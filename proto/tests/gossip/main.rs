@@ -17,6 +17,7 @@
 )]
 
 mod actors;
+mod bounds;
 mod exhaustive;
 mod feed;
 mod figures;

@@ -322,11 +322,12 @@ pub enum Failure {
 pub enum Reply {
     /// 200 with an opening.
     Opening(Box<Opening>),
-    /// 200: it is consistent with what we hold.
+    /// 200: it is consistent with what we hold. To a challenge, which wants an opening, 202.
     Consistent,
     /// 202: it is taken, and not known yet.
     Pending,
-    /// 200 with the id of the evidence that convicts its log.
+    /// 200 with the id of the evidence that convicts its log. To a challenge, 202: the challenger
+    /// gets the evidence by mail.
     Convicted {
         /// Which.
         id: Hash,

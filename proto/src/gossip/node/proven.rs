@@ -65,11 +65,18 @@ impl Node {
         evidence: &Evidence,
         from: Option<&KeyName>,
     ) -> Found {
+        // Every peer mails what every peer has: the same file again costs no signature.
+        let id = evidence.id();
+        if let Some(kept) = self.evidence.get_mut(&id)
+            && *kept.evidence == *evidence
+        {
+            kept.from.extend(from.cloned());
+            return Found::Known(id);
+        }
         let (smallest, verdict) = match step.verifier.evidence(evidence, &self.keys) {
             Ok(proven) => proven,
             Err(reason) => return Found::Nothing(reason),
         };
-        let id = verdict.id;
         if !verdict.convicts() {
             if let Some(origin) = verdict.origin {
                 self.alarm(step, Alarm::Undetermined { origin }, true);
