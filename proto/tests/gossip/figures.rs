@@ -1,6 +1,6 @@
 //! How many rounds it takes until somebody has a proof, and until everybody has.
 //!
-//! `GOSSIP_FIGURES=20 cargo test -p jurat-proto --test gossip figures -- --nocapture` prints the
+//! `GOSSIP_FIGURES=20 cargo test -p jurat-proto --test gossip -- figures --nocapture` prints the
 //! table of `docs/gossip-figures.md`, each line from as many seeds; without it, a small part is
 //! measured and must stay within its bounds.
 
