@@ -42,8 +42,8 @@ pub struct LogSettings {
     pub origin: Origin,
     /// Its keys, current and retired.
     pub keys: Vec<(VerifierKey, Standing)>,
-    /// Whether a suspect head holds its cosignatures. Where no tiles can be read, nobody may be able
-    /// to open an honest head; then it is better off.
+    /// Whether a suspect head holds its cosignatures. Where no tiles can be read, nobody may be
+    /// able to open an honest head; then it is better off.
     pub hold: bool,
     /// Whether its tiles can be read, so that openings can be made from them.
     pub tiles: bool,
