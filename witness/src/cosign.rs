@@ -58,7 +58,8 @@ use tokio::sync::Semaphore;
 use crate::evidence::Outcome::{Kept, NotWritten};
 use crate::evidence::{Convicted, EvidenceFolder};
 use crate::gossip::Gossip;
-use crate::heads::{Heads, Latest, ReadError};
+use crate::gossip::SIGNED_AGO_MAX;
+use crate::heads::{Heads, Latest, ReadError, Told};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Admitted, Client, Crowded, Kind, NotAdmitted, OverQuota, QuotaLimits, Quotas};
@@ -216,10 +217,8 @@ impl Witness {
     #[must_use]
     pub fn with_gossip(mut self, gossip: Arc<Gossip>) -> Self {
         gossip.take_heads(&self.heads);
-        let told = Arc::clone(&gossip);
-        self.heads.tell(Box::new(move |swap: &HeadSwap| {
-            told.cosigned(&swap.origin, swap.new.note.clone(), swap.new.time);
-        }));
+        let told: Arc<dyn Told> = Arc::<Gossip>::clone(&gossip);
+        self.heads.tell(told);
         self.gossip = Some(gossip);
         self
     }
@@ -471,7 +470,11 @@ impl Witness {
                     let error = self.heads.found_damaged(request.origin(), corruption);
                     return Err(AddError::State(error));
                 }
-                Ok(Err(SwapFault::Lost(_))) if attempts_left > 0 => {}
+                Ok(Err(SwapFault::Lost(_) | SwapFault::Stale)) if attempts_left > 0 => {}
+                Ok(Err(SwapFault::Stale)) => {
+                    let capacity = self.places_max;
+                    return Err(AddError::Busy { capacity });
+                }
                 Ok(Err(SwapFault::Lost(refusal))) => return Err(AddError::Contended(refusal)),
                 Ok(Err(SwapFault::NotWritten)) => return Err(AddError::NotWritten),
                 Err(BatchError::Full { capacity }) => return Err(AddError::Busy { capacity }),
@@ -605,7 +608,9 @@ impl Witness {
         match self.commits.submit(swap).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(SwapFault::Lost(refusal))) => Err(refusal.to_string()),
-            Ok(Err(SwapFault::NotWritten)) => Err(AddError::NotWritten.to_string()),
+            Ok(Err(SwapFault::NotWritten | SwapFault::Stale)) => {
+                Err(AddError::NotWritten.to_string())
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -1074,11 +1079,21 @@ fn committer(
 ) -> impl FnMut(Vec<HeadSwap>) -> Result<Vec<Result<(), SwapFault>>, Fatal> + Send + 'static {
     move |swaps| {
         let began = clock.instant();
+        let (all, swaps) = (swaps.len(), fresh(swaps, &heads, clock.now()));
+        let (places, swaps): (Vec<usize>, Vec<HeadSwap>) = swaps.into_iter().unzip();
+        let earliest = swaps.iter().map(|swap| swap.new.time).min();
+        let committing = |earliest| {
+            if let Some(told) = heads.told() {
+                told.committing(earliest);
+            }
+        };
+        committing(earliest);
         let results = match store.compare_and_swap(&swaps) {
             Ok(results) => results,
             Err(WriteError::Failed(error)) => {
                 tracing::error!(%error, swaps = swaps.len(), "nothing was written");
-                return Ok(swaps.iter().map(|_| Err(SwapFault::NotWritten)).collect());
+                committing(None);
+                return Ok((0..all).map(|_| Err(SwapFault::NotWritten)).collect());
             }
             // Spec: WIT-44. Whether these checkpoints are on the disk, only the disk knows.
             Err(WriteError::Unknown(error)) => {
@@ -1098,14 +1113,30 @@ fn committer(
             .zip(&results)
             .filter(|(_, result)| result.is_ok());
         heads.committed(durable.map(|(swap, _)| swap));
+        committing(None);
         metrics
             .origins
             .set(i64::try_from(heads.count()).unwrap_or(i64::MAX));
-        Ok(results
-            .into_iter()
-            .map(|result| result.map_err(SwapFault::Lost))
-            .collect())
+        let mut became: Vec<_> = (0..all).map(|_| Err(SwapFault::Stale)).collect();
+        for (place, result) in places.into_iter().zip(results) {
+            if let Some(became) = became.get_mut(place) {
+                *became = result.map_err(SwapFault::Lost);
+            }
+        }
+        Ok(became)
     }
+}
+
+/// Leaves out what was signed too long ago, where others compare our pages with our cosignatures: a
+/// page that was made since would hide it. It is signed again.
+// Spec: EVI-15, GSP-75
+fn fresh(swaps: Vec<HeadSwap>, heads: &Heads, now: UnixTime) -> Vec<(usize, HeadSwap)> {
+    let watched = heads.told().is_some();
+    let fresh = |swap: &HeadSwap| {
+        !watched || now.seconds().saturating_sub(swap.new.time.get()) < SIGNED_AGO_MAX
+    };
+    let swaps = swaps.into_iter().enumerate();
+    swaps.filter(|(_, swap)| fresh(swap)).collect()
 }
 
 struct Prepared {
@@ -1134,6 +1165,8 @@ enum Payer {
 /// Why a swap did not happen.
 enum SwapFault {
     Lost(SwapRefusal),
+    /// It was signed too long ago.
+    Stale,
     NotWritten,
 }
 

@@ -14,11 +14,12 @@
 //! In scope: the driver, the disk, asking peers. Out of scope: what follows from what (the node),
 //! routes and statuses ([`crate::http`]).
 //!
-//! Rows: `spec/gossip.md` GSP-70 to GSP-80.
+//! Rows: `spec/gossip.md` GSP-70 to GSP-81.
 
 mod alarms;
 mod ask;
 mod config;
+mod passive;
 mod records;
 mod tiles;
 
@@ -28,7 +29,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
 use jurat_daemon::clock::Clock;
@@ -48,6 +49,7 @@ use jurat_proto::key::{KeyName, UnixSeconds, VerifierKey};
 use jurat_proto::note::Note;
 use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::{TreeHead, TreeSize};
+use jurat_store::HeadSwap;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -56,7 +58,7 @@ pub use self::config::GossipSettings;
 pub(crate) use self::config::{RawGossip, resolve};
 use self::records::Records;
 use crate::evidence::{EvidenceFolder, Outcome};
-use crate::heads::Heads;
+use crate::heads::{Heads, Told};
 use crate::log_list::{LogList, Logs};
 use crate::metrics::Metrics;
 
@@ -88,7 +90,20 @@ pub struct Gossip {
 #[derive(Default)]
 struct Cosigned {
     heads: BTreeMap<Origin, (Vec<u8>, UnixSeconds)>,
-    since: Option<Instant>,
+    /// When the earliest of those was signed that are being committed, or that the node is being
+    /// told of.
+    earliest: [Option<UnixSeconds>; 2],
+}
+
+impl Told for Gossip {
+    fn committing(&self, earliest: Option<UnixSeconds>) {
+        let [committing, _] = &mut lock(&self.cosigned).earliest;
+        *committing = earliest;
+    }
+
+    fn durable(&self, swap: &HeadSwap) {
+        self.cosigned(&swap.origin, swap.new.note.clone(), swap.new.time);
+    }
 }
 
 /// Why gossip did not start. The operator or the machine is at fault.
@@ -202,20 +217,27 @@ impl Gossip {
             let rest = self.settle(self.step(event));
             lock(&self.early).extend(rest);
         }
+        let [_, telling] = &mut lock(&self.cosigned).earliest;
+        *telling = None;
     }
 
     /// A head is durable. Never waits.
     pub(crate) fn cosigned(&self, origin: &Origin, note: Vec<u8>, time: UnixSeconds) {
         let mut cosigned = lock(&self.cosigned);
         cosigned.heads.insert(origin.clone(), (note, time));
-        cosigned.since.get_or_insert(self.clock.instant());
         drop(cosigned);
         self.wake.notify_one();
     }
 
     fn newest_cosigned(&self) -> Vec<Event> {
-        let cosigned = std::mem::take(&mut *lock(&self.cosigned));
-        let events = cosigned.heads.into_values().filter_map(|(note, time)| {
+        let heads = {
+            let mut cosigned = lock(&self.cosigned);
+            let heads = std::mem::take(&mut cosigned.heads);
+            let [_, telling] = &mut cosigned.earliest;
+            *telling = heads.values().map(|(_, time)| *time).min();
+            heads
+        };
+        let events = heads.into_values().filter_map(|(note, time)| {
             let note = SignedCheckpoint::parse(&note).ok()?;
             Some(Event::HeadCosigned {
                 note,
@@ -266,7 +288,10 @@ impl Gossip {
                 }
                 rest
             });
-            let Ok(rest) = done.await else {
+            let done = done.await;
+            let [_, telling] = &mut lock(&self.cosigned).earliest;
+            *telling = None;
+            let Ok(rest) = done else {
                 tracing::error!("gossip failed, and goes on");
                 continue;
             };
@@ -477,10 +502,12 @@ impl Gossip {
     /// A page that does not have what we cosigned ten seconds ago would convict us.
     // Spec: EVI-15
     fn is_current(&self) -> Result<(), NotNow> {
-        let since = lock(&self.cosigned).since;
-        let late = since.is_some_and(|since| {
-            self.clock.instant().saturating_duration_since(since) > BEHIND_MAX
-        });
+        let cosigned = lock(&self.cosigned);
+        let waiting = cosigned.heads.values().map(|(_, time)| *time);
+        let earliest = waiting.chain(cosigned.earliest.into_iter().flatten()).min();
+        drop(cosigned);
+        let now = self.clock.now().seconds();
+        let late = earliest.is_some_and(|at| now.saturating_sub(at.get()) >= SIGNED_AGO_MAX);
         if late || self.evidence.convicts_us().is_some() {
             return Err(NotNow);
         }
@@ -679,5 +706,7 @@ const TICK_MIN: Duration = Duration::from_millis(20);
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Rows of a page, so that a page is below a megabyte.
 const PAGE_ROWS: usize = 8_192;
-/// Half of what would convict us.
-const BEHIND_MAX: Duration = Duration::from_secs(5);
+/// How long ago what is committed, and what a page does not have yet, was signed at most, in
+/// seconds. Ten would convict us.
+// Spec: EVI-15
+pub(crate) const SIGNED_AGO_MAX: u64 = 7;

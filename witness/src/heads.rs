@@ -61,11 +61,17 @@ pub struct Heads {
     /// How many those are, to be looked at without the lock: there are hardly ever any.
     faults_count: AtomicU64,
     /// Who is told of each head that is durable.
-    told: OnceLock<Told>,
+    told: OnceLock<Arc<dyn Told>>,
 }
 
-/// Called in the thread of a commit: it must not wait.
-pub(crate) type Told = Box<dyn Fn(&HeadSwap) + Send + Sync>;
+/// Who hears of commits, in their thread: it must not wait.
+pub(crate) trait Told: Send + Sync {
+    /// A commit begins, of heads of which the earliest was signed then; or has ended.
+    fn committing(&self, earliest: Option<UnixSeconds>);
+
+    /// A head is durable.
+    fn durable(&self, swap: &HeadSwap);
+}
 
 #[derive(Clone)]
 enum Fault {
@@ -282,8 +288,13 @@ impl Heads {
     }
 
     /// Tells somebody of each head from now on, as soon as it is durable. Once.
-    pub(crate) fn tell(&self, told: Told) {
+    pub(crate) fn tell(&self, told: Arc<dyn Told>) {
         drop(self.told.set(told));
+    }
+
+    /// Who hears of commits, if anybody does.
+    pub(crate) fn told(&self) -> Option<&Arc<dyn Told>> {
+        self.told.get()
     }
 
     /// Takes over swaps that are durable.
@@ -296,7 +307,7 @@ impl Heads {
             };
             latest.insert(swap.origin.hash(), new);
             if let Some(told) = self.told.get() {
-                told(swap);
+                told.durable(swap);
             }
             if swap.expected.is_none() {
                 self.count.fetch_add(1, Ordering::Relaxed);

@@ -204,6 +204,7 @@ fn background(
     }
     if let Some(gossip) = witness.gossip() {
         background.spawn(Arc::clone(gossip).run());
+        background.spawn(Arc::clone(gossip).watch());
     }
     background
 }

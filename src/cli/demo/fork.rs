@@ -16,7 +16,7 @@ use crate::cli::output;
 /// How long the witnesses may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two rounds of gossip: so that it is seen, and not waited for.
-const ROUND: Duration = Duration::from_millis(500);
+const ROUND: Duration = Duration::from_secs(1);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 

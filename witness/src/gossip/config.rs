@@ -40,6 +40,10 @@ pub(crate) struct RawGossip {
     #[serde(default = "quorum")]
     quorum: usize,
     #[serde(default)]
+    passive: Vec<String>,
+    #[serde(default = "passive")]
+    passive_per_second: u32,
+    #[serde(default)]
     alarm_exec: Vec<String>,
     alarm_webhook: Option<String>,
 }
@@ -61,6 +65,9 @@ const fn unprovable() -> u64 {
 }
 const fn silence() -> u64 {
     900_000
+}
+const fn passive() -> u32 {
+    10
 }
 const fn quorum() -> usize {
     2
@@ -88,6 +95,8 @@ pub struct GossipSettings {
     pub(super) hold: bool,
     pub(super) alarm_exec: Vec<String>,
     pub(super) alarm_webhook: Option<String>,
+    passive: Vec<String>,
+    passive_per_second: u32,
     times: Times,
     quorum: usize,
 }
@@ -113,6 +122,15 @@ impl GossipSettings {
     /// The verifier key of the gossip key.
     pub fn vkey(&self) -> &VerifierKey {
         self.key.verifier_key()
+    }
+
+    /// The monitoring prefixes of witnesses that do not gossip.
+    pub(super) fn passive(&self) -> &[String] {
+        &self.passive
+    }
+
+    pub(super) fn passive_per_second(&self) -> u32 {
+        self.passive_per_second
     }
 
     pub(super) fn round(&self) -> Duration {
@@ -213,6 +231,12 @@ pub(crate) fn resolve<T>(
             "up to 2592000000, thirty days",
         );
     }
+    for url in &raw.passive {
+        problems.check(is_url(url), "gossip.passive", url, URL);
+    }
+    let rate = raw.passive_per_second;
+    let holds = (1..=1_000).contains(&rate);
+    problems.check(holds, "gossip.passive_per_second", rate, "1 to 1000");
     if let Some(url) = &raw.alarm_webhook {
         problems.check(is_url(url), "gossip.alarm_webhook", url, URL);
     }
@@ -224,6 +248,12 @@ pub(crate) fn resolve<T>(
         hold: raw.hold,
         alarm_exec: raw.alarm_exec.clone(),
         alarm_webhook: raw.alarm_webhook.clone(),
+        passive: raw
+            .passive
+            .iter()
+            .map(|url| url.trim_end_matches('/').to_owned())
+            .collect(),
+        passive_per_second: raw.passive_per_second.clamp(1, 1_000),
         times: Times {
             round: ms(raw.round_ms),
             grace_rounds: raw.grace_rounds,
