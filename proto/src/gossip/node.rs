@@ -222,8 +222,8 @@ impl Node {
         let Some(log) = self.logs.get_mut(&key) else {
             return;
         };
-        // Spec: GSP-32. It was proven against the own head of its time, and not against one that this
-        // node was told before.
+        // Spec: GSP-32. It was proven against the own head of its time, and not against one that
+        // this node was told before.
         let is_proven = log.reference().is_none();
         if let Some((note, seen)) = top {
             let recent = Recent {

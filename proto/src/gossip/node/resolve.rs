@@ -240,8 +240,8 @@ impl Node {
             step.dirty.insert(*key);
             return Learned::Consistent;
         }
-        // Each has its own share: a log can show strangers' ways as many heads as it likes, and they
-        // must not take the place of the one that a peer shows.
+        // Each has its own share: a log can show as many heads as it likes where strangers do, and
+        // they must not take the place of the one that a peer shows.
         let so_far = log.new_in_round.entry(from.cloned()).or_default();
         if *so_far >= self.config.new_per_round {
             return Learned::TooMany;
