@@ -201,7 +201,7 @@ impl Node {
         }
         let since = peer.reread.unwrap_or(cursor.next);
         if state.seq > since {
-            peer.ask(Question::Heads {
+            peer.ask_round(Question::Heads {
                 epoch: cursor.epoch,
                 since,
             });

@@ -92,7 +92,7 @@ impl Node {
                 }
                 peer.pages_left = self.config.pages_per_round;
                 peer.notes_left = self.config.notes_per_round;
-                peer.ask_state(Question::State { nonce });
+                peer.ask_round(Question::State { nonce });
             }
         }
         self.look_around(step);

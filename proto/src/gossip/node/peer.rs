@@ -128,8 +128,9 @@ impl Peer {
         self.queue.len() < ASIDE_MAX && self.ask(question)
     }
 
-    /// A round begins: however much waits, it goes before all. At most one does at a time.
-    pub(super) fn ask_state(&mut self, question: Question) {
+    /// A round begins, or goes on with what is new: however much waits, it goes before all. At most
+    /// one does at a time.
+    pub(super) fn ask_round(&mut self, question: Question) {
         self.queue.push_front(question);
     }
 
