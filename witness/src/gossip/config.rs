@@ -217,29 +217,7 @@ pub(crate) fn resolve<T>(
         );
         peers.push(peer);
     }
-    for (field, value) in [
-        ("gossip.round_ms", raw.round_ms),
-        ("gossip.suspect_after_ms", raw.suspect_after_ms),
-        ("gossip.unprovable_after_ms", raw.unprovable_after_ms),
-        ("gossip.slow_every_ms", raw.slow_every_ms),
-        ("gossip.peer_silence_ms", raw.peer_silence_ms),
-    ] {
-        problems.check(
-            value <= TIME_MS_MAX,
-            field,
-            value,
-            "up to 2592000000, thirty days",
-        );
-    }
-    for url in &raw.passive {
-        problems.check(is_url(url), "gossip.passive", url, URL);
-    }
-    let rate = raw.passive_per_second;
-    let holds = (1..=1_000).contains(&rate);
-    problems.check(holds, "gossip.passive_per_second", rate, "1 to 1000");
-    if let Some(url) = &raw.alarm_webhook {
-        problems.check(is_url(url), "gossip.alarm_webhook", url, URL);
-    }
+    check(raw, problems);
     let ms = Duration::from_millis;
     Some(GossipSettings {
         key: Arc::new(key),
@@ -264,6 +242,32 @@ pub(crate) fn resolve<T>(
         },
         quorum: raw.quorum,
     })
+}
+
+fn check(raw: &RawGossip, problems: &mut Problems) {
+    for (field, value) in [
+        ("gossip.round_ms", raw.round_ms),
+        ("gossip.suspect_after_ms", raw.suspect_after_ms),
+        ("gossip.unprovable_after_ms", raw.unprovable_after_ms),
+        ("gossip.slow_every_ms", raw.slow_every_ms),
+        ("gossip.peer_silence_ms", raw.peer_silence_ms),
+    ] {
+        problems.check(
+            value <= TIME_MS_MAX,
+            field,
+            value,
+            "up to 2592000000, thirty days",
+        );
+    }
+    for url in &raw.passive {
+        problems.check(is_url(url), "gossip.passive", url, URL);
+    }
+    let rate = raw.passive_per_second;
+    let holds = (1..=1_000).contains(&rate);
+    problems.check(holds, "gossip.passive_per_second", rate, "1 to 1000");
+    if let Some(url) = &raw.alarm_webhook {
+        problems.check(is_url(url), "gossip.alarm_webhook", url, URL);
+    }
 }
 
 fn resolve_peer(raw: &RawPeer, own_operator: &str, problems: &mut Problems) -> Option<Peer> {
