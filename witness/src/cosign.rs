@@ -27,6 +27,8 @@
 //!
 //! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-71, WIT-72, WIT-110 to WIT-112, WIT-120.
 
+mod commit;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -36,8 +38,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal, Linger};
-use jurat_daemon::clock::{Clock, ClockGuard, NoTime, UnixTime};
+use jurat_daemon::batch::{BatchError, Batcher, Failure, Linger};
+use jurat_daemon::clock::{ClockGuard, NoTime, UnixTime};
 use jurat_keys::{FastKeyError, fast_verifier};
 use jurat_proto::add_checkpoint::{self, AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
@@ -52,13 +54,13 @@ use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::sign_subtree::{self, SignSubtree};
 use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::registry::Log;
-use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal, WriteError};
+use jurat_store::{CheckpointStore, HeadSwap, OriginHead, StoreError, SwapRefusal};
 use tokio::sync::Semaphore;
 
+use self::commit::{SwapFault, committer};
 use crate::evidence::Outcome::{Kept, NotWritten};
 use crate::evidence::{Convicted, EvidenceFolder};
 use crate::gossip::Gossip;
-use crate::gossip::SIGNED_AGO_MAX;
 use crate::heads::{Heads, Latest, ReadError, Told};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
@@ -1070,75 +1072,6 @@ fn tell_of_fork(request: &AddCheckpoint, refusal: &Refusal) {
     }
 }
 
-/// The work of a commit: in the commit thread, or in that of a lone request.
-fn committer(
-    store: Arc<dyn CheckpointStore>,
-    heads: Arc<Heads>,
-    clock: Arc<dyn Clock>,
-    metrics: Metrics,
-) -> impl FnMut(Vec<HeadSwap>) -> Result<Vec<Result<(), SwapFault>>, Fatal> + Send + 'static {
-    move |swaps| {
-        let began = clock.instant();
-        let (all, swaps) = (swaps.len(), fresh(swaps, &heads, clock.now()));
-        let (places, swaps): (Vec<usize>, Vec<HeadSwap>) = swaps.into_iter().unzip();
-        let earliest = swaps.iter().map(|swap| swap.new.time).min();
-        let committing = |earliest| {
-            if let Some(told) = heads.told() {
-                told.committing(earliest);
-            }
-        };
-        committing(earliest);
-        let results = match store.compare_and_swap(&swaps) {
-            Ok(results) => results,
-            Err(WriteError::Failed(error)) => {
-                tracing::error!(%error, swaps = swaps.len(), "nothing was written");
-                committing(None);
-                return Ok((0..all).map(|_| Err(SwapFault::NotWritten)).collect());
-            }
-            // Spec: WIT-44. Whether these checkpoints are on the disk, only the disk knows.
-            Err(WriteError::Unknown(error)) => {
-                return Err(Fatal {
-                    reason: error.to_string(),
-                });
-            }
-        };
-        let newest = swaps.iter().map(|swap| swap.new.time.get()).max();
-        metrics.committed(
-            swaps.len(),
-            newest.unwrap_or_default(),
-            clock.instant().saturating_duration_since(began),
-        );
-        let durable = swaps
-            .iter()
-            .zip(&results)
-            .filter(|(_, result)| result.is_ok());
-        heads.committed(durable.map(|(swap, _)| swap));
-        committing(None);
-        metrics
-            .origins
-            .set(i64::try_from(heads.count()).unwrap_or(i64::MAX));
-        let mut became: Vec<_> = (0..all).map(|_| Err(SwapFault::Stale)).collect();
-        for (place, result) in places.into_iter().zip(results) {
-            if let Some(became) = became.get_mut(place) {
-                *became = result.map_err(SwapFault::Lost);
-            }
-        }
-        Ok(became)
-    }
-}
-
-/// Leaves out what was signed too long ago, where others compare our pages with our cosignatures: a
-/// page that was made since would hide it. It is signed again.
-// Spec: EVI-15, GSP-75
-fn fresh(swaps: Vec<HeadSwap>, heads: &Heads, now: UnixTime) -> Vec<(usize, HeadSwap)> {
-    let watched = heads.told().is_some();
-    let fresh = |swap: &HeadSwap| {
-        !watched || now.seconds().saturating_sub(swap.new.time.get()) < SIGNED_AGO_MAX
-    };
-    let swaps = swaps.into_iter().enumerate();
-    swaps.filter(|(_, swap)| fresh(swap)).collect()
-}
-
 struct Prepared {
     /// What has to become durable; nothing when it is already.
     swap: Option<HeadSwap>,
@@ -1160,14 +1093,6 @@ enum Payer {
     Refused,
     /// Nobody: we failed, or others were faster.
     Nobody,
-}
-
-/// Why a swap did not happen.
-enum SwapFault {
-    Lost(SwapRefusal),
-    /// It was signed too long ago.
-    Stale,
-    NotWritten,
 }
 
 /// Why work gave no result.
