@@ -1,7 +1,8 @@
 //! Witnesses and logs that do not gossip: what they show is looked at all the same.
 //!
 //! Any witness of c2sp.org/tlog-witness shows the newest checkpoint that it cosigned of each log,
-//! and a log shows its own. So the witnesses that run already are peers, though they do not know it.
+//! and a log shows its own. So the witnesses that run already are peers, though they do not know
+//! it.
 //!
 //! Rows: `spec/gossip.md` GSP-81.
 
