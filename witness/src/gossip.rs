@@ -207,8 +207,9 @@ impl Gossip {
     pub fn take_heads(&self, heads: &Heads) {
         let current = self.logs.current();
         for log in current.logs() {
-            if let (Ok(Some(latest)), Ok(Some(note))) =
-                (heads.latest(&log.origin), heads.note(&log.origin))
+            // In this order: what was read and verified for the note is remembered for the other.
+            if let Ok(Some(note)) = heads.note(&log.origin)
+                && let Ok(Some(latest)) = heads.latest(&log.origin)
             {
                 self.cosigned(&log.origin, note.to_vec(), latest.time);
             }

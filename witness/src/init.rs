@@ -181,9 +181,9 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
          keys = [\"{ED25519_FILE}\", \"{ML_DSA_FILE}\"]\n\
          database = \"{DATABASE_FILE}\"\n\
          logs = \"{LOGS_FILE}\"\n\n\
-         # With whom it compares what it holds: see [[gossip.peer]] in the example.\n\
-         [gossip]\n\
-         key = \"{GOSSIP_FILE}\"\n{about}"
+         # To compare what it holds with other witnesses: see [gossip] in the example.\n\
+         #[gossip]\n\
+         #key = \"{GOSSIP_FILE}\"\n{about}"
     )
 }
 

@@ -52,9 +52,10 @@ impl Witness {
         for (place, witness) in made.iter().enumerate() {
             let config = witness.home.join("witness.toml");
             let mut text = std::fs::read_to_string(&config)?;
-            let key = "key = \"gossip.key\"\n";
+            let off = "#[gossip]\n#key = \"gossip.key\"\n";
+            let on = off.replace('#', "");
             let times = format!("round_ms = {}\ngrace_rounds = 1\n", round.as_millis());
-            text = text.replace(key, &format!("{key}{times}"));
+            text = text.replace(off, &format!("{on}{times}"));
             let others = made.iter().enumerate().filter(|(other, _)| *other != place);
             for (_, peer) in others {
                 let _ = write!(
