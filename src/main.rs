@@ -10,5 +10,8 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    jurat::cli::run()
+    let code = jurat::cli::run();
+    #[cfg(feature = "pkcs11")]
+    jurat_keys::end_pkcs11();
+    code
 }

@@ -504,6 +504,30 @@ fn auth_pin(pin: &Zeroizing<String>) -> AuthPin {
     AuthPin::new(pin.as_str().into())
 }
 
+/// Ends the libraries that were loaded, for good, before the process ends: `SoftHSM` and others fall
+/// over their own destructors when they are still begun, or in the middle of a call. One whose call
+/// does not come back in time is left as it is.
+pub fn end_pkcs11() {
+    for module in locked(&LOADED).iter() {
+        for _ in 0..END_TRIES {
+            if let Ok(context) = module.context.try_write() {
+                drop(context.pkcs11.clone().finalize());
+                // Whoever waits to call it waits until the process is gone.
+                std::mem::forget(context);
+                break;
+            }
+            std::thread::sleep(END_STEP);
+        }
+    }
+}
+
+/// A second in all, for each library.
+const END_TRIES: u32 = 100;
+const END_STEP: Duration = Duration::from_millis(10);
+
+/// The libraries of this process; none is unloaded.
+static LOADED: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
+
 /// A library, loaded and initialised.
 struct Module {
     path: PathBuf,
@@ -519,7 +543,6 @@ struct Context {
 
 impl Module {
     fn load(path: &Path) -> Result<Arc<Self>, Pkcs11Error> {
-        static LOADED: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
         let mut loaded = locked(&LOADED);
         if let Some(module) = loaded.iter().find(|module| module.path == path) {
             return Ok(Arc::clone(module));
