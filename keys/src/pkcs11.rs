@@ -504,9 +504,9 @@ fn auth_pin(pin: &Zeroizing<String>) -> AuthPin {
     AuthPin::new(pin.as_str().into())
 }
 
-/// Ends the libraries that were loaded, for good, before the process ends: `SoftHSM` and others fall
-/// over their own destructors when they are still begun, or in the middle of a call. One whose call
-/// does not come back in time is left as it is.
+/// Ends the libraries that were loaded, for good, before the process ends: `SoftHSM` and others
+/// fall over their own destructors when they are still begun, or in the middle of a call. One whose
+/// call does not come back in time is left as it is.
 pub fn end_pkcs11() {
     for module in locked(&LOADED).iter() {
         for _ in 0..END_TRIES {
