@@ -172,8 +172,9 @@ impl RedbStore {
     }
 }
 
-/// Some megabytes of pages when each head is on a page of its own.
-const HEADS_A_COMMIT: usize = 2048;
+/// Two megabytes of pages when each head is on a page of its own: the wait for more of them would
+/// hold up those for the log.
+const HEADS_A_COMMIT: usize = 512;
 
 /// What is said of an origin besides its note.
 pub(crate) type Tip = (TreeHead, UnixSeconds);
@@ -197,7 +198,14 @@ fn put_heads<'a>(
         let before = table.insert(key, bytes.as_slice()).map_err(engine(DOING))?;
         // Looked at once it is replaced, which spares a search. An error undoes all of it.
         let current = match before {
-            Some(row) => Some(OriginRow::parse_head(row.value())?),
+            // What it held is older than what the log holds, and gone with this.
+            Some(row) => match OriginRow::parse_head(row.value()) {
+                Ok(current) => Some(current),
+                Err(error) => {
+                    tracing::error!(%origin, %error, "a damaged head was replaced by a newer one");
+                    continue;
+                }
+            },
             None => None,
         };
         let swap = HeadSwap {
@@ -320,4 +328,45 @@ pub(super) fn history(
         next = previous;
     }
     Ok(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use jurat_proto::hash::sha256;
+
+    use super::*;
+    use crate::redb_store::RedbOptions;
+    use crate::simulated_disk::SimulatedDisk;
+
+    // Spec: STO-38
+    #[test]
+    fn a_damaged_row_is_replaced_by_a_newer_head_from_the_log() {
+        let options = RedbOptions::default();
+        let disk = SimulatedDisk::with_store(options);
+        let store = disk.open(options).unwrap();
+        let write = store.begin_write().unwrap();
+        let mut table = write.open_table(ORIGINS).unwrap();
+        table.insert("example.com/1", &b"junk"[..]).unwrap();
+        drop(table);
+        store.finish(write).unwrap();
+        let origin = Origin::parse("example.com/1").unwrap();
+        assert!(store.tip_twice(&origin).is_err());
+        let new = OriginHead {
+            head: TreeHead {
+                size: TreeSize::new(7).unwrap(),
+                root_hash: sha256(b"7"),
+            },
+            time: UnixSeconds::new(8).unwrap(),
+            note: b"note".to_vec(),
+            log_index: None,
+        };
+        let mark = WalMark {
+            generation: 1,
+            end: sha256(b"end"),
+            open: true,
+        };
+        let heads = HashMap::from([(origin.clone(), new.clone())]);
+        store.apply_heads(&heads, mark).unwrap();
+        assert_eq!(store.latest_twice(&origin).unwrap(), Some(new));
+    }
 }

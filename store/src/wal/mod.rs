@@ -26,12 +26,13 @@
 //!
 //! Out of scope: history and entries of the service's own tree, which are the engine's alone.
 //!
-//! Rows: `spec/store.md` STO-20 to STO-25.
+//! Rows: `spec/store.md` STO-20 to STO-25, STO-38.
 
 mod checkpointer;
 mod file;
 mod frame;
 mod health;
+mod known;
 mod open;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub(crate) use self::file::{DiskFile, WalFile};
 pub(crate) use self::frame::BLOCK;
 use self::frame::{Draft, Header, Tail};
 use self::health::Health;
+use self::known::Known;
 pub(crate) use self::open::identity;
 use crate::redb_store::{RedbOptions, RedbStore};
 use crate::rules::check_swap;
@@ -125,6 +127,8 @@ struct Writer {
     file: usize,
     tail: Tail,
     draft: Draft,
+    /// What was read or written since the start.
+    known: Known,
 }
 
 type HeadMap = HashMap<Origin, OriginHead>;
@@ -238,6 +242,22 @@ impl WalStore {
         }
         // The engine got it before `frozen` lost it, so it is in one of them at every moment.
         self.read(self.engine.tip_twice(origin))
+    }
+
+    /// What a swap is compared with: what it expects, where that is what was read or written last,
+    /// and otherwise what the log and the engine say.
+    // Spec: STO-38
+    fn current_for(&self, swap: &HeadSwap, known: &mut Known) -> Result<Current, StoreError> {
+        if let Some(expected) = swap.expected
+            && let Some(time) = known.time_of(&swap.origin, &expected)
+        {
+            return Ok(Some((expected, time)));
+        }
+        let current = self.current(&swap.origin)?;
+        if let Some((head, time)) = current {
+            known.remember(&swap.origin, &head, time);
+        }
+        Ok(current)
     }
 
     /// The files change places: frames go to the other one, the engine gets what is in this one.
@@ -369,7 +389,7 @@ impl CheckpointStore for WalStore {
         for swap in swaps {
             let current = match newest.get(&swap.origin) {
                 Some(head) => Some((head.head, head.time)),
-                None => match self.current(&swap.origin) {
+                None => match self.current_for(swap, &mut writer.known) {
                     Ok(current) => current,
                     // One log's loss is not that of the others in the batch.
                     Err(StoreError::Corrupt(corruption)) => {
@@ -391,6 +411,9 @@ impl CheckpointStore for WalStore {
         }
         if !accepted.is_empty() {
             self.append_all(&mut writer, &accepted)?;
+        }
+        for (origin, new) in newest {
+            writer.known.remember(origin, &new.head, new.time);
         }
         Ok(results)
     }

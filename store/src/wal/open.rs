@@ -14,6 +14,7 @@ use super::checkpointer::Checkpointer;
 use super::file::{self, DiskFile, StateFile, WalFile};
 use super::frame::{self, BLOCK, Draft, Header, Segment, Tail};
 use super::health::Health;
+use super::known::Known;
 use super::{HeadMap, Recent, WalMark, WalOptions, WalStore, Writer, failed};
 use crate::redb_store::{OpenError, RedbOptions, RedbStore};
 use crate::{CheckpointStore as _, Corruption, OriginHead, StoreError, WriteError};
@@ -448,6 +449,7 @@ fn assemble(
             file,
             tail,
             draft: Draft::default(),
+            known: Known::default(),
         }),
         recent,
         health,
