@@ -34,7 +34,21 @@ struct Pending {
     /// How many the batches before had: the largest, each counting half of the one after it. A
     /// lone one amid many is no end of the load.
     recent: usize,
+    /// How many there were at once that had a place and were not durable: the most, forgotten
+    /// slowly.
+    crowd: usize,
     open: bool,
+}
+
+/// How much waits for a commit, and how much is usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// These wait.
+    pub(super) waiting: usize,
+    /// The batches before had so many.
+    pub(super) recent: usize,
+    /// So many were there at once, waiting or being committed.
+    pub(super) crowd: usize,
 }
 
 /// Why there was no place.
@@ -74,6 +88,7 @@ impl Places {
             done: watch::Sender::new(false),
             called: false,
             recent: 0,
+            crowd: 0,
             open: true,
         }))
     }
@@ -122,10 +137,20 @@ impl Places {
             && !std::mem::replace(&mut pending.called, true)
     }
 
-    /// How many wait for a commit, and how many those before had.
-    pub(super) fn load(&self) -> (usize, usize) {
+    pub(super) fn load(&self) -> Load {
         let pending = self.lock();
-        (pending.entries.len(), pending.recent)
+        Load {
+            waiting: pending.entries.len(),
+            recent: pending.recent,
+            crowd: pending.crowd,
+        }
+    }
+
+    /// A batch of so many is durable, and they have not been told.
+    pub(super) fn committed(&self, batch: usize) {
+        let mut pending = self.lock();
+        let faded = pending.crowd - pending.crowd.div_ceil(CROWD_FADES);
+        pending.crowd = faded.max(batch + pending.entries.len());
     }
 
     /// All that have a place. No more are given until the answer is dropped.
@@ -151,6 +176,9 @@ impl Places {
         pending.done = watch::Sender::new(false);
     }
 }
+
+/// The crowd shrinks by one in so many with each commit: some commits with less say little.
+const CROWD_FADES: usize = 16;
 
 /// A batch that is being put together.
 pub(super) struct Taking<'a> {
@@ -261,6 +289,25 @@ mod tests {
         let (_, _, call) = place(&places, "d").unwrap();
         assert!(call);
         assert!(!places.is_uncalled(&first), "its batch is over");
+    }
+
+    #[test]
+    fn the_crowd_is_what_is_committed_and_what_came_meanwhile() {
+        let places = Places::behind(size(0));
+        for _ in 0..2 {
+            place(&places, "a").unwrap();
+        }
+        let batch = places.take();
+        let count = batch.entries.len();
+        drop(batch.then(Vec::new(), size(2)));
+        place(&places, "b").unwrap();
+        places.committed(count);
+        let Load { waiting, crowd, .. } = places.load();
+        assert_eq!((waiting, crowd), (1, 3));
+        for _ in 0..3 {
+            places.committed(0);
+        }
+        assert_eq!(places.load().crowd, 1, "nobody else came again");
     }
 
     // Spec: TSA-05

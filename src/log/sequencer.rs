@@ -29,7 +29,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use super::places::{NoPlace, Placed, Places, next_place};
+use super::places::{Load, NoPlace, Placed, Places, next_place};
 
 /// Submitters that may wait at once. Beyond it a submission is refused with 503 rather than queued:
 /// at the slowest disk that this is built for (20 commits a second) the last in line waits two
@@ -360,16 +360,26 @@ impl Committer {
     }
 
     /// Under load, waits for as long as that brings more: a wait for the disk costs processor time,
-    /// too, and with every core busy fewer and larger commits answer everybody sooner.
+    /// too, and with every core busy fewer and larger commits answer everybody sooner. But not for
+    /// more than half of those that there usually are: while the disk is waited for, the other half
+    /// keeps the cores busy.
     fn linger(&self) {
-        let (mut before, recent) = self.places.load();
+        let Load {
+            waiting: mut before,
+            recent,
+            crowd,
+        } = self.places.load();
+        let enough = (crowd / 2).min(BATCH_MAX.get());
         if recent < LINGER_AFTER {
             return;
         }
         for _ in 0..LINGER_STEPS_MAX {
+            if before >= enough {
+                return;
+            }
             std::thread::sleep(LINGER_STEP);
-            let (now, _) = self.places.load();
-            if now == before || now >= BATCH_MAX.get() {
+            let now = self.places.load().waiting;
+            if now == before {
                 return;
             }
             before = now;
@@ -451,6 +461,7 @@ impl Committer {
             recorded = self.commit_batch(batch, records)?;
         }
         self.metrics.record(appended, placed, &answers);
+        self.places.committed(placed);
         durable.tell();
         Ok((answers, recorded))
     }
