@@ -163,10 +163,10 @@ impl Gossip {
         let directory = directory(&settings, &cosigners, &current);
         let epoch = random()?;
         let mut node = Node::new(config, directory, epoch, now)?;
-        for record in records.read()? {
-            node.restore_log(record, now);
-        }
         let mut early = Vec::new();
+        for record in records.read()? {
+            early.extend(node.restore_log(record, now));
+        }
         for kept in evidence.all() {
             let actions = node.restore_evidence(&kept, now, &mut dice, &Strict);
             // What it stops, the folder has stopped already.
@@ -263,7 +263,7 @@ impl Gossip {
         let mut asked: JoinSet<()> = JoinSet::new();
         let mut seen = self.logs.current();
         let early = std::mem::take(&mut *lock(&self.early));
-        for action in early {
+        for action in self.settle(early) {
             self.begin(action, &mut asked);
         }
         loop {

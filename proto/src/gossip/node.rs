@@ -13,9 +13,9 @@
 //!
 //! 1. Make a [`Node`] with a fresh random epoch: what peers read of an earlier process's journal is
 //!    void, so nothing of it has to be durable. Give it what was stored ([`Node::restore_log`],
-//!    [`Node::restore_evidence`]) and the newest cosigned heads ([`Event::HeadCosigned`]) *before*
-//!    the first request is served and before the witness cosigns anything: a hold outlives a crash
-//!    only so. The same for a log that [`Event::DirectoryChanged`] brings: nothing was kept of it.
+//!    [`Node::restore_evidence`]; do what they return) and the newest cosigned heads
+//!    ([`Event::HeadCosigned`]) *before* the first request is served and before the witness cosigns
+//!    anything: a hold outlives a crash only so. The same for a log that [`Event::DirectoryChanged`] brings: nothing was kept of it.
 //! 2. Call [`Node::step`] with each event, one at a time, and do the actions in their order. An
 //!    [`Action::StoreLog`] is durable before the next action begins, so that nobody is told
 //!    "pending" of a head that a crash would forget. [`Action::StoreEvidence`] is different: go on,
@@ -36,7 +36,7 @@
 //! Budgets of bytes, connections and anonymous requests are the shell's; the bounds on what is kept
 //! are here ([`Config`]).
 //!
-//! Rows: `spec/gossip.md` GSP-20 to GSP-60.
+//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-85, GSP-86.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -72,7 +72,7 @@ pub use self::message::{
 pub use self::record::{LogRecord, OpenRecord, RecordError};
 pub use self::serve::Cosigning;
 
-use self::log::{Attempts, Held, Log, Open, Place, Recent};
+use self::log::{Held, Log, Open, Place, Recent};
 use self::peer::Peer;
 use self::proven::Kept;
 
@@ -142,12 +142,13 @@ pub struct Node {
     steady: Moment,
 }
 
-/// What changed, in order: one place for each log, that of its last change.
+/// What changed, in order: one place for each log, that of its last change. Logs of one id have one
+/// place between them.
 #[derive(Clone, Debug)]
 struct Journal {
     epoch: Random,
     seq: u64,
-    changed: BTreeMap<u64, Hash>,
+    changed: BTreeMap<u64, OriginId>,
 }
 
 /// What one step works with.
@@ -209,18 +210,22 @@ impl Node {
     /// Puts back what was stored for a log. Heads that the directory knows no log of are left
     /// alone, and stay stored: put them back when [`Event::DirectoryChanged`] brought the log, or
     /// the next [`Action::StoreLog`] replaces them.
-    // Spec: GSP-46
-    pub fn restore_log(&mut self, record: LogRecord, now: Moment) {
+    ///
+    /// Returns what stands already: the hold of a suspect head, and the alarm about it. Nobody would
+    /// be told before something else happens to the log, which may be never.
+    // Spec: GSP-46, GSP-86
+    #[must_use]
+    pub fn restore_log(&mut self, record: LogRecord, now: Moment) -> Vec<Action> {
         let LogRecord { top, open } = record;
         let notes = top.iter().map(|(note, _)| note);
         let mut notes = notes.chain(open.iter().map(|open| &open.note));
         let Some(key) = notes.next().map(|note| note.origin().hash()) else {
-            return;
+            return Vec::new();
         };
         let (ring, offer) = (self.config.ring, self.config.offer);
         let steady = self.steady;
         let Some(log) = self.logs.get_mut(&key) else {
-            return;
+            return Vec::new();
         };
         // Spec: GSP-32. It was proven against the own head of its time, and not against one that
         // this node was told before.
@@ -243,32 +248,36 @@ impl Node {
             }
         }
         for open in open {
-            if log.standing(&open.note.head()) != Place::Unknown {
-                continue;
+            if log.standing(&open.note.head()) == Place::Unknown {
+                let retired = !log.is_signed_by_current(&open.note);
+                log.open.push(Open::restored(open, (steady, now), retired));
             }
-            let retired = !log.is_signed_by_current(&open.note);
-            log.open.push(Open {
-                note: open.note,
-                phase: open.phase,
-                seen: open.seen,
-                // A pending head gets its full time again, in which somebody must try.
-                since: match open.phase {
-                    Phase::New | Phase::Pending => steady,
-                    Phase::Suspect | Phase::Unprovable => steady.before(now.since(open.since)),
-                },
-                since_wall: open.since,
-                rounds: 0,
-                tried: open.tried,
-                attempts: 0,
-                asking: None,
-                left: Attempts::ALL,
-                sources: Vec::new(),
-                contradicts: false,
-                retired,
-            });
         }
         log.stored = log.record();
         self.refresh(&key);
+        self.restored(&key)
+    }
+
+    /// What a hold that was put back says of itself.
+    fn restored(&mut self, key: &Hash) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(log) = self.logs.get_mut(key) else {
+            return actions;
+        };
+        let origin = origin_of(log);
+        let suspect = log.suspect();
+        if suspect != log.held {
+            log.held = suspect;
+            let origin = origin.clone();
+            actions.extend(suspect.map(|suspect| Action::Hold { origin, suspect }));
+        }
+        let is_suspect = log.open.iter().any(Open::is_suspect) && !log.is_convicted();
+        let alarm = Alarm::Suspect { origin };
+        if is_suspect && self.alarms.insert(alarm.clone()) {
+            let raised = true;
+            actions.push(Action::Alarm { alarm, raised });
+        }
+        actions
     }
 
     /// Takes an event, and says what to do about it.
@@ -403,18 +412,20 @@ impl Node {
         }
         log.offered = offers;
         log.leaf = log.offers_leaf();
-        self.journal.changed.remove(&log.changed);
+        let id = log.id;
         self.journal.seq = self.journal.seq.saturating_add(1);
-        log.changed = self.journal.seq;
-        self.journal.changed.insert(log.changed, *key);
+        let seq = self.journal.seq;
+        let logs = self.logs.range_mut(first_hash(id)..);
+        for (_, log) in logs.take_while(|(_, log)| log.id == id) {
+            self.journal.changed.remove(&log.changed);
+            log.changed = seq;
+        }
+        self.journal.changed.insert(seq, id);
     }
 
     /// Every known log that an id may stand for: 64 bits can be made to collide.
     fn keys_of(&self, id: OriginId) -> Vec<Hash> {
-        let mut first = [0; 32];
-        let (start, _) = first.split_at_mut(8);
-        start.copy_from_slice(&id.0);
-        let logs = self.logs.range(Hash::new(first)..);
+        let logs = self.logs.range(first_hash(id)..);
         logs.take_while(|(_, log)| log.id == id)
             .map(|(key, _)| *key)
             .collect()
@@ -562,6 +573,14 @@ impl Node {
 
 /// A process that did not run, or a clock that was set, is not time in which somebody could answer.
 const STEP_MAX: Duration = Duration::from_secs(60);
+
+/// The smallest hash that an origin of this id can have.
+fn first_hash(id: OriginId) -> Hash {
+    let mut first = [0; 32];
+    let (start, _) = first.split_at_mut(8);
+    start.copy_from_slice(&id.0);
+    Hash::new(first)
+}
 
 /// The origin of a log, for a message.
 fn origin_of(log: &Log) -> Origin {

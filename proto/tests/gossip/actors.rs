@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ed25519_dalek::Signer as _;
 use jurat_proto::checkpoint::{Checkpoint, Origin, SignedCheckpoint};
@@ -12,8 +13,9 @@ use jurat_proto::gossip::{Opening, SignedStatement, Statement};
 use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::{KeyName, SignatureType, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_proto::note::SignatureLine;
-use jurat_proto::proof::{ConsistencyProof, prove_consistency};
-use jurat_proto::tree::{CompactRange, NodeCoord, TreeHead, TreeSize};
+use jurat_proto::proof::{ConsistencyProof, InclusionProof, prove_consistency, prove_inclusion};
+use jurat_proto::tree::{CompactRange, LeafIndex, NodeCoord, TreeHead, TreeSize};
+use ml_dsa::MlDsa44;
 
 /// Chance that repeats itself (splitmix64).
 #[derive(Clone)]
@@ -39,18 +41,36 @@ impl Chance {
 #[derive(Clone)]
 pub(crate) struct Key {
     key: VerifierKey,
-    secret: ed25519_dalek::SigningKey,
+    secret: Secret,
+}
+
+#[derive(Clone)]
+enum Secret {
+    Ed25519(ed25519_dalek::SigningKey),
+    MlDsa44(Arc<ml_dsa::SigningKey<MlDsa44>>),
 }
 
 impl Key {
     fn new(name: &str, signature_type: SignatureType, seed: u64) -> Self {
         let mut bytes = [7; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
-        let secret = ed25519_dalek::SigningKey::from_bytes(&bytes);
-        let public = secret.verifying_key().to_bytes();
+        let (secret, public) = if signature_type == SignatureType::MlDsa44 {
+            let secret = ml_dsa::SigningKey::<MlDsa44>::from_seed(&bytes.into());
+            let public = secret.expanded_key().verifying_key().encode().to_vec();
+            (Secret::MlDsa44(secret.into()), public)
+        } else {
+            let secret = ed25519_dalek::SigningKey::from_bytes(&bytes);
+            let public = secret.verifying_key().to_bytes().to_vec();
+            (Secret::Ed25519(secret), public)
+        };
         let name = KeyName::parse(name).unwrap();
         let key = VerifierKey::from_parts(name, signature_type, &public).unwrap();
         Self { key, secret }
+    }
+
+    /// A key of a log or of a cosigner: the type serves both.
+    pub(crate) fn ml_dsa(name: &str, seed: u64) -> Self {
+        Self::new(name, SignatureType::MlDsa44, seed)
     }
 
     pub(crate) fn note(name: &str, seed: u64) -> Self {
@@ -83,7 +103,13 @@ impl Signer for Key {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
-        Ok(self.secret.sign(message).to_bytes().to_vec())
+        Ok(match &self.secret {
+            Secret::Ed25519(secret) => secret.sign(message).to_bytes().to_vec(),
+            Secret::MlDsa44(secret) => {
+                let signed = secret.expanded_key().sign_deterministic(message, &[]);
+                signed.expect("no context is short").encode().to_vec()
+            }
+        })
     }
 }
 
@@ -103,22 +129,34 @@ impl Memory {
         self.evidence.borrow_mut().clear();
     }
 
-    fn line(&self, key: &VerifierKey, text: &str, line: &SignatureLine) -> bool {
+    fn line(
+        &self,
+        key: &VerifierKey,
+        text: &str,
+        line: &SignatureLine,
+        verify: impl FnOnce() -> bool,
+    ) -> bool {
         let place = (key.clone(), text.to_owned(), line.signature().to_vec());
         let mut lines = self.lines.borrow_mut();
         *lines
             .entry(place)
-            .or_insert_with(|| key.matches(line) && key.verify_note(text, line.signature()).is_ok())
+            .or_insert_with(|| key.matches(line) && verify())
     }
 }
 
 impl Verifier for Memory {
     fn checkpoint(&self, key: &VerifierKey, note: &SignedCheckpoint, line: &SignatureLine) -> bool {
-        self.line(key, note.note().text(), line)
+        self.line(key, note.note().text(), line, || {
+            let signature = line.signature();
+            key.verify_checkpoint(note.checkpoint(), signature).is_ok()
+        })
     }
 
     fn statement(&self, key: &VerifierKey, said: &SignedStatement, line: &SignatureLine) -> bool {
-        self.line(key, said.note().text(), line)
+        self.line(key, said.note().text(), line, || {
+            key.verify_note(said.note().text(), line.signature())
+                .is_ok()
+        })
     }
 
     /// All nodes of a simulation know the same keys.
@@ -256,13 +294,33 @@ impl SimLog {
             head,
             extensions: Vec::new(),
         };
-        let line = sign_note(&checkpoint.to_text(), key).unwrap();
+        let line = if key.vkey().signature_type() == SignatureType::MlDsa44 {
+            cosign(&checkpoint, UnixSeconds::ZERO, key).unwrap()
+        } else {
+            sign_note(&checkpoint.to_text(), key).unwrap()
+        };
         SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
     }
 
     pub(crate) fn proof(&mut self, branch: usize, from: u64, to: u64) -> ConsistencyProof {
         self.grow(branch, to);
         prove_consistency(size(from), size(to), &self.branches[branch].nodes).unwrap()
+    }
+
+    /// The leaf hash of an entry, and the proof that it is in the tree.
+    pub(crate) fn entry(
+        &mut self,
+        branch: usize,
+        index: LeafIndex,
+        to: u64,
+    ) -> (Hash, InclusionProof) {
+        self.grow(branch, to);
+        let nodes = &self.branches[branch].nodes;
+        let at = NodeCoord {
+            level: 0,
+            index: index.get(),
+        };
+        (nodes[&at], prove_inclusion(index, size(to), nodes).unwrap())
     }
 
     /// What a witness reads from the tiles.

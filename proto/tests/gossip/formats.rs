@@ -360,7 +360,7 @@ fn a_suspicion_names_two_heads_of_one_log() {
     assert_eq!(Statement::parse_text(&text), Err(StatementError::Format));
 }
 
-// Spec: GSP-46
+// Spec: GSP-46, GSP-86
 #[test]
 fn a_record_survives_its_bytes() {
     let mut log = log();
@@ -396,4 +396,16 @@ fn a_record_survives_its_bytes() {
         let other = body.replacen(from, to, 1);
         assert_eq!(LogRecord::parse(other.as_bytes()), Err(why), "{other}");
     }
+    // A head of another log would be held against this one.
+    let mut stray = record.clone();
+    stray.open[1].note = SimLog::new("other.example", 1).note(0, 9).into();
+    assert_eq!(
+        LogRecord::parse(&stray.to_bytes()),
+        Err(RecordError::OtherOrigin { index: 2 })
+    );
+    stray.top = None;
+    assert_eq!(
+        LogRecord::parse(&stray.to_bytes()),
+        Err(RecordError::OtherOrigin { index: 1 })
+    );
 }

@@ -17,7 +17,9 @@
 )]
 
 mod actors;
+mod alone;
 mod bounds;
+mod collisions;
 mod exhaustive;
 mod feed;
 mod figures;

@@ -29,6 +29,8 @@ pub(crate) enum Conduct {
     Honest,
     /// It answers nothing.
     Silent,
+    /// It takes a question, and its answer never ends.
+    Slow,
     /// It answers as if nothing had happened since [`World::freeze`].
     Omits,
     /// Of one state it says something else each time.
@@ -148,17 +150,40 @@ impl World {
         configure: impl Fn(&mut Config),
         settle: impl Fn(&mut LogSettings),
     ) -> Self {
+        let logs: Vec<String> = (0..logs)
+            .map(|index| format!("log{index}.example"))
+            .collect();
+        Self::of_logs(seed, count, &logs, configure, settle)
+    }
+
+    /// So many witnesses, and logs of these origins.
+    pub(crate) fn of_logs(
+        seed: u64,
+        count: usize,
+        logs: &[impl AsRef<str>],
+        configure: impl Fn(&mut Config),
+        settle: impl Fn(&mut LogSettings),
+    ) -> Self {
+        let logs = (1_000..).zip(logs);
+        let logs = logs.map(|(seed, log)| SimLog::new(log.as_ref(), seed));
+        let keys = (0..count).map(|index| {
+            let name = format!("w{index}.example");
+            let seed = 10_000 + 2 * index as u64;
+            (Key::cosigner(&name, seed), Key::note(&name, seed + 1))
+        });
+        Self::of_keys(seed, keys.collect(), logs.collect(), configure, settle)
+    }
+
+    /// Witnesses with these keys, with which they cosign and gossip, and logs with these.
+    pub(crate) fn of_keys(
+        seed: u64,
+        keys: Vec<(Key, Key)>,
+        logs: Vec<SimLog>,
+        configure: impl Fn(&mut Config),
+        settle: impl Fn(&mut LogSettings),
+    ) -> Self {
+        let count = keys.len();
         let mut chance = Chance(seed);
-        let logs: Vec<SimLog> = (0..logs)
-            .map(|index| SimLog::new(&format!("log{index}.example"), 1_000 + index as u64))
-            .collect();
-        let keys: Vec<(Key, Key)> = (0..count)
-            .map(|index| {
-                let name = format!("w{index}.example");
-                let seed = 10_000 + 2 * index as u64;
-                (Key::cosigner(&name, seed), Key::note(&name, seed + 1))
-            })
-            .collect();
         let settings: Vec<LogSettings> = logs
             .iter()
             .map(|log| {
@@ -336,6 +361,9 @@ impl World {
             || !self.asks[witness]
             || self.chance.percent(self.loss);
         let target = &self.witnesses[to];
+        if target.conduct == Conduct::Slow {
+            return;
+        }
         if lost || !target.up || target.conduct == Conduct::Silent {
             let at = self.now + 5_000;
             let answer = Answer::Failed(Failure::Unreachable);
@@ -626,10 +654,10 @@ impl World {
         let directory = self.directory[witness].clone();
         let mut node = Node::new(config, directory, epoch, now).unwrap();
         let this = &mut self.witnesses[witness];
-        for bytes in this.logs.values() {
-            node.restore_log(LogRecord::parse(bytes).unwrap(), now);
-        }
         let mut news = Vec::new();
+        for bytes in this.logs.values() {
+            news.extend(node.restore_log(LogRecord::parse(bytes).unwrap(), now));
+        }
         for bytes in this.evidence.values() {
             let evidence = Evidence::parse(bytes).unwrap();
             let memory = &*self.memory;

@@ -6,190 +6,20 @@ use std::time::Duration;
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::{Cosigner, Evidence, Kind, Standing};
 use jurat_proto::gossip::node::{
-    Action, Alarm, Answer, AskId, Config, Cosigning, Directory, Event, LogRecord, LogSettings,
-    Moment, Node, Own, PeerSettings, Phase, Question, Reply, RequestId,
+    Action, Alarm, AskId, Config, Cosigning, Event, LogRecord, Moment, OpenRecord, Phase, Question,
+    Reply,
 };
-use jurat_proto::gossip::{
-    Feed, Fetch, Flags, Opening, OriginId, Page, Random, Row, State, Statement, Tag, Wanted,
-};
+use jurat_proto::gossip::{Fetch, Flags, Opening, OriginId, Random, Row, Tag, Wanted};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_proto::tree::TreeHead;
 
-use crate::actors::{Chance, Key, Memory, SimLog, Tiles, leaf_head};
+use crate::actors::{SimLog, Tiles, leaf_head};
+use crate::alone::{Alone, asked, reply_to, stored};
 use crate::network::{Conduct, START, World};
 
 /// As long as a head takes to hold its log, and more.
 const LONG: u64 = 1_500;
-
-/// A node without a world: every event is brought by hand.
-struct Alone {
-    node: Node,
-    cosigner: Key,
-    peer: (Key, Key),
-    chance: Chance,
-    memory: Memory,
-    now: u64,
-    requests: u64,
-}
-
-impl Alone {
-    fn new(
-        logs: &[&SimLog],
-        configure: impl Fn(&mut Config),
-        settle: impl Fn(&mut LogSettings),
-    ) -> Self {
-        let chance = Chance(7);
-        let gossip = Key::note("own.example", 1);
-        let cosigner = Key::cosigner("own.example", 2);
-        let peer = (
-            Key::note("peer.example", 3),
-            Key::cosigner("peer.example", 4),
-        );
-        let settings = logs.iter().map(|log| {
-            let mut settings = LogSettings::new(log.origin.clone(), log.key.vkey());
-            settle(&mut settings);
-            settings
-        });
-        let directory = Directory {
-            own: Own {
-                name: gossip.vkey().name().clone(),
-                cosigners: vec![cosigner.vkey()],
-                gossip: vec![gossip.vkey()],
-            },
-            logs: settings.collect(),
-            peers: vec![PeerSettings {
-                name: peer.0.vkey().name().clone(),
-                gossip: vec![peer.0.vkey()],
-                cosigners: vec![peer.1.vkey()],
-                operator: "peer".to_owned(),
-            }],
-        };
-        let mut config = Config::new(Random([1; 16]));
-        config.jitter_percent = 0;
-        configure(&mut config);
-        Self {
-            node: Node::new(config, directory, Random([2; 16]), Moment(START)).unwrap(),
-            cosigner,
-            peer,
-            chance,
-            memory: Memory::default(),
-            now: START,
-            requests: 0,
-        }
-    }
-
-    fn happen(&mut self, event: Event) -> Vec<Action> {
-        let now = Moment(self.now);
-        self.node.step(event, now, &mut self.chance, &self.memory)
-    }
-
-    fn run(&mut self, seconds: u64) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for _ in 0..seconds {
-            self.now += 1_000;
-            actions.extend(self.happen(Event::Tick));
-        }
-        actions
-    }
-
-    fn seconds(&self) -> UnixSeconds {
-        Moment(self.now).seconds()
-    }
-
-    fn cosign(&mut self, note: &SignedCheckpoint) -> Vec<Action> {
-        let time = self.seconds();
-        let note = self.cosigner.cosign(note, time);
-        self.happen(Event::HeadCosigned {
-            note,
-            time,
-            grown_from: None,
-        })
-    }
-
-    fn observe(&mut self, note: SignedCheckpoint) -> Reply {
-        self.requests += 1;
-        let request = RequestId(self.requests);
-        let actions = self.happen(Event::Observed { request, note });
-        reply_to(&actions, request).expect("an answer at once")
-    }
-
-    fn submit(&mut self, evidence: Evidence) -> (RequestId, Vec<Action>) {
-        self.requests += 1;
-        let request = RequestId(self.requests);
-        let actions = self.happen(Event::EvidenceReceived {
-            request: Some(request),
-            evidence: Box::new(evidence),
-        });
-        (request, actions)
-    }
-
-    /// A round in which the peer shows these rows.
-    fn feed(&mut self, salt: Random, rows: Vec<Row>) -> Vec<Action> {
-        let mut round = Vec::new();
-        while round.is_empty() {
-            let asks = asked(&self.run(1)).into_iter();
-            round.extend(asks.filter(|(_, question)| matches!(question, Question::State { .. })));
-        }
-        let [(ask, Question::State { nonce })] = round[..] else {
-            panic!("{round:?}");
-        };
-        let (name, epoch) = (self.peer.0.vkey().name().clone(), Random([5; 16]));
-        let state = State {
-            name: name.clone(),
-            epoch,
-            seq: 1,
-            time: self.seconds(),
-            rows: TreeHead::empty(),
-            evidence: TreeHead::empty(),
-            nonce: Some(nonce),
-        };
-        let said = self.peer.0.say(Statement::State(state));
-        let asks = asked(&self.answer(ask, Answer::State(Box::new(said))));
-        let [(ask, Question::Heads { since: 0, .. })] = asks[..] else {
-            panic!("{asks:?}");
-        };
-        let page = Page {
-            name,
-            epoch,
-            seq: 1,
-            since: 0,
-            next: 1,
-            time: self.seconds(),
-            salt,
-            rows: Page::rows_head(&rows).unwrap(),
-        };
-        let feed = Feed::new(rows, self.peer.0.say(Statement::Page(page))).unwrap();
-        self.answer(ask, Answer::Heads(Box::new(feed)))
-    }
-
-    fn answer(&mut self, ask: AskId, answer: Answer) -> Vec<Action> {
-        let peer = self.peer.0.vkey().name().clone();
-        self.happen(Event::Answer { peer, ask, answer })
-    }
-}
-
-fn reply_to(actions: &[Action], wanted: RequestId) -> Option<Reply> {
-    actions.iter().find_map(|action| match action {
-        Action::Reply { request, reply } if *request == wanted => Some(reply.clone()),
-        _ => None,
-    })
-}
-
-fn asked(actions: &[Action]) -> Vec<(AskId, Question)> {
-    let asks = actions.iter().filter_map(|action| match action {
-        Action::Ask { ask, question, .. } => Some((*ask, question.clone())),
-        _ => None,
-    });
-    asks.collect()
-}
-
-fn stored(actions: &[Action]) -> usize {
-    let stores = actions
-        .iter()
-        .filter(|action| matches!(action, Action::StoreEvidence { .. }));
-    stores.count()
-}
 
 fn later(time: UnixSeconds, seconds: u64) -> UnixSeconds {
     UnixSeconds::new(time.get() + seconds).unwrap()
@@ -353,7 +183,8 @@ fn what_is_put_back_late_is_proven_again() {
         top: Some((other.clone().into(), Moment(START))),
         open: Vec::new(),
     };
-    alone.node.restore_log(record, Moment(START));
+    let stands = alone.node.restore_log(record, Moment(START));
+    assert!(stands.is_empty(), "{stands:?}");
     assert_eq!(
         alone.node.phase(&log.origin, &other.head()),
         Some(Phase::New)
@@ -712,6 +543,91 @@ fn who_sent_a_stripped_copy_gets_the_whole_one() {
     let liar = world.witnesses[2].name.clone();
     assert!(world.guilty(0).contains(&liar));
     assert!(world.guilty(1).contains(&liar));
+}
+
+/// A log that is held, and every head of which that is open is suspect, signs ever larger ones: none
+/// takes the place of what holds it. What another witness cosigned comes in all the same.
+// Spec: GSP-33
+#[test]
+fn no_head_that_only_its_log_signed_replaces_a_suspect() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |config| config.unresolved = 4, |_| {});
+    alone.cosign(&log.note(0, 20));
+    let suspects = [30, 31, 35, 33].map(|size| log.sign(leaf_head(size, 1)));
+    for suspect in &suspects {
+        assert!(matches!(alone.observe(suspect.clone()), Reply::Pending));
+    }
+    alone.run(LONG);
+    let phase = |alone: &Alone, note: &SignedCheckpoint| {
+        let phase = alone.node.phase(&log.origin, &note.head());
+        phase.filter(|phase| *phase >= Phase::Suspect)
+    };
+    for larger in 40..80 {
+        alone.observe(log.sign(leaf_head(larger, 1)));
+        alone.run(30);
+        for suspect in &suspects {
+            assert!(phase(&alone, suspect).is_some(), "{:?}", suspect.head());
+        }
+    }
+    let mut honest = log.clone();
+    let theirs = honest.note(fork, 32);
+    let theirs = alone.peer.1.cosign(&theirs, Moment(START).seconds());
+    assert!(matches!(alone.observe(theirs.clone()), Reply::Pending));
+    assert!(alone.node.phase(&log.origin, &theirs.head()).is_some());
+    // The first that was seen holds the log, and the largest and the smallest are halves of proofs.
+    for place in [0, 2] {
+        assert!(phase(&alone, &suspects[place]).is_some());
+    }
+}
+
+/// A restart with a suspect head says at once what stands, and not when something happens to the
+/// log: that may be never.
+// Spec: GSP-42, GSP-46, GSP-86
+#[test]
+fn a_hold_that_was_put_back_is_told() {
+    let mut log = SimLog::new("log.example", 1);
+    let suspect = log.sign(leaf_head(30, 1));
+    let record = |phase| LogRecord {
+        top: None,
+        open: vec![OpenRecord {
+            note: suspect.clone().into(),
+            phase,
+            seen: Moment(START),
+            since: Moment(START),
+            tried: [1, 1],
+        }],
+    };
+    for phase in [Phase::Suspect, Phase::Unprovable] {
+        let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+        let stands = alone.node.restore_log(record(phase), Moment(START));
+        let [
+            Action::Hold { suspect: head, .. },
+            Action::Alarm { alarm, raised },
+        ] = &stands[..]
+        else {
+            panic!("{stands:?}");
+        };
+        assert_eq!(*head, suspect.head());
+        let origin = log.origin.clone();
+        assert_eq!(alarm, &Alarm::Suspect { origin });
+        assert!(raised);
+        assert!(alone.node.alarms().any(|raised| raised == alarm));
+        // It is told once, and its end is.
+        let again = alone.cosign(&log.note(0, 20));
+        let told = |action: &Action| matches!(action, Action::Hold { .. } | Action::Alarm { .. });
+        assert!(!again.iter().any(told), "{again:?}");
+    }
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let pending = alone
+        .node
+        .restore_log(record(Phase::Pending), Moment(START));
+    assert!(pending.is_empty(), "{pending:?}");
+    let mut alone = Alone::new(&[&log], |_| {}, |log| log.hold = false);
+    let unheld = alone
+        .node
+        .restore_log(record(Phase::Suspect), Moment(START));
+    assert!(matches!(unheld[..], [Action::Alarm { .. }]), "{unheld:?}");
 }
 
 /// A suspect stays a suspect until the time is over, however the clock of the test runs.

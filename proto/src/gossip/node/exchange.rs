@@ -25,8 +25,12 @@ use crate::hash::{Hash, sha256};
 use crate::key::{KeyName, UnixSeconds};
 use crate::tree::TreeHead;
 
-/// How many rows of one log are remembered that are not known here.
-const MISSED_ROWS_MAX: usize = 8;
+/// How many rows of one id are remembered that are not known here: all that are wanted of three logs
+/// that have one id.
+const MISSED_ROWS_MAX: usize = 16;
+/// How many rows of one id a page may have: those of sixteen logs, which it would take some 2^60
+/// hashes to find. A peer that shows more is lying, and is told.
+const ROWS_OF_ID_MAX: usize = 128;
 /// The longest that rows wait which their peer does not give the notes of, in rounds.
 const PATIENCE_MAX: u32 = 64;
 /// How many files of evidence are fetched from a peer at a time.
@@ -212,7 +216,7 @@ impl Node {
     }
 
     /// A page of a peer's feed.
-    // Spec: GSP-21, GSP-34, GSP-49
+    // Spec: GSP-21, GSP-34, GSP-49, GSP-85
     fn page_said(
         &mut self,
         step: &mut Step<'_>,
@@ -248,10 +252,17 @@ impl Node {
         for row in feed.rows() {
             by_origin.entry(row.origin).or_default().push(*row);
         }
+        if by_origin.values().any(|rows| rows.len() > ROWS_OF_ID_MAX) {
+            return Some(self.misbehaves(step, name));
+        }
         let mut is_full = false;
         for (id, rows) in by_origin {
-            for key in self.keys_of(id) {
-                is_full |= !self.compare(step.now, name, &key, &page.salt, &rows);
+            let keys = self.keys_of(id);
+            if keys.is_empty() {
+                continue;
+            }
+            is_full |= !self.compare(step.now, name, &keys, &page.salt, &rows);
+            for key in keys {
                 self.confirm(step, &key);
             }
         }
@@ -277,54 +288,48 @@ impl Node {
         None
     }
 
-    /// Compares rows of a peer with the heads of a log. Whether what is not known could be noted.
-    // Spec: GSP-34
+    /// Compares a peer's rows of one id with the heads of the logs that have it, nearly always one.
+    /// Whether what is not known could be noted.
+    // Spec: GSP-34, GSP-85
     fn compare(
         &mut self,
         now: Moment,
         name: &KeyName,
-        key: &Hash,
+        keys: &[Hash],
         salt: &Random,
         rows: &[Row],
     ) -> bool {
-        let rows_max = self.config.offer.saturating_mul(2);
         let grace = self.config.grace_rounds;
-        let (Some(log), Some(peer)) = (self.logs.get_mut(key), self.peers.get_mut(name)) else {
+        let (Some(first), Some(peer)) = (rows.first(), self.peers.get_mut(name)) else {
             return true;
         };
-        if log.is_convicted() {
-            peer.missed.remove(key);
+        let id = first.origin;
+        let is_settled = |key: &Hash| self.logs.get(key).is_none_or(Log::is_convicted);
+        if keys.iter().all(is_settled) {
+            peer.missed.remove(&id);
             return true;
         }
-        let rows = rows.get(..rows_max.min(rows.len())).unwrap_or_default();
-        // Of the peer's history: a head that it holds besides says nothing of the rest.
-        let history = rows.iter().filter(|row| !row.flags.unresolved);
-        let newest = history.map(|row| row.size).max();
-        let is_wanted = |row: &Row| {
-            row.flags.unresolved || row.flags.newest_cosigned || Some(row.size) == newest
-        };
         let mut progressed = false;
-        let mut unknown: Vec<Row> = Vec::new();
-        for row in rows {
-            match match_row(log, name, salt, row) {
+        let mut unknown: Vec<(bool, Row)> = Vec::new();
+        for (is_newest, row) in rows_with_newest(rows) {
+            match match_logs(&mut self.logs, keys, name, salt, row) {
                 Some(grew) => progressed |= grew,
-                None if is_wanted(row) => unknown.push(*row),
+                None if is_newest || row.flags.unresolved || row.flags.newest_cosigned => {
+                    unknown.push((is_newest, *row));
+                }
                 None => {}
             }
         }
-        unknown.sort_by_key(|row| {
-            core::cmp::Reverse((
-                row.flags.newest_cosigned,
-                Some(row.size) == newest,
-                row.size,
-            ))
+        unknown.sort_by_key(|(is_newest, row)| {
+            core::cmp::Reverse((row.flags.newest_cosigned, *is_newest, row.size))
         });
         unknown.truncate(MISSED_ROWS_MAX);
+        let unknown: Vec<Row> = unknown.into_iter().map(|(_, row)| row).collect();
         if unknown.is_empty() {
-            peer.missed.remove(key);
+            peer.missed.remove(&id);
             return true;
         }
-        let before = peer.missed.get(key);
+        let before = peer.missed.get(&id);
         if before.is_none() && peer.missed.len() >= MISSED_MAX {
             return false;
         }
@@ -339,7 +344,7 @@ impl Node {
             patience: if is_flagged { 0 } else { grace },
             since: before.map_or(now, |missed| missed.since),
         };
-        peer.missed.insert(*key, missed);
+        peer.missed.insert(id, missed);
         true
     }
 
@@ -353,22 +358,19 @@ impl Node {
         let mut wanted: BTreeMap<Random, Vec<Wanted>> = BTreeMap::new();
         let mut left = peer.notes_left;
         let mut progress: Vec<Hash> = Vec::new();
-        missed.retain(|key, missed| {
-            let Some(log) = self.logs.get_mut(key) else {
-                return false;
-            };
-            if log.is_convicted() {
+        missed.retain(|id, missed| {
+            let keys = self.keys_of(*id);
+            let is_settled = |key: &Hash| self.logs.get(key).is_none_or(Log::is_convicted);
+            if keys.iter().all(is_settled) {
                 return false;
             }
-            missed
-                .rows
-                .retain(|row| match match_row(log, name, &missed.salt, row) {
-                    Some(_) => {
-                        progress.push(*key);
-                        false
-                    }
-                    None => true,
-                });
+            missed.rows.retain(|row| {
+                let known = match_logs(&mut self.logs, &keys, name, &missed.salt, row);
+                if known.is_some() {
+                    progress.extend(&keys);
+                }
+                known.is_none()
+            });
             if missed.rows.is_empty() {
                 return false;
             }
@@ -431,6 +433,36 @@ impl Node {
         }
         peer.catalogue_next = list.next();
     }
+}
+
+/// A peer's rows of one id, and whether each is the newest head of a log's history. A log's rows
+/// are in the order of GSP-31, and logs of one id in that of their newest heads (GSP-30), so where
+/// sizes grow a newest head stands. A head that the peer holds besides its history says nothing.
+// Spec: GSP-31, GSP-34, GSP-85
+fn rows_with_newest(rows: &[Row]) -> impl Iterator<Item = (bool, &Row)> {
+    let history = rows.iter().filter(|row| !row.flags.unresolved);
+    let largest = history.map(|row| row.size).max();
+    let mut before = None;
+    rows.iter().map(move |row| {
+        if row.flags.unresolved {
+            return (false, row);
+        }
+        let grew = before.is_none_or(|before| row.size >= before);
+        before = Some(row.size);
+        (grew || Some(row.size) == largest, row)
+    })
+}
+
+/// As [`match_row`], for each of the logs that a row may be of.
+fn match_logs(
+    logs: &mut BTreeMap<Hash, Log>,
+    keys: &[Hash],
+    name: &KeyName,
+    salt: &Random,
+    row: &Row,
+) -> Option<bool> {
+    keys.iter()
+        .find_map(|key| match_row(logs.get_mut(key)?, name, salt, row))
 }
 
 /// Whether a row stands for a head that is held: then whether the peer agrees on a larger head of

@@ -125,8 +125,6 @@ pub(super) struct Open {
     pub(super) left: Attempts,
     /// The peers that showed it.
     pub(super) sources: Vec<KeyName>,
-    /// It contradicts a head whose note is gone: nothing can make it consistent.
-    pub(super) contradicts: bool,
     /// Only retired keys signed it: whoever stole one must not hold the log.
     pub(super) retired: bool,
 }
@@ -164,8 +162,28 @@ impl Open {
             asking: None,
             left: Attempts::ALL,
             sources: Vec::new(),
-            contradicts: false,
             retired: false,
+        }
+    }
+
+    /// As it was stored. A pending head gets its full time again, in which somebody must try.
+    // Spec: GSP-46
+    pub(super) fn restored(
+        record: OpenRecord,
+        (steady, wall): (Moment, Moment),
+        retired: bool,
+    ) -> Self {
+        let since = match record.phase {
+            Phase::New | Phase::Pending => steady,
+            Phase::Suspect | Phase::Unprovable => steady.before(wall.since(record.since)),
+        };
+        Self {
+            phase: record.phase,
+            since,
+            since_wall: record.since,
+            tried: record.tried,
+            retired,
+            ..Self::new(record.note, record.seen, (steady, wall))
         }
     }
 
@@ -367,6 +385,12 @@ impl Log {
         offers
     }
 
+    /// The size of the largest head of the history that is offered.
+    pub(super) fn newest_offered(&self) -> Option<TreeSize> {
+        let history = self.offered.iter().filter(|offer| !offer.flags.unresolved);
+        history.map(|offer| offer.head.size).max()
+    }
+
     /// The leaf of a state that stands for the rows of this log.
     // Spec: GSP-27
     pub(super) fn offers_leaf(&self) -> Option<Hash> {
@@ -412,34 +436,58 @@ impl Log {
         let smallest = self.open.iter().map(|open| open.head().size).min();
         let largest = self.open.iter().map(|open| open.head().size).max();
         let is_extreme = Some(size) < smallest || Some(size) > largest;
-        // Only the log's lines and those of known cosigners are left under it.
-        let keys = &self.settings.keys;
-        let is_log = |line: &SignatureLine| keys.iter().any(|(key, _)| key.matches(line));
-        let is_cosigned = !note.signatures().iter().all(is_log);
+        let is_cosigned = self.is_cosigned(note);
         let draw = dice.below(self.opened);
         let kept = u64::try_from(most).unwrap_or(u64::MAX);
         if !is_extreme && !is_cosigned && draw >= kept {
             return None;
         }
-        let spare = |place: &usize| {
-            let open = self.open.get(*place);
-            open.is_some_and(|open| {
-                *place != 0
-                    && Some(open.head().size) != smallest
-                    && Some(open.head().size) != largest
-                    && !open.is_suspect()
-            })
-        };
-        let mut candidates: Vec<usize> = (0..self.open.len()).filter(spare).collect();
-        if candidates.is_empty() {
-            // The last that came, which is neither the first nor a reason to keep it.
-            candidates.extend(self.open.len().checked_sub(1).filter(|last| *last > 0));
-        }
+        let candidates = self.places_to_free(is_cosigned);
         let count = u64::try_from(candidates.len()).unwrap_or(u64::MAX);
         let chosen = usize::try_from(dice.below(count.max(1))).unwrap_or(0);
         let place = candidates.get(chosen)?;
         self.open.remove(*place);
         Some(())
+    }
+
+    /// Which open heads may go for a new one that another witness cosigned, or that none did: what
+    /// only the log signed never takes the place of a suspect.
+    fn places_to_free(&self, is_cosigned: bool) -> Vec<usize> {
+        let smallest = self.open.iter().map(|open| open.head().size).min();
+        let largest = self.open.iter().map(|open| open.head().size).max();
+        let spare = |(place, open): &(usize, &Open)| {
+            *place != 0 && Some(open.head().size) != smallest && Some(open.head().size) != largest
+        };
+        let spare: Vec<(usize, &Open)> = self.open.iter().enumerate().filter(spare).collect();
+        let places = |of: &dyn Fn(&Open) -> bool| -> Vec<usize> {
+            let spare = spare.iter().filter(|(_, open)| of(open));
+            spare.map(|(place, _)| *place).collect()
+        };
+        let mut found = places(&|open| !open.is_suspect());
+        if found.is_empty() && is_cosigned {
+            found = places(&|open| !self.is_cosigned(&open.note));
+        }
+        if found.is_empty() && is_cosigned {
+            found = places(&|_| true);
+        }
+        if found.is_empty() {
+            // The last that came, which is neither the first nor a reason to keep it.
+            let last = self.open.len().checked_sub(1).filter(|last| *last > 0);
+            let goes = |last: &usize| {
+                let open = self.open.get(*last);
+                open.is_some_and(|open| is_cosigned || !open.is_suspect())
+            };
+            found.extend(last.filter(goes));
+        }
+        found
+    }
+
+    /// Whether a known cosigner signed a note: only the log's lines and those of known cosigners
+    /// are left under the notes that are held.
+    fn is_cosigned(&self, note: &SignedCheckpoint) -> bool {
+        let keys = &self.settings.keys;
+        let is_log = |line: &SignatureLine| keys.iter().any(|(key, _)| key.matches(line));
+        !note.signatures().iter().all(is_log)
     }
 
     pub(super) fn remember_opening(&mut self, opening: Opening) {

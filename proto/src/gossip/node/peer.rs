@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::directory::{Config, PeerSettings};
 use super::message::{AskId, Moment, Question};
-use crate::gossip::{Random, Row, SignedStatement};
+use crate::gossip::{OriginId, Random, Row, SignedStatement};
 use crate::hash::Hash;
 use crate::key::UnixSeconds;
 
@@ -28,10 +28,10 @@ pub(super) struct Peer {
     pub(super) settings: PeerSettings,
     /// The question that is out, and since when.
     pub(super) busy: Option<(AskId, Question, Moment)>,
-    queue: VecDeque<Question>,
-    failures: u32,
+    pub(super) queue: VecDeque<Question>,
+    pub(super) failures: u32,
     pub(super) failing_since: Option<Moment>,
-    wait_until: Moment,
+    pub(super) wait_until: Moment,
     /// How far its journal was read.
     pub(super) cursor: Option<Cursor>,
     /// How far its journal was read again, while it is.
@@ -44,9 +44,9 @@ pub(super) struct Peer {
     pub(super) clock_offset: Option<i64>,
     /// How far its list of evidence was read.
     pub(super) catalogue_next: u64,
-    refused: VecDeque<Hash>,
-    /// Its heads that are not known here, by the hash of the origin.
-    pub(super) missed: BTreeMap<Hash, Missed>,
+    pub(super) refused: VecDeque<Hash>,
+    /// Its heads that are not known here.
+    pub(super) missed: BTreeMap<OriginId, Missed>,
     /// What is left of this round's share.
     pub(super) pages_left: u32,
     pub(super) notes_left: usize,
@@ -63,7 +63,7 @@ pub(super) struct Cursor {
     pub(super) time: UnixSeconds,
 }
 
-/// Heads of a log that a peer has and that are not known here.
+/// Heads of a log, or of all logs of one id, that a peer has and that are not known here.
 #[derive(Clone, Debug)]
 pub(super) struct Missed {
     pub(super) salt: Random,

@@ -22,7 +22,7 @@ use crate::checkpoint::SignedCheckpoint;
 use crate::decimal::{DecimalError, parse_decimal};
 use crate::gossip::{Notes, NotesError};
 
-/// The heads of a log that must survive a restart.
+/// The heads of one log that must survive a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogRecord {
     /// The largest head that is resolved, when this witness did not cosign it, and since when.
@@ -86,11 +86,30 @@ impl LogRecord {
                 _ => return Err(RecordError::Line { index }),
             }
         }
-        match notes.next() {
-            Some(_) => Err(RecordError::Count),
-            None if record.is_empty() => Err(RecordError::Count),
-            None => Ok(record),
+        if notes.next().is_some() || record.is_empty() {
+            return Err(RecordError::Count);
         }
+        record.require_one_origin()?;
+        Ok(record)
+    }
+
+    /// A head of another log would be held against this one.
+    // Spec: GSP-86
+    fn require_one_origin(&self) -> Result<(), RecordError> {
+        let mut notes = self.notes().enumerate();
+        let Some((_, first)) = notes.next() else {
+            return Ok(());
+        };
+        match notes.find(|(_, note)| note.origin() != first.origin()) {
+            Some((index, _)) => Err(RecordError::OtherOrigin { index }),
+            None => Ok(()),
+        }
+    }
+
+    /// The notes, in the order of the lines.
+    fn notes(&self) -> impl Iterator<Item = &Arc<SignedCheckpoint>> {
+        let top = self.top.iter().map(|(note, _)| note);
+        top.chain(self.open.iter().map(|open| &open.note))
     }
 
     /// The bytes of the record.
@@ -158,6 +177,11 @@ pub enum RecordError {
         /// Which, from 0.
         index: usize,
     },
+    /// A note is of another log than the first.
+    OtherOrigin {
+        /// Which, from 0.
+        index: usize,
+    },
     /// A line has not all its parts.
     TooFewParts,
     /// A phase is not known.
@@ -176,6 +200,9 @@ impl fmt::Display for RecordError {
             Self::TooMany => write!(f, "there are more than {HEADS_MAX} heads"),
             Self::Count => f.write_str("there must be one note for each line, and at least one"),
             Self::Line { index } => write!(f, "line {} is not due", index + 2),
+            Self::OtherOrigin { index } => {
+                write!(f, "note {} is of another log than the first", index + 1)
+            }
             Self::TooFewParts => f.write_str("a line \"open\" has five values"),
             Self::Phase => f.write_str("a phase is not known"),
             Self::Number(reason) => write!(f, "a number: {reason}"),

@@ -260,7 +260,6 @@ impl Node {
             .is_some_and(|root| root != head.root_hash)
         {
             // Two roots of one size, and the other note is gone: only the proof is missing.
-            open.contradicts = true;
             open.phase = if retired {
                 Phase::Pending
             } else {

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::log::{Log, Place};
 use super::message::{Alarm, Moment, Phase};
-use super::{LogRecord, Node};
+use super::{LogRecord, Node, first_hash};
 use crate::checkpoint::{Origin, SignedCheckpoint};
 use crate::evidence::Evidence;
 use crate::gossip::{
@@ -85,9 +85,21 @@ impl Node {
         tree.head()
     }
 
-    /// A page of the feed, to be signed: what changed after `since`, up to about `rows_max` rows.
-    /// Of another journal than ours, or of changes to come, it is the first page.
-    // Spec: GSP-04, GSP-09, GSP-30
+    /// A page of the feed and its rows, to be signed: of every log that changed after `since`, what
+    /// is offered now, in the order of the changes. At the same change, for the same `since` and
+    /// `rows_max`, all but its time comes out the same (GSP-09).
+    ///
+    /// - `epoch` is the journal that who asks has read; `since` counts in it. Of another journal
+    ///   than ours, or none, or of changes to come, it is the first page, and `since` is 0.
+    /// - `rows_max` ends the page before the log that would not fit whole, save the first, so that
+    ///   who asks gets on: a page may have up to eight rows more than asked for when that is less
+    ///   than eight. [`crate::gossip::FEED_ROWS_MAX`] is the most that anybody reads.
+    /// - Its `next` is the last change that it holds; when nothing is left out, `seq`, the last one
+    ///   of all. Then `since` may be as large, and there are no rows.
+    /// - Logs of one id (64 bits, which can be made to collide) are one in this: all or none of them
+    ///   are on a page, the one with the smaller newest head first, so that who reads it sees where
+    ///   each begins.
+    // Spec: GSP-04, GSP-09, GSP-30, GSP-85
     pub fn page(
         &self,
         epoch: Option<Random>,
@@ -100,17 +112,22 @@ impl Node {
         let mut changed: Vec<&Log> = Vec::new();
         let (mut next, mut count) = (self.journal.seq, 0_usize);
         let mut until = since;
-        for (seq, key) in self.journal.changed.range(since.saturating_add(1)..) {
-            let Some(log) = self.logs.get(key) else {
-                continue;
-            };
-            if count > 0 && count.saturating_add(log.offered.len()) > rows_max {
+        for (seq, id) in self.journal.changed.range(since.saturating_add(1)..) {
+            let mut logs: Vec<&Log> = self
+                .logs
+                .range(first_hash(*id)..)
+                .map(|(_, log)| log)
+                .take_while(|log| log.id == *id)
+                .collect();
+            logs.sort_by_key(|log| log.newest_offered());
+            let rows: usize = logs.iter().map(|log| log.offered.len()).sum();
+            if count > 0 && count.saturating_add(rows) > rows_max {
                 next = until;
                 break;
             }
-            count = count.saturating_add(log.offered.len());
+            count = count.saturating_add(rows);
             until = *seq;
-            changed.push(log);
+            changed.append(&mut logs);
         }
         let mut page = Page {
             name: self.own.name.clone(),
@@ -148,20 +165,25 @@ impl Node {
     pub fn notes(&self, fetch: &Fetch) -> Notes {
         let mut found: Vec<Arc<SignedCheckpoint>> = Vec::new();
         for wanted in fetch.rows() {
-            for key in self.keys_of(wanted.origin) {
-                let Some(log) = self.logs.get(&key) else {
-                    continue;
-                };
+            let keys = self.keys_of(wanted.origin);
+            let logs: Vec<&Log> = keys.iter().filter_map(|key| self.logs.get(key)).collect();
+            let exact = logs.iter().find_map(|log| {
                 let origin = &log.settings.origin;
-                let is_wanted = |note: &&Arc<SignedCheckpoint>| {
+                log.notes().find(|note| {
                     note.head().size == wanted.size
                         && Tag::of(&fetch.salt(), origin, &note.head()) == wanted.tag
-                };
-                // Where the log grows faster than peers ask, its newest head does as well.
-                let newest = log.own.as_ref().map(|own| &own.note);
-                let note = log.notes().find(is_wanted).or(newest);
-                let note = note.filter(|note| !found.iter().any(|other| Arc::ptr_eq(note, other)));
-                found.extend(note.cloned());
+                })
+            });
+            // Where the log grows faster than peers ask, its newest head does as well.
+            let newest = logs.iter().filter_map(|log| log.own.as_ref());
+            let notes: Vec<_> = match exact {
+                Some(note) => [note].into(),
+                None => newest.map(|own| &own.note).collect(),
+            };
+            for note in notes {
+                if !found.iter().any(|other| Arc::ptr_eq(note, other)) {
+                    found.push(note.clone());
+                }
             }
         }
         Notes::new(found.iter().map(|note| (**note).clone()))
