@@ -59,7 +59,7 @@ impl Feed {
     /// # Errors
     /// When the bytes are not exactly what [`Feed::to_bytes`] writes, or the rows are not those
     /// that the page is about.
-    // Spec: GSP-20, GSP-21
+    // Spec: GSP-20, GSP-21, GSP-88
     pub fn parse(bytes: &[u8]) -> Result<Self, FeedError> {
         if bytes.len() > FEED_BYTES_MAX {
             return Err(FeedError::TooLong { bytes: bytes.len() });

@@ -36,7 +36,7 @@
 //! Budgets of bytes, connections and anonymous requests are the shell's; the bounds on what is kept
 //! are here ([`Config`]).
 //!
-//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-85, GSP-86.
+//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-85, GSP-86, GSP-88.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};

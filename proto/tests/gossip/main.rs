@@ -25,6 +25,7 @@ mod feed;
 mod figures;
 mod formats;
 mod network;
+mod promises;
 mod review;
 mod scenarios;
 mod weather;

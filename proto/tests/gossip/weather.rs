@@ -59,7 +59,7 @@ fn clear_up(world: &mut World) {
 
 /// P2 and L1.
 #[test]
-fn honest_logs_are_never_convicted_and_free_in_the_end() {
+fn p2_honest_logs_are_never_convicted_and_free_in_the_end() {
     under_seeds(0..runs(280), |seed| {
         let mut chance = Chance(seed ^ 0x5eed);
         let count = usize::try_from(2 + chance.below(4)).unwrap();
@@ -101,7 +101,7 @@ fn honest_logs_are_never_convicted_and_free_in_the_end() {
 
 /// P1 and P4.
 #[test]
-fn a_fork_in_any_weather_is_proven_when_it_clears_up() {
+fn p1_p4_a_fork_in_any_weather_is_proven_when_it_clears_up() {
     under_seeds(0..runs(100), |seed| {
         let mut chance = Chance(seed ^ 0xf04c);
         let count = usize::try_from(2 + chance.below(4)).unwrap();

@@ -216,7 +216,7 @@ impl Node {
     }
 
     /// A page of a peer's feed.
-    // Spec: GSP-21, GSP-34, GSP-49, GSP-85
+    // Spec: GSP-21, GSP-34, GSP-49, GSP-85, GSP-88
     fn page_said(
         &mut self,
         step: &mut Step<'_>,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jurat_proto::evidence::Kind;
 use jurat_proto::gossip::node::{Action, Cosigning, Phase, Reply};
 
-use crate::actors::{Tiles, leaf_head};
+use crate::actors::{Key, SimLog, Tiles, leaf_head};
 use crate::network::{World, under_seeds};
 
 /// Rounds until everyone of a full mesh knows: `G` rounds until a head is fetched, and then a
@@ -15,7 +15,7 @@ const SOON: u64 = 5;
 /// 1. Two witnesses, two roots of one size.
 // Spec: GSP-37, GSP-44, GSP-45
 #[test]
-fn a_fork_at_one_size_is_proven() {
+fn scenario_01_a_fork_at_one_size_is_proven() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -30,7 +30,7 @@ fn a_fork_at_one_size_is_proven() {
 /// 2. The holder of the larger head can read its tiles.
 // Spec: GSP-38, GSP-39
 #[test]
-fn a_fork_across_sizes_is_proven() {
+fn scenario_02_a_fork_across_sizes_is_proven() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -46,7 +46,7 @@ fn a_fork_across_sizes_is_proven() {
 /// head asks: it has to show its head to the other one.
 // Spec: GSP-24, GSP-39, GSP-50
 #[test]
-fn a_challenge_proves_what_its_sender_cannot() {
+fn scenario_03_12_a_challenge_proves_what_its_sender_cannot() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -64,7 +64,7 @@ fn a_challenge_proves_what_its_sender_cannot() {
 /// 3, without any tiles: what the holder of the larger head was sent when it cosigned is enough.
 // Spec: GSP-50
 #[test]
-fn a_proof_that_came_with_a_head_answers_a_challenge() {
+fn scenario_03_a_proof_that_came_with_a_head_answers_a_challenge() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -81,7 +81,7 @@ fn a_proof_that_came_with_a_head_answers_a_challenge() {
 /// 4. A log that never shows two witnesses the same size.
 // Spec: GSP-34
 #[test]
-fn sizes_that_are_never_shared_hide_nothing() {
+fn scenario_04_sizes_that_are_never_shared_hide_nothing() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -97,7 +97,7 @@ fn sizes_that_are_never_shared_hide_nothing() {
 /// 5. One victim among thirty.
 // Spec: GSP-35, GSP-45
 #[test]
-fn one_victim_among_thirty_is_enough() {
+fn scenario_05_one_victim_among_thirty_is_enough() {
     under_seeds(0..2, |seed| {
         let mut world = World::new(seed, 30, 1);
         world.loss = 10;
@@ -113,7 +113,7 @@ fn one_victim_among_thirty_is_enough() {
 
 /// 6. Three histories.
 #[test]
-fn three_histories_are_proven_like_two() {
+fn scenario_06_three_histories_are_proven_like_two() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 3, 1);
         let second = world.logs[0].fork(0, 5);
@@ -129,7 +129,7 @@ fn three_histories_are_proven_like_two() {
 /// 7. The log gives the other history up before anybody has compared.
 // Spec: GSP-32
 #[test]
-fn a_fork_that_was_given_up_is_still_a_fork() {
+fn scenario_07_a_fork_that_was_given_up_is_still_a_fork() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 3, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -151,7 +151,7 @@ fn a_fork_that_was_given_up_is_still_a_fork() {
 /// 8. A fork during a partition of a day, of which nothing is left but the victim's last head.
 // Spec: GSP-35
 #[test]
-fn a_partition_of_a_day_hides_nothing_when_it_is_over() {
+fn scenario_08_a_partition_of_a_day_hides_nothing_when_it_is_over() {
     under_seeds(0..2, |seed| {
         let mut world = World::new(seed, 3, 1);
         world.parts[1] = 1;
@@ -175,7 +175,7 @@ fn a_partition_of_a_day_hides_nothing_when_it_is_over() {
 /// 9. A head below what the log has pruned holds nothing.
 // Spec: GSP-41, GSP-42
 #[test]
-fn a_head_below_what_was_pruned_stays_pending() {
+fn scenario_09_a_head_below_what_was_pruned_stays_pending() {
     let pruned = |settings: &mut jurat_proto::gossip::node::LogSettings| {
         settings.pruned_below = crate::actors::size(50);
     };
@@ -198,7 +198,7 @@ fn a_head_below_what_was_pruned_stays_pending() {
 /// 10 and 11. The log shows no tiles, or makes them up: it is held, then named in public.
 // Spec: GSP-40, GSP-42, GSP-43
 #[test]
-fn a_log_that_cannot_be_opened_is_held_and_named() {
+fn scenario_10_11_a_log_that_cannot_be_opened_is_held_and_named() {
     for tiles in [Tiles::Refused, Tiles::Garbage] {
         under_seeds(0..3, |seed| {
             let mut world = World::new(seed, 2, 1);
@@ -231,7 +231,7 @@ fn a_log_that_cannot_be_opened_is_held_and_named() {
 /// 10, then the log shows its tiles after all: that convicts it.
 // Spec: GSP-40
 #[test]
-fn a_suspect_log_that_opens_is_proven() {
+fn scenario_10_a_suspect_log_that_opens_is_proven() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -248,7 +248,7 @@ fn a_suspect_log_that_opens_is_proven() {
 
 /// 14. An honest log that lost what a witness had cosigned: a fork like any other.
 #[test]
-fn a_log_that_lost_what_was_cosigned_is_convicted() {
+fn scenario_14_a_log_that_lost_what_was_cosigned_is_convicted() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 2, 1);
         assert!(world.submit(0, 0, 0, 10));
@@ -264,7 +264,7 @@ fn a_log_that_lost_what_was_cosigned_is_convicted() {
 /// 18. A witness helps: it cosigns both histories. It is convicted with the log.
 // Spec: GSP-36
 #[test]
-fn a_witness_that_cosigns_both_histories_is_convicted_too() {
+fn scenario_18_a_witness_that_cosigns_both_histories_is_convicted_too() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 3, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -292,7 +292,7 @@ fn a_witness_that_cosigns_both_histories_is_convicted_too() {
 /// 19. No honest witness has seen the other history; a client shows what it was served.
 // Spec: GSP-51
 #[test]
-fn what_a_client_saw_is_enough() {
+fn scenario_19_what_a_client_saw_is_enough() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 3, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -307,10 +307,70 @@ fn what_a_client_saw_is_enough() {
     });
 }
 
+/// 35. Keys of Ed25519 and of ML-DSA, of a log and of its witnesses: a fork is proven whoever signed
+/// which half with which, and so is the guilt of a witness.
+// Spec: EVI-41, EVI-42, EVI-43, GSP-36
+#[test]
+fn scenario_35_mixed_signatures_convict_logs_and_witnesses_alike() {
+    let mixed = |seed, first: Key, next: Key| {
+        let mut log = SimLog::new("log0.example", 1_000);
+        log.key = first;
+        log.next = Some(next);
+        let keys = (0..3).map(|index| {
+            let name = format!("w{index}.example");
+            let gossip = Key::note(&name, 10_000 + index);
+            let cosigner = match index {
+                1 | 2 => Key::ml_dsa(&name, 20_000 + index),
+                _ => Key::cosigner(&name, 20_000 + index),
+            };
+            (cosigner, gossip)
+        });
+        World::of_keys(seed, keys.collect(), vec![log], |_| {}, |_| {})
+    };
+    let (old, new) = (
+        Key::note("log0.example", 1_000),
+        Key::ml_dsa("log0.example", 1_001),
+    );
+    // Each half by another key, of another type, in either order; and both by one of ML-DSA.
+    let both = Key::ml_dsa("log0.example", 1_001);
+    for (first, next, rotates) in [(&old, &new, true), (&new, &old, true), (&both, &old, false)] {
+        for (one, other) in [(10, 10), (10, 13)] {
+            let mut world = mixed(1, first.clone(), next.clone());
+            let fork = world.logs[0].fork(0, 5);
+            assert!(world.submit(0, 0, 0, one));
+            if rotates {
+                world.rotate(0);
+            }
+            assert!(world.submit(1, 0, fork, other));
+            world.rounds(SOON);
+            assert!(world.all_convict(0));
+            for witness in 0..3 {
+                assert_eq!(world.kinds(witness).len(), 1);
+            }
+        }
+    }
+    // A witness with a key of ML-DSA helps.
+    let mut world = mixed(1, old, new);
+    let fork = world.logs[0].fork(0, 5);
+    let time = world.moment().seconds();
+    let [good, other] = [(0, 10), (fork, 13)].map(|(branch, to)| {
+        let note = world.logs[0].note(branch, to);
+        world.witnesses[2].cosigner.cosign(&note, time)
+    });
+    world.cosign(0, &good, None);
+    world.cosign(1, &other, None);
+    world.rounds(SOON);
+    for witness in 0..2 {
+        assert!(world.is_convicted(witness, 0));
+        assert!(world.guilty(witness).contains(&world.witnesses[2].name));
+    }
+    assert!(world.witnesses[2].node.stopped().is_some());
+}
+
 /// 41. The roots of both histories begin alike, so that a row without a salt would agree.
 // Spec: GSP-07
 #[test]
-fn roots_that_begin_alike_hide_nothing() {
+fn scenario_41_roots_that_begin_alike_hide_nothing() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 2, 1);
         let [one, other] = [1, 2].map(|last| world.logs[0].sign(leaf_head(10, last)));

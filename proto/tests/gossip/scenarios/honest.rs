@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature::sign_note;
+use jurat_proto::evidence::{Evidence, NoContradiction};
 use jurat_proto::gossip::node::{Action, Alarm, Cosigning, LogSettings, Reply};
+use jurat_proto::hash::Hash;
+use jurat_proto::proof::verify_inclusion;
+use jurat_proto::tlog_proof::TlogProof;
+use jurat_proto::tree::LeafIndex;
 
 use crate::actors::Tiles;
 use crate::network::{World, under_seeds};
@@ -36,7 +41,7 @@ fn different_heads_of_one_history_are_resolved_and_confirmed() {
 /// 13. A log whose tiles come late: suspect perhaps, then released, and never convicted.
 // Spec: GSP-40, GSP-42
 #[test]
-fn a_slow_honest_log_is_released() {
+fn scenario_13_a_slow_honest_log_is_released() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 3, 1);
         world.logs[0].tiles = Tiles::UpTo(5);
@@ -60,7 +65,7 @@ fn a_slow_honest_log_is_released() {
 /// 13, as it is when cosignatures are collected before publication: nothing is held at all.
 // Spec: GSP-40
 #[test]
-fn tiles_that_come_within_d1_hold_nothing() {
+fn scenario_13_tiles_that_come_within_d1_hold_nothing() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 2, 1);
         world.logs[0].tiles = Tiles::UpTo(5);
@@ -118,7 +123,7 @@ fn a_log_without_the_switch_is_never_held() {
 /// 15. One witness is shown nothing new: it learns the larger head from the others.
 // Spec: GSP-32, GSP-54
 #[test]
-fn a_frozen_witness_learns_what_it_was_not_shown() {
+fn scenario_15_a_frozen_witness_learns_what_it_was_not_shown() {
     let cadence = |settings: &mut LogSettings| settings.cadence = Some(Duration::from_secs(300));
     under_seeds(0..5, |seed| {
         let mut world = World::with(seed, 3, 1, |_| {}, cadence);
@@ -147,7 +152,7 @@ fn a_frozen_witness_learns_what_it_was_not_shown() {
 /// 22. Nobody can be reached.
 // Spec: GSP-54
 #[test]
-fn isolation_is_an_alarm_within_its_time() {
+fn scenario_22_isolation_is_an_alarm_within_its_time() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 4, 1);
         world.run(120);
@@ -168,7 +173,7 @@ fn isolation_is_an_alarm_within_its_time() {
 
 /// 29. The same head under other extension lines.
 #[test]
-fn extension_lines_are_no_fork() {
+fn scenario_29_extension_lines_are_no_fork() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 2, 1);
         let plain = world.logs[0].note(0, 10);
@@ -192,7 +197,7 @@ fn extension_lines_are_no_fork() {
 /// 30. Clocks ten minutes off, one's own or a peer's: an alarm, and forks are found as ever.
 // Spec: GSP-48, GSP-49, GSP-54, GSP-56
 #[test]
-fn wrong_clocks_are_told_and_hide_nothing() {
+fn scenario_30_wrong_clocks_are_told_and_hide_nothing() {
     for skew in [-600_000, 600_000] {
         under_seeds(0..3, |seed| {
             let mut world = World::new(seed, 5, 1);
@@ -214,7 +219,7 @@ fn wrong_clocks_are_told_and_hide_nothing() {
 
 /// 34. The smallest heads and the largest.
 #[test]
-fn the_smallest_heads_and_the_largest_are_heads() {
+fn scenario_34_the_smallest_heads_and_the_largest_are_heads() {
     under_seeds(0..3, |seed| {
         let mut world = World::new(seed, 2, 1);
         let empty = world.logs[0].note(0, 0);
@@ -225,5 +230,43 @@ fn the_smallest_heads_and_the_largest_are_heads() {
         assert!(matches!(world.observe(0, largest), Reply::Pending));
         world.rounds(4);
         world.nobody_convicts();
+    });
+}
+
+/// 38. A log whose heads are consistent, and one of whose entries is not what it hashed (a bit was
+/// flipped on its disk). Whoever hashes entries, as a mirror does, refuses it; it is no fork: nobody
+/// is alarmed, nothing is held, and nothing can be made of it that convicts anybody.
+// Spec: EVI-12, MRK-05
+#[test]
+fn scenario_38_an_entry_that_does_not_hash_is_no_fork() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::with(seed, 3, 1, |config| config.quorum = 1, |_| {});
+        for (witness, to) in [(0, 10), (1, 13), (2, 17)] {
+            assert!(world.submit(witness, 0, 0, to));
+        }
+        let (index, note) = (LeafIndex::new(4).unwrap(), world.logs[0].note(0, 13));
+        let (leaf, path) = world.logs[0].entry(0, index, 13);
+        assert_eq!(verify_inclusion(index, &leaf, &path, &note.head()), Ok(()));
+        let mut flipped = *leaf.as_bytes();
+        flipped[0] ^= 1;
+        let flipped = Hash::new(flipped);
+        let refused = verify_inclusion(index, &flipped, &path, &note.head());
+        assert!(refused.is_err(), "a mirror refuses it");
+        let proof = TlogProof::new(None, index, path, note).unwrap();
+        let evidence = Evidence::entry((leaf, &proof), (flipped, &proof));
+        assert!(
+            matches!(evidence, Err(NoContradiction::Proof(_))),
+            "{evidence:?}"
+        );
+        world.rounds(8);
+        world.nobody_convicts();
+        let origin = world.logs[0].origin.clone();
+        for witness in 0..3 {
+            assert_eq!(world.cosigning(witness, 0), Cosigning::Free);
+            let node = &world.witnesses[witness].node;
+            assert_eq!(node.alarms().count(), 0);
+            let (head, _) = node.confirmed(&origin).expect("others hold it");
+            assert!(head.size.get() >= 10);
+        }
     });
 }

@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
+use jurat_proto::body::BodyError;
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::{Evidence, Kind, Standing};
-use jurat_proto::gossip::Statement;
-use jurat_proto::gossip::node::{Alarm, Config, Cosigning, Reply};
+use jurat_proto::gossip::node::{Alarm, Config, Cosigning, Question, Reply};
+use jurat_proto::gossip::{
+    Catalogue, CatalogueError, FEED_BYTES_MAX, Feed, FeedError, Fetch, FetchError, Notes,
+    NotesError, Opening, OpeningError, Statement,
+};
 use jurat_proto::tree::TreeHead;
 
-use crate::actors::{Key, Tiles};
+use crate::actors::{Key, SimLog, Tiles};
+use crate::alone::{Alone, asked};
 use crate::network::{Conduct, World, under_seeds};
 
 /// 21. A third of the witnesses say nothing of the victim, and nobody asks all.
 // Spec: GSP-35
 #[test]
-fn liars_around_everyone_delay_the_news_and_do_not_stop_it() {
+fn scenario_21_liars_around_everyone_delay_the_news_and_do_not_stop_it() {
     under_seeds(0..2, |seed| {
         let mut world = World::new(seed, 40, 1);
         world.through_bytes = false;
@@ -39,7 +44,7 @@ fn liars_around_everyone_delay_the_news_and_do_not_stop_it() {
 /// 23. Evidence that proves nothing.
 // Spec: GSP-52
 #[test]
-fn false_evidence_is_refused_with_the_reason() {
+fn scenario_23_false_evidence_is_refused_with_the_reason() {
     under_seeds(0..3, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -70,7 +75,7 @@ fn false_evidence_is_refused_with_the_reason() {
 /// 24. A convicted log that forks a thousand times more gets no more room.
 // Spec: GSP-44
 #[test]
-fn a_flood_of_evidence_is_counted_and_not_kept() {
+fn scenario_24_a_flood_of_evidence_is_counted_and_not_kept() {
     let mut world = World::new(1, 2, 1);
     let fork = world.logs[0].fork(0, 5);
     for to in 6..600 {
@@ -90,7 +95,7 @@ fn a_flood_of_evidence_is_counted_and_not_kept() {
 /// 25. A log that signs heads without end fills its own place and no other.
 // Spec: GSP-33
 #[test]
-fn a_flood_of_heads_fills_one_place() {
+fn scenario_25_a_flood_of_heads_fills_one_place() {
     let mut world = World::new(1, 2, 2);
     world.logs[0].tiles = Tiles::Refused;
     assert!(world.submit(0, 0, 0, 10));
@@ -114,7 +119,7 @@ fn a_flood_of_heads_fills_one_place() {
 /// 39. Evidence that names me.
 // Spec: GSP-47
 #[test]
-fn a_witness_that_is_convicted_signs_nothing_more() {
+fn scenario_39_a_witness_that_is_convicted_signs_nothing_more() {
     let mut world = World::new(1, 2, 2);
     let fork = world.logs[0].fork(0, 5);
     let time = world.moment().seconds();
@@ -135,7 +140,7 @@ fn a_witness_that_is_convicted_signs_nothing_more() {
 /// 22 and 20, the simple half: who answers nothing is silent, and stays a peer.
 // Spec: GSP-35, GSP-54
 #[test]
-fn a_silent_peer_is_told_and_asked_again() {
+fn scenario_22_20_a_silent_peer_is_told_and_asked_again() {
     let mut world = World::new(1, 3, 1);
     world.witnesses[2].conduct = Conduct::Silent;
     world.run(1_200);
@@ -151,7 +156,7 @@ fn a_silent_peer_is_told_and_asked_again() {
 /// 20. A witness hides what it cosigned, and a client shows it: its gossip key is convicted.
 // Spec: GSP-35, GSP-55
 #[test]
-fn a_witness_that_hides_what_it_cosigned_is_convicted() {
+fn scenario_20_a_witness_that_hides_what_it_cosigned_is_convicted() {
     under_seeds(0..3, |seed| {
         let often = |config: &mut Config| config.reread_every = Duration::from_secs(120);
         let mut world = World::with(seed, 2, 1, often, |_| {});
@@ -178,7 +183,7 @@ fn a_witness_that_hides_what_it_cosigned_is_convicted() {
 /// 20. A witness says two things of one state.
 // Spec: GSP-55
 #[test]
-fn a_witness_with_two_faces_is_convicted() {
+fn scenario_20_a_witness_with_two_faces_is_convicted() {
     under_seeds(0..3, |seed| {
         let mut world = World::new(seed, 3, 1);
         let liar = 2;
@@ -200,7 +205,7 @@ fn a_witness_with_two_faces_is_convicted() {
 /// 27. Old answers for new ones: they are not taken, and said.
 // Spec: GSP-48, GSP-49
 #[test]
-fn what_was_said_before_is_not_taken_for_new() {
+fn scenario_27_what_was_said_before_is_not_taken_for_new() {
     under_seeds(0..3, |seed| {
         let mut world = World::new(seed, 2, 1);
         assert!(world.submit(0, 0, 0, 10));
@@ -219,7 +224,7 @@ fn what_was_said_before_is_not_taken_for_new() {
 /// 28. A fork between an old key that is retired and the new one: a date decides, and nobody acts.
 // Spec: GSP-42, GSP-44
 #[test]
-fn a_retired_key_holds_nothing_and_convicts_nobody() {
+fn scenario_28_a_retired_key_holds_nothing_and_convicts_nobody() {
     under_seeds(0..3, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -242,7 +247,7 @@ fn a_retired_key_holds_nothing_and_convicts_nobody() {
 /// 28. Two keys that are both current, one on each history.
 // Spec: GSP-44
 #[test]
-fn two_current_keys_convict_their_log() {
+fn scenario_28_two_current_keys_convict_their_log() {
     under_seeds(0..3, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -257,7 +262,7 @@ fn two_current_keys_convict_their_log() {
 /// 33. Heads of a log that nobody here knows.
 // Spec: GSP-36
 #[test]
-fn heads_of_logs_that_are_not_known_are_left_alone() {
+fn scenario_33_heads_of_logs_that_are_not_known_are_left_alone() {
     let mut world = World::new(1, 2, 2);
     world.forget_log(0, 1);
     assert!(world.submit(1, 1, 0, 10));
@@ -272,7 +277,7 @@ fn heads_of_logs_that_are_not_known_are_left_alone() {
 /// 40. Whoever has a witness's gossip key can convict that key, and nothing else.
 // Spec: GSP-10, GSP-55
 #[test]
-fn a_stolen_gossip_key_convicts_no_log_and_no_cosigner() {
+fn scenario_40_a_stolen_gossip_key_convicts_no_log_and_no_cosigner() {
     let mut world = World::new(1, 3, 1);
     for witness in 0..3 {
         assert!(world.submit(witness, 0, 0, 10));
@@ -297,4 +302,84 @@ fn a_stolen_gossip_key_convicts_no_log_and_no_cosigner() {
         matches!(stops, Cosigning::Stopped { .. }),
         "its own key is stolen"
     );
+}
+
+/// 26. A page of a million rows, or a body without an end, is refused by its length, before a row of
+/// it is looked at; so is what was squeezed, whatever comes out of it.
+// Spec: GSP-20, GSP-22, GSP-23, GSP-24, GSP-26, EVI-02, GSP-88
+#[test]
+fn scenario_26_bodies_that_are_too_long_are_refused_unread() {
+    let row = "0123456789abcdef 1 AAAAAAAAAAAAAAAA 1 -\n";
+    let rows = row.repeat(1_000_000).into_bytes();
+    let refused = Feed::parse(&rows);
+    assert_eq!(refused, Err(FeedError::TooLong { bytes: rows.len() }));
+    // Who stops at the bound has too many rows still, and no page.
+    assert_eq!(
+        Feed::parse(&rows[..FEED_BYTES_MAX]),
+        Err(FeedError::TooMany)
+    );
+    let fetch = Fetch::parse(&rows);
+    assert!(matches!(fetch, Err(FetchError::TooLong { .. })));
+    let notes = Notes::parse(&rows);
+    assert!(matches!(notes, Err(NotesError::TooLong { .. })));
+    let opening = Opening::parse(&rows);
+    assert!(matches!(
+        opening,
+        Err(OpeningError::Body(BodyError::TooLong { .. }))
+    ));
+    let list = Catalogue::parse(&rows);
+    assert!(matches!(list, Err(CatalogueError::TooLong { .. })));
+    assert!(Evidence::parse(&rows).is_err());
+    let squeezed = [0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 3];
+    assert!(Feed::parse(&squeezed).is_err());
+    assert!(Notes::parse(&squeezed).is_err());
+}
+
+/// 26. A feed without an end: so many pages of it are read in a round and no more, and what they
+/// show has its bounds.
+// Spec: GSP-34, GSP-88
+#[test]
+fn scenario_26_a_feed_without_an_end_is_read_page_by_page() {
+    let log = SimLog::new("log.example", 1);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    let mut pages = 0;
+    let rounds = 20;
+    let mut asks = Vec::new();
+    for _ in 0..rounds * 61 {
+        asks.extend(asked(&alone.run(1)));
+        while let Some((ask, question)) = asks.pop() {
+            let answer = alone.endless(&question);
+            pages += usize::from(matches!(question, Question::Heads { .. }));
+            asks.extend(asked(&alone.answer(ask, answer)));
+        }
+    }
+    let most = usize::try_from(alone.pages_per_round).unwrap() + 1;
+    assert!(pages > rounds, "{pages}");
+    assert!(pages <= (rounds + 1) * most, "{pages}");
+    assert_eq!(alone.node.counts(), [1, 0, 0, 0]);
+    let held = format!("{:?}", alone.node).len();
+    assert!(held < 200_000, "{held}");
+}
+
+/// 26. A peer that takes each question, and whose answer never ends, keeps nothing from the others,
+/// and is told.
+// Spec: GSP-35, GSP-54, GSP-88
+#[test]
+fn scenario_26_an_answer_that_never_ends_keeps_nobody_waiting() {
+    under_seeds(0..3, |seed| {
+        let mut world = World::new(seed, 3, 1);
+        world.witnesses[2].conduct = Conduct::Slow;
+        let fork = world.logs[0].fork(0, 5);
+        assert!(world.submit(0, 0, 0, 10));
+        assert!(world.submit(1, 0, fork, 13));
+        world.rounds(5);
+        assert!(world.is_convicted(0, 0) && world.is_convicted(1, 0));
+        world.run(1_200);
+        let peer = world.witnesses[2].name.clone();
+        assert!(world.raised(0, &Alarm::PeerSilent { peer }));
+        let held = format!("{:?}", world.witnesses[0].node).len();
+        world.run(3_600);
+        let later = format!("{:?}", world.witnesses[0].node).len();
+        assert!(later < held + 1_000, "{held}, {later}");
+    });
 }

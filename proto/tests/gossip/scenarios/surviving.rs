@@ -51,7 +51,7 @@ fn a_head_that_was_seen_once_outlives_a_crash() {
 /// 31. A crash after evidence is durable and before anybody was told.
 // Spec: GSP-45, GSP-46
 #[test]
-fn evidence_that_was_not_told_before_a_crash_is_told_after_it() {
+fn scenario_31_evidence_that_was_not_told_before_a_crash_is_told_after_it() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 3, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -78,7 +78,7 @@ fn evidence_that_was_not_told_before_a_crash_is_told_after_it() {
 /// 32. The disk takes no evidence: cosigning stops all the same, and it is told once it is durable.
 // Spec: GSP-44, GSP-45, GSP-54
 #[test]
-fn a_full_disk_delays_the_telling_and_not_the_stopping() {
+fn scenario_32_a_full_disk_delays_the_telling_and_not_the_stopping() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 3, 1);
         for witness in &mut world.witnesses {
@@ -107,7 +107,7 @@ fn a_full_disk_delays_the_telling_and_not_the_stopping() {
 /// 36. A peer that loses its journal again and again costs its pages, and hides nothing.
 // Spec: GSP-48
 #[test]
-fn a_peer_that_forgets_its_journal_hides_nothing() {
+fn scenario_36_a_peer_that_forgets_its_journal_hides_nothing() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 2, 1);
         let fork = world.logs[0].fork(0, 5);
@@ -127,7 +127,7 @@ fn a_peer_that_forgets_its_journal_hides_nothing() {
 /// history: everyone that has both cosignatures convicts it, and its own node stops it.
 // Spec: GSP-36, GSP-47
 #[test]
-fn a_restored_witness_on_another_history_stops_itself() {
+fn scenario_16_17_a_restored_witness_on_another_history_stops_itself() {
     under_seeds(0..10, |seed| {
         let mut world = World::new(seed, 3, 1);
         let fork = world.logs[0].fork(0, 11);
@@ -155,7 +155,7 @@ fn a_restored_witness_on_another_history_stops_itself() {
 /// 16. A witness that was restored from a backup stays on one history, and goes back in it.
 // Spec: GSP-55
 #[test]
-fn a_restored_witness_that_goes_back_is_convicted() {
+fn scenario_16_a_restored_witness_that_goes_back_is_convicted() {
     under_seeds(0..5, |seed| {
         let mut world = World::new(seed, 2, 1);
         let restored = 1;

@@ -128,9 +128,11 @@ fn convicted(verdict: &Verdict) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
+    /// P1: a fork at any point and any two sizes, the larger side's tiles being there, convicts
+    /// exactly the log.
     // Spec: EVI-11, EVI-40
     #[test]
-    fn a_fork_at_any_point_convicts_exactly_the_log((shared, from, to) in sizes()) {
+    fn p1_a_fork_at_any_point_convicts_exactly_the_log((shared, from, to) in sizes()) {
         let cast = Cast::new();
         let (a, b) = forked(to, shared);
         let by = |tree: &Tree, at: u64, keys: &[&Key]| {
@@ -145,8 +147,9 @@ proptest! {
         prop_assert_eq!(convicted(&verdict), [cast.log.vkey().to_string()]);
     }
 
+    /// P2: no evidence verifies for heads of one history.
     #[test]
-    fn heads_of_one_history_make_no_evidence(
+    fn p2_heads_of_one_history_make_no_evidence(
         (_, from, to) in sizes(),
         noise: [u8; 32],
         at: prop::sample::Index,
@@ -171,9 +174,10 @@ proptest! {
         }
     }
 
+    /// P3: id and verdict are the same under another wrapping.
     // Spec: EVI-20, EVI-44
     #[test]
-    fn id_and_verdict_survive_another_wrapping(
+    fn p3_id_and_verdict_survive_another_wrapping(
         (shared, from, to) in sizes(),
         turn in 0..5_usize,
         strangers in prop::collection::vec(40..90_u8, 0..4),
