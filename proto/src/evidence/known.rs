@@ -1,5 +1,6 @@
 //! The keys that a verifier of evidence knows, and what they are keys of.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -10,7 +11,8 @@ use crate::policy::Policy;
 /// Keys by what they may be convicted of. A key that is not here convicts nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownKeys {
-    logs: Vec<LogKey>,
+    /// By origin: a witness may know a hundred thousand logs.
+    logs: BTreeMap<Origin, Vec<LogKey>>,
     cosigners: Vec<VerifierKey>,
     gossip: Vec<GossipKey>,
 }
@@ -86,9 +88,9 @@ impl KnownKeys {
 
     /// Adds a key of a log. A key that is there already keeps its first standing.
     pub fn add_log(&mut self, origin: Origin, key: VerifierKey, standing: Standing) {
-        let known = |log: &LogKey| log.origin == origin && log.key == key;
-        if !self.logs.iter().any(known) {
-            self.logs.push(LogKey {
+        let keys = self.logs.entry(origin.clone()).or_default();
+        if !keys.iter().any(|known| known.key == key) {
+            keys.push(LogKey {
                 origin,
                 key,
                 standing,
@@ -149,10 +151,8 @@ impl KnownKeys {
 
     /// The keys of a log: those that it signs with first.
     pub(super) fn logs<'k>(&'k self, origin: &Origin) -> impl Iterator<Item = &'k LogKey> {
-        let of = move |standing| {
-            let keys = self.logs.iter();
-            keys.filter(move |log| log.origin == *origin && log.standing == standing)
-        };
+        let keys = self.logs.get(origin).map_or(&[][..], Vec::as_slice);
+        let of = move |standing| keys.iter().filter(move |log| log.standing == standing);
         of(Standing::Current).chain(of(Standing::Retired))
     }
 
