@@ -6,10 +6,10 @@ use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::Kind;
 use jurat_proto::gossip::node::{LogRecord, Moment, OpenRecord, Phase};
 use jurat_proto::gossip::{
-    Catalogue, CatalogueEntry, Feed, Fetch, Flags, Notes, Opening, OriginId, Page, Random, Row,
-    SignedStatement, Statement, Suspicion, Tag, Wanted,
+    Call, Catalogue, CatalogueEntry, Claim, Feed, Fetch, Flags, LastClaim, Notes, Opening,
+    OriginId, Page, Random, Row, SignedClaim, SignedStatement, Statement, Suspicion, Tag, Wanted,
 };
-use jurat_proto::hash::{Hash, leaf_hash};
+use jurat_proto::hash::{Hash, leaf_hash, sha256};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_proto::proof::verify_consistency;
@@ -46,6 +46,19 @@ pub(crate) fn catalogue(data: &[u8]) {
 
 pub(crate) fn suspicion(data: &[u8]) {
     canonical_text(data, Suspicion::parse_text, Suspicion::to_text);
+}
+
+pub(crate) fn claim(data: &[u8]) {
+    canonical_text(data, Claim::parse_text, Claim::to_text);
+    let Some(signed) = canonical_text(data, SignedClaim::parse_header, SignedClaim::to_header)
+    else {
+        return;
+    };
+    let claim = signed.claim();
+    assert_eq!(Claim::parse_text(&claim.to_text()).as_ref(), Ok(claim));
+    let mut last = LastClaim::default();
+    assert_eq!(last.take(claim), Ok(()), "the first one counts");
+    assert!(last.take(claim).is_err(), "it counts twice");
 }
 
 pub(crate) fn record(data: &[u8]) {
@@ -134,6 +147,18 @@ pub(crate) fn seeds(add: Add<'_>) {
         tried: [3, 4],
     };
     add("suspicion", "one", suspicion.to_text().into_bytes());
+    let claim = Claim {
+        name: KeyName::parse("w1.example").expect("a name"),
+        to: KeyName::parse("w2.example").expect("a name"),
+        call: Call::new("POST", "/gossip/v0/fetch").expect("a call"),
+        body: sha256(b"body"),
+        time,
+        number: 7,
+    };
+    add("claim", "text", claim.to_text().into_bytes());
+    let line = SignatureLine::new(claim.name.clone(), KeyId::new([1; 4]), vec![1; 64]);
+    let signed = SignedClaim::new(claim, line.expect("a line")).expect("it is short");
+    add("claim", "signed", signed.to_header().into_bytes());
     let record = LogRecord {
         top: Some((note(13).into(), Moment(5))),
         open: vec![OpenRecord {

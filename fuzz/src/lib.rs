@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     ("opening", gossip::opening),
     ("catalogue", gossip::catalogue),
     ("suspicion", gossip::suspicion),
+    ("claim", gossip::claim),
     ("gossip_record", gossip::record),
     ("encodings", texts::encodings),
     ("signature", texts::signature),

@@ -15,10 +15,10 @@
 //! — <witness> <signature by the gossip key>
 //! ```
 //!
-//! Both are signed notes by the gossip key of a witness, a key that signs no checkpoints; the third
-//! text that it signs is a [`Suspicion`]. Here are the two texts and what makes two statements
-//! contradict each other; the bodies that peers exchange are [`Feed`], [`Fetch`], [`Notes`],
-//! [`Opening`] and [`Catalogue`]. Out of scope: HTTP.
+//! Both are signed notes by the gossip key of a witness, a key that signs no checkpoints. It signs
+//! three more texts: a [`Suspicion`], a [`Claim`] with a request, and alarms. Here are the two
+//! texts and what makes two statements contradict each other; the bodies that peers exchange are
+//! [`Feed`], [`Fetch`], [`Notes`], [`Opening`] and [`Catalogue`]. Out of scope: HTTP.
 //!
 //! The rows are committed to by the root hash of an RFC 6962 tree over them, so that one row can be
 //! shown to have been in a page of a hundred thousand (evidence of an omission,
@@ -38,6 +38,7 @@ use crate::note::{KeyNameError, Note, NoteError, SignatureLine};
 use crate::tree::{TreeHead, TreeSize};
 
 mod catalogue;
+mod claim;
 mod feed;
 mod fetch;
 pub mod node;
@@ -49,6 +50,9 @@ mod suspicion;
 
 pub use self::catalogue::{
     CATALOGUE_BYTES_MAX, CATALOGUE_LINES_MAX, Catalogue, CatalogueEntry, CatalogueError,
+};
+pub use self::claim::{
+    CLAIM_BYTES_MAX, CLAIM_SKEW_MAX, Call, Claim, ClaimError, ClaimRefused, LastClaim, SignedClaim,
 };
 pub use self::feed::{FEED_BYTES_MAX, FEED_ROWS_MAX, Feed, FeedError};
 pub use self::fetch::{
