@@ -13,6 +13,9 @@
 //! url = "https://log.example.com/checkpoint" # optional: where the log shows its checkpoint
 //! retired = ["example.com/log+0b1a2c3d+AUy…"] # optional: keys that it signed with before
 //! empty_stops = true                         # optional: a witness stops for nonsense, too
+//! suspect_holds = false                      # optional: whether a suspect head holds it
+//! cadence_s = 3600                           # optional: how often it promised a checkpoint
+//! pruned_below = 1048576                     # optional: below this size it has no tiles
 //! [log.hold]                                 # set by a witness: see [`Hold`]
 //! [[log.dismissed]]                          # what the operator said of former holds
 //! ```
@@ -31,7 +34,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
@@ -74,6 +77,13 @@ pub struct Log {
     pub url: Option<String>,
     /// Whether a witness stops cosigning it when it signed nonsense about the empty tree.
     pub empty_stops: bool,
+    /// Whether a witness that gossips cosigns it no more while nobody can join a head that it
+    /// signed to the others; where nothing is said, the witness's configuration says.
+    pub suspect_holds: Option<bool>,
+    /// How often, in seconds, it promised a new checkpoint.
+    pub cadence_s: Option<NonZeroU32>,
+    /// Below this size of its tree it has pruned its tiles.
+    pub pruned_below: Option<NonZeroU64>,
     /// Why nothing is signed for it until its operator decides.
     pub hold: Option<Box<Hold>>,
     /// Evidence that the operator judged and put aside; it holds the log no more.
@@ -88,6 +98,9 @@ impl Log {
             keys,
             retired: Vec::new(),
             empty_stops: false,
+            suspect_holds: None,
+            cadence_s: None,
+            pruned_below: None,
             state,
             qpd: None,
             contact: None,
@@ -127,7 +140,7 @@ impl Log {
 }
 
 /// What the file has beside the texts of a log.
-const LOG_BYTES: usize = 160;
+const LOG_BYTES: usize = 260;
 
 fn written_bytes(text: &str) -> usize {
     let written = |character: char| match character {
@@ -214,6 +227,12 @@ pub struct About {
     pub url: Option<String>,
     /// As [`Log::empty_stops`].
     pub empty_stops: Option<bool>,
+    /// As [`Log::suspect_holds`]; within, that nothing is said.
+    pub suspect_holds: Option<Option<bool>>,
+    /// As [`Log::cadence_s`]; within, that nothing was promised.
+    pub cadence_s: Option<Option<NonZeroU32>>,
+    /// As [`Log::pruned_below`]; within, that nothing was pruned.
+    pub pruned_below: Option<Option<NonZeroU64>>,
 }
 
 /// One log before and after a change.
@@ -710,6 +729,9 @@ impl Registry {
             added,
             url,
             empty_stops,
+            suspect_holds,
+            cadence_s,
+            pruned_below,
         } = about;
         log.qpd = qpd.or(log.qpd);
         log.contact = contact.or(log.contact.take());
@@ -717,6 +739,9 @@ impl Registry {
         log.added = added.or(log.added);
         log.url = url.or(log.url.take());
         log.empty_stops = empty_stops.unwrap_or(log.empty_stops);
+        log.suspect_holds = suspect_holds.unwrap_or(log.suspect_holds);
+        log.cadence_s = cadence_s.unwrap_or(log.cadence_s);
+        log.pruned_below = pruned_below.unwrap_or(log.pruned_below);
         Ok(if *log == before {
             Change::Nothing
         } else {
@@ -825,6 +850,9 @@ impl Registry {
                     keys: log.keys.iter().map(VerifierKey::to_string).collect(),
                     retired: log.retired.iter().map(VerifierKey::to_string).collect(),
                     empty_stops: log.empty_stops,
+                    suspect_holds: log.suspect_holds,
+                    cadence_s: log.cadence_s,
+                    pruned_below: log.pruned_below,
                     state: log.state,
                     qpd: log.qpd,
                     contact: log.contact.clone(),
@@ -1002,6 +1030,12 @@ struct RawLog {
     state: LogState,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     empty_stops: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    suspect_holds: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cadence_s: Option<NonZeroU32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pruned_below: Option<NonZeroU64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     qpd: Option<NonZeroU32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use jurat_proto::checkpoint::Origin;
@@ -490,4 +490,44 @@ fn a_key_that_a_log_has_done_with_is_kept_and_not_accepted() {
         problems.as_slice(),
         [Problem::KeyTwice { log: 1, key: 2 }]
     ));
+}
+
+// Spec: STO-16, WIT-133
+#[test]
+fn what_gossip_is_told_of_a_log_is_kept_and_taken_back_and_older_lists_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    let (a, key) = (origin("a"), key("a"));
+    let old = format!("[[log]]\norigin = \"a\"\nkeys = [\"{key}\"]\nstate = \"active\"\n");
+    std::fs::write(&path, &old).unwrap();
+    let settings = || {
+        let list = Registry::load(&path).unwrap();
+        let log = list.log(&a).unwrap();
+        (log.suspect_holds, log.cadence_s, log.pruned_below)
+    };
+    assert_eq!(settings(), (None, None, None));
+    let say = |about: About| Registry::edit(&path, &(), |list| list.describe(&a, about)).unwrap();
+    let (cadence, size) = (NonZeroU32::new(60), NonZeroU64::new(1 << 40));
+    let all = About {
+        suspect_holds: Some(Some(false)),
+        cadence_s: Some(cadence),
+        pruned_below: Some(size),
+        ..About::default()
+    };
+    assert_eq!(say(all), Change::Changed);
+    assert_eq!(settings(), (Some(false), cadence, size));
+    // What is not said stays.
+    assert_eq!(say(About::default()), Change::Nothing);
+    assert_eq!(settings(), (Some(false), cadence, size));
+    let none = About {
+        suspect_holds: Some(None),
+        cadence_s: Some(None),
+        pruned_below: Some(None),
+        ..About::default()
+    };
+    assert_eq!(say(none), Change::Changed);
+    let again = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(again, old, "as it was before");
+    let wrong = old + "cadence_s = 0\n";
+    assert!(Registry::parse(&wrong).is_err());
 }

@@ -21,6 +21,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +96,15 @@ pub struct Entry {
     /// Whether nonsense about the empty tree stops it, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub empty_stops: bool,
+    /// Whether a suspect head holds it, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect_holds: Option<bool>,
+    /// How often it promised a checkpoint, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cadence_s: Option<u32>,
+    /// Below which size it has no tiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned_below: Option<u64>,
     /// What it is held for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
@@ -117,8 +127,11 @@ impl From<&Log> for Entry {
             keys: log.keys.iter().map(ToString::to_string).collect(),
             retired: log.retired.iter().map(ToString::to_string).collect(),
             empty_stops: log.empty_stops,
+            suspect_holds: log.suspect_holds,
+            cadence_s: log.cadence_s.map(NonZeroU32::get),
+            pruned_below: log.pruned_below.map(NonZeroU64::get),
             state: state_name(log.state).to_owned(),
-            qpd: log.qpd.map(std::num::NonZeroU32::get),
+            qpd: log.qpd.map(NonZeroU32::get),
             contact: log.contact.clone(),
             source: log.source.clone(),
             reason: log.reason.clone(),

@@ -253,8 +253,7 @@ impl Target {
                     contact: Some(listed.contact.clone()),
                     source: Some(name.clone()),
                     added: Some(now),
-                    url: None,
-                    empty_stops: None,
+                    ..About::default()
                 };
                 registry.describe(&listed.origin, about)?;
             }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,26 +35,7 @@ use crate::restore::evidence_id;
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogsCommand {
     /// Cosign a log, or trust another key of one that is known, or say more about it
-    Add {
-        /// The log's verifier key
-        vkey: String,
-        /// The first line of its checkpoints, when it is not the key's name
-        #[arg(long)]
-        origin: Option<Origin>,
-        /// How many add-checkpoint requests it may make a day
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(QPD_MAX)))]
-        qpd: Option<u32>,
-        /// How to reach its operator
-        #[arg(long)]
-        contact: Option<String>,
-        /// Where it shows its newest checkpoint, as <https://log.example.com/checkpoint>
-        #[arg(long)]
-        url: Option<String>,
-        /// Whether nonsense that it signs about the empty tree stops it as a fork does; false at
-        /// first, since honest logs have done it
-        #[arg(long, value_name = "BOOL")]
-        empty_stops: Option<bool>,
-    },
+    Add(NewLog),
     /// A log has done with a key: what the key signs is refused from now on, and convicts the log
     /// of nothing
     Retire {
@@ -146,6 +127,62 @@ pub(crate) enum LogsCommand {
     },
 }
 
+/// A log, and what is said of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewLog {
+    /// The log's verifier key
+    vkey: String,
+    /// The first line of its checkpoints, when it is not the key's name
+    #[arg(long)]
+    origin: Option<Origin>,
+    /// How many add-checkpoint requests it may make a day
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(QPD_MAX)))]
+    qpd: Option<u32>,
+    /// How to reach its operator
+    #[arg(long)]
+    contact: Option<String>,
+    /// Where it shows its newest checkpoint, as <https://log.example.com/checkpoint>
+    #[arg(long)]
+    url: Option<String>,
+    /// Whether nonsense that it signs about the empty tree stops it as a fork does; false at
+    /// first, since honest logs have done it
+    #[arg(long, value_name = "BOOL")]
+    empty_stops: Option<bool>,
+    /// Whether nothing of it is cosigned while nobody can join a head that it signed to the
+    /// others; as [gossip] in the configuration says, at first
+    #[arg(long, value_enum)]
+    hold: Option<HoldSwitch>,
+    /// How often, in seconds, it promised a new checkpoint: missing three is an alarm of
+    /// gossip. 0 for never
+    #[arg(long, value_name = "SECONDS")]
+    cadence: Option<u32>,
+    /// Below this size of its tree it has pruned its tiles: nobody can open heads there, and
+    /// they never hold it. 0 for no size
+    #[arg(long, value_name = "SIZE", value_parser = clap::value_parser!(u64).range(..=SIZE_MAX))]
+    pruned_below: Option<u64>,
+}
+
+/// Whether a suspect head holds a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum HoldSwitch {
+    /// It does
+    On,
+    /// It does not, and is an alarm
+    Off,
+    /// As [gossip] in the configuration says
+    Default,
+}
+
+impl HoldSwitch {
+    fn said(self) -> Option<bool> {
+        match self {
+            Self::On => Some(true),
+            Self::Off => Some(false),
+            Self::Default => None,
+        }
+    }
+}
+
 pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
     let admin = Admin::load(config)?;
     let journal = Journal::beside(&admin.logs);
@@ -174,23 +211,8 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
         LogsCommand::Pull { dry_run, source } => return pull(&admin, dry_run, &source),
         LogsCommand::Journal { check } => return print_journal(&journal, check),
         LogsCommand::Accept { reason } => return accept(&admin, &journal, &recorder, reason),
-        LogsCommand::Add {
-            vkey,
-            origin,
-            qpd,
-            contact,
-            url,
-            empty_stops,
-        } => {
-            let (origin, key) = new_log(&admin, &vkey, origin)?;
-            let about = About {
-                qpd: qpd.and_then(NonZeroU32::new),
-                contact: printable("contact", contact)?,
-                url: checked_url(url)?,
-                empty_stops,
-                ..About::default()
-            };
-            let change = add(&admin, &recorder, &origin, key, about)?;
+        LogsCommand::Add(new) => {
+            let (origin, change) = add_new(&admin, &recorder, new)?;
             disabled = Registry::load(&admin.logs)?.keys_for(&origin).is_none();
             (origin, change)
         }
@@ -236,6 +258,27 @@ fn tell(origin: &Origin, change: Change, disabled: bool) {
         ""
     };
     print(&format!("{origin}: {done}{still}\n"));
+}
+
+fn add_new(
+    admin: &Admin,
+    recorder: &Recorder<'_>,
+    new: NewLog,
+) -> Result<(Origin, Change), Failed> {
+    let (origin, key) = new_log(admin, &new.vkey, new.origin)?;
+    let about = About {
+        qpd: new.qpd.and_then(NonZeroU32::new),
+        contact: printable("contact", new.contact)?,
+        url: checked_url(new.url)?,
+        empty_stops: new.empty_stops,
+        // Spec: WIT-133
+        suspect_holds: new.hold.map(HoldSwitch::said),
+        cadence_s: new.cadence.map(NonZeroU32::new),
+        pruned_below: new.pruned_below.map(NonZeroU64::new),
+        ..About::default()
+    };
+    let change = add(admin, recorder, &origin, key, about)?;
+    Ok((origin, change))
 }
 
 fn add(
@@ -399,6 +442,7 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
     if log.empty_stops {
         line("stops", &"for nonsense about the empty tree, too");
     }
+    show_settings(log, &mut line);
     if let Some(qpd) = log.qpd {
         line("quota", &format!("{qpd} requests a day"));
     }
@@ -439,6 +483,22 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
     }
     print(&text);
     Ok(())
+}
+
+/// What is said of a log for gossip.
+// Spec: WIT-133
+fn show_settings(log: &Log, line: &mut dyn FnMut(&str, &dyn std::fmt::Display)) {
+    match log.suspect_holds {
+        Some(true) => line("hold", &"on"),
+        Some(false) => line("hold", &"off"),
+        None => {}
+    }
+    if let Some(cadence) = log.cadence_s {
+        line("cadence", &format!("a checkpoint each {cadence} s"));
+    }
+    if let Some(size) = log.pruned_below {
+        line("pruned", &format!("below size {size}"));
+    }
 }
 
 /// Decides on a hold, by the evidence that was read: one that another process put there meanwhile
@@ -730,6 +790,9 @@ pub(crate) fn uid() -> u32 {
 fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
+
+/// 2^63 - 1.
+const SIZE_MAX: u64 = u64::MAX >> 1;
 
 /// The longest contact, reason or URL that is kept.
 const TEXT_BYTES_MAX: usize = 1024;

@@ -116,6 +116,9 @@ fn read_log(number: usize, raw: RawLog) -> Read {
             url: raw.url,
             retired,
             empty_stops: raw.empty_stops,
+            suspect_holds: raw.suspect_holds,
+            cadence_s: raw.cadence_s,
+            pruned_below: raw.pruned_below,
             hold: raw.hold,
             dismissed: raw.dismissed,
             ..Log::new(origin, keys, raw.state)
