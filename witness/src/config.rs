@@ -32,6 +32,8 @@ use crate::restore::{RawRestoreGuard, RestoreGuard};
 /// A checked configuration; everything it names was there and readable.
 #[derive(Debug)]
 pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
     /// The witness's name: that of all its keys.
     pub name: KeyName,
     /// Where to listen.
@@ -91,8 +93,25 @@ impl Config {
     /// The file cannot be read, or all that is wrong with it. Nothing changed.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let loaded = config::load::<RawConfig>(file)?;
-        Ok(resolve(&loaded)?)
+        let mut config = resolve(&loaded)?;
+        file.clone_into(&mut config.file);
+        Ok(config)
     }
+}
+
+/// Reads a file again for what it says of gossip.
+///
+/// # Errors
+/// The file cannot be read or parsed, or all that is wrong with `[gossip]`. Nothing changed.
+// Spec: GSP-96
+pub fn gossip(file: &Path) -> Result<Option<GossipSettings>, ConfigError> {
+    let loaded = config::load::<RawConfig>(file)?;
+    let mut problems = loaded.problems();
+    let right = "a key name, as example.com/w1";
+    let name = problems.take("name", KeyName::parse(&loaded.raw.name), right);
+    let raw = loaded.raw.gossip.as_ref();
+    let settings = raw.map(|raw| gossip::resolve(raw, &loaded, name.as_ref(), &mut problems));
+    Ok(problems.finish(Some(settings.flatten()))?)
 }
 
 /// What the commands that change the list of logs need of a configuration. They need no key that
@@ -315,6 +334,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
 
     let config = name.zip(listen).zip(logs).zip(waiting).zip(batch);
     let config = config.map(|((((name, listen), logs), waiting), batch)| Config {
+        file: PathBuf::new(),
         recheck: raw.recheck,
         restore_guard,
         gossip,

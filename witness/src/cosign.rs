@@ -213,12 +213,12 @@ impl Witness {
         self
     }
 
-    /// Asks gossip before each cosignature, and tells it of each head that is durable. What is
-    /// stored is told at once, before anything is served.
+    /// Asks gossip before each cosignature, and tells it of each head that is durable, and of each
+    /// that is stored, before anything is signed for its log.
     // Spec: GSP-71
     #[must_use]
     pub fn with_gossip(mut self, gossip: Arc<Gossip>) -> Self {
-        gossip.take_heads(&self.heads);
+        gossip.bring_from(&self.heads);
         let told: Arc<dyn Told> = Arc::<Gossip>::clone(&gossip);
         self.heads.tell(told);
         self.gossip = Some(gossip);
@@ -290,7 +290,7 @@ impl Witness {
     /// # Errors
     /// What is wrong with the clock.
     pub fn check_clock(&self) -> Result<(), ClockFault> {
-        self.time().map(|_| ())
+        self.time_after(None).map(|_| ())
     }
 
     /// What the wall clock shows, right or wrong; not for signing.
@@ -429,7 +429,9 @@ impl Witness {
     ) -> Result<(CosignatureLines, Progress), AddError> {
         let cleared = self.is_cleared(request.origin(), origin);
         let cleared = cleared.map_err(AddError::Held)?;
-        let here = self.only_computes && self.heads.is_known(request.origin());
+        let brought = self.gossip.as_ref();
+        let brought = brought.is_none_or(|gossip| gossip.is_brought(request.origin()));
+        let here = self.only_computes && brought && self.heads.is_known(request.origin());
         let this = Arc::clone(self);
         let first = Arc::clone(&request);
         let (verified, prepared) = self
@@ -666,6 +668,9 @@ impl Witness {
         if !self.logs.current().is_active(origin) {
             let origin = origin.clone();
             return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
+        }
+        if let Some(gossip) = &self.gossip {
+            gossip.bring(origin)?;
         }
         let latest = self.heads.latest(origin)?;
         let expected = latest.map(|latest| latest.head);
@@ -1004,9 +1009,13 @@ impl Witness {
         now.saturating_duration_since(self.started)
     }
 
-    // Spec: WIT-112
+    // Spec: WIT-112, WIT-134
     fn time_after(&self, latest: Option<Latest>) -> Result<UnixSeconds, ClockFault> {
         let now = self.time()?;
+        let page = self.gossip.as_ref();
+        if let Some(page) = page.and_then(|gossip| gossip.page_after(now)) {
+            return Err(ClockFault::BehindPage { now, page });
+        }
         match latest {
             Some(latest) if latest.time > now => Err(ClockFault::BehindCosigned {
                 now,
@@ -1410,6 +1419,15 @@ pub enum ClockFault {
         now: UnixSeconds,
         /// What we signed.
         cosigned: UnixSeconds,
+    },
+    /// Wall time is before the time in a page of gossip that we signed: what is cosigned now would
+    /// be missing there.
+    #[error("the clock of this witness shows {now}, and its gossip said up to {page} already")]
+    BehindPage {
+        /// What the clock shows.
+        now: UnixSeconds,
+        /// What a page may have said.
+        page: UnixSeconds,
     },
     /// Wall time is before this program existed.
     #[error("the clock of this witness shows {now}; it is not set")]

@@ -39,6 +39,7 @@ use jurat_store::registry::Log;
 
 use self::convictions::{CONVICTION, Convictions, Stops, read_all};
 pub use self::convictions::{Convicted, convicted_logs};
+pub(crate) use self::files::read_bounded;
 use self::files::{EVIDENCE, Mark, id_of, named, set_aside, sweep, write};
 pub use self::files::{annotate, files, notes, read};
 use crate::gossip::GossipSettings;

@@ -4,26 +4,35 @@
 //!  commit thread ─► cosigned heads ─┐
 //!  requests of others ──────────────┼─► one driver ─► node.step ─► disk, then peers, then replies
 //!  answers of peers ────────────────┘      │
-//!  add-checkpoint ── may it be cosigned? ──┘ (asks the node itself)
+//!  stored heads, one after the other ──────┤
+//!  add-checkpoint ◄── standings: free, held, convicted
 //! ```
 //!
 //! One task drives the node, so that its actions are done in their order. What waits for a disk
 //! runs in a thread; what waits for a peer is a task of its own, whose answer comes back as an
-//! event.
+//! event. Who cosigns reads a table and waits for nobody ([`standings`]).
+//!
+//! A start puts back what was kept of logs and evidence, which is little, before anything is
+//! answered. All logs, and then the newest cosigned head of each, come to the node after that; that
+//! of a log to which something happens comes first ([`stored`]).
 //!
 //! In scope: the driver, the disk, asking peers. Out of scope: what follows from what (the node),
 //! routes and statuses ([`crate::http`]).
 //!
-//! Rows: `spec/gossip.md` GSP-70 to GSP-81.
+//! Rows: `spec/gossip.md` GSP-70 to GSP-99.
 
 mod alarms;
 mod ask;
+mod claims;
 mod config;
 mod passive;
 mod records;
+mod standings;
+mod statements;
+mod stored;
 mod tiles;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -32,33 +41,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
-use jurat_daemon::clock::Clock;
+use jurat_daemon::clock::{Clock, ClockGuard};
 use jurat_keys::random_serial;
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
-use jurat_proto::cosignature::sign_note;
 use jurat_proto::evidence::{Evidence, KeyRefused, Standing};
 use jurat_proto::gossip::node::{
-    Action, Alarm, Answer, AskId, Cosigning, Dice, Directory, Event, LogSettings, Moment, Node,
-    Own, Question, Reply, RequestId, Strict,
+    Action, Alarm, Answer, AskId, Cosigning, Dice, Directory, Event, LogRecord, LogSettings,
+    Moment, Node, Own, Phase, Question, Reply, RequestId, Strict,
 };
-use jurat_proto::gossip::{
-    Catalogue, Feed, Fetch, Notes, Opening, Random, SignedStatement, Statement,
-};
+use jurat_proto::gossip::{Catalogue, Fetch, Notes, Opening, Random};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::key::{KeyName, UnixSeconds, VerifierKey};
-use jurat_proto::note::Note;
 use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::HeadSwap;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
-use self::alarms::Sinks;
-pub use self::config::GossipSettings;
-pub(crate) use self::config::{RawGossip, resolve};
-use self::records::Records;
+use self::alarms::{Sinks, Told as ToldAlarm};
+pub(crate) use self::claims::CLAIM_FIELD;
+use self::claims::Claims;
+use self::config::Peer;
+pub use self::config::{GossipSettings, NotTaken};
+pub(crate) use self::config::{PeerChange, RawGossip, resolve};
+use self::records::{Kept, Records};
+use self::standings::Standings;
+pub(crate) use self::statements::PAGE_SECONDS;
+use self::statements::Said;
+use self::stored::Stored;
 use crate::evidence::{EvidenceFolder, Outcome};
-use crate::heads::{Heads, Told};
+use crate::heads::Told;
 use crate::log_list::{LogList, Logs};
 use crate::metrics::Metrics;
 
@@ -67,11 +80,17 @@ pub struct Gossip {
     settings: GossipSettings,
     cosigners: Vec<VerifierKey>,
     node: Mutex<Node>,
+    standings: Standings,
     dice: Mutex<Drawn>,
     records: Records,
+    /// Heads that could not be written, by log: nobody is told of them.
+    unstored: Mutex<BTreeMap<Origin, Option<Box<LogRecord>>>>,
+    /// What is kept of logs that no list names.
+    unlisted: Mutex<Vec<Kept>>,
     evidence: Arc<EvidenceFolder>,
     logs: Arc<LogList>,
     clock: Arc<dyn Clock>,
+    guard: Arc<ClockGuard>,
     client: Client,
     inbox: mpsc::Sender<Event>,
     outbox: Mutex<Option<mpsc::Receiver<Event>>>,
@@ -80,29 +99,63 @@ pub struct Gossip {
     requests: AtomicU64,
     /// What was to be done before anybody could be asked.
     early: Mutex<Vec<Action>>,
-    /// The newest cosigned head of each log that the node was not told of yet.
     cosigned: Mutex<Cosigned>,
+    found: Mutex<Found>,
+    stored: Stored,
+    said: Said,
+    claims: Claims,
+    /// The alarms that are raised, for who must not wait for the node.
+    raised: Mutex<BTreeSet<Alarm>>,
+    /// Whether the node knows all logs and peers.
+    ready: watch::Sender<bool>,
+    /// A place for the one answer that is made, and for the one that is read: the threads are there
+    /// for who cosigns.
+    making: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
     wake: Notify,
     sinks: Sinks,
     metrics: Metrics,
 }
 
+/// Cosigned heads that the node was not told of yet.
 #[derive(Default)]
 struct Cosigned {
+    /// The newest of each log that was committed.
     heads: BTreeMap<Origin, (Vec<u8>, UnixSeconds)>,
-    /// When the earliest of those was signed that are being committed, or that the node is being
-    /// told of.
-    earliest: [Option<UnixSeconds>; 2],
+    /// Those that were stored before the start. No page was made with others of their logs.
+    stored: Vec<(Vec<u8>, UnixSeconds)>,
+    /// When the earliest of those was signed that are being committed.
+    committing: Option<UnixSeconds>,
+    /// And of those that the node is being told of.
+    telling: Option<UnixSeconds>,
+}
+
+impl Cosigned {
+    /// When the earliest of those was signed that a page would not have.
+    fn earliest(&self) -> Option<UnixSeconds> {
+        let waiting = self.heads.values().map(|(_, time)| *time);
+        let on_their_way = [self.committing, self.telling];
+        waiting.chain(on_their_way.into_iter().flatten()).min()
+    }
+}
+
+/// Evidence that this process found, for the node to tell.
+#[derive(Default)]
+struct Found {
+    waiting: VecDeque<Evidence>,
+    /// There was more: all that is kept is looked at.
+    more: bool,
 }
 
 impl Told for Gossip {
     fn committing(&self, earliest: Option<UnixSeconds>) {
-        let [committing, _] = &mut lock(&self.cosigned).earliest;
-        *committing = earliest;
+        lock(&self.cosigned).committing = earliest;
     }
 
     fn durable(&self, swap: &HeadSwap) {
-        self.cosigned(&swap.origin, swap.new.note.clone(), swap.new.time);
+        let head = (swap.new.note.clone(), swap.new.time);
+        lock(&self.cosigned).heads.insert(swap.origin.clone(), head);
+        self.wake.notify_one();
     }
 }
 
@@ -132,14 +185,15 @@ pub struct Parts<'p> {
     pub evidence: Arc<EvidenceFolder>,
     /// The logs.
     pub logs: Arc<LogList>,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
+    /// Whose times it signs.
+    pub clock: Arc<ClockGuard>,
     /// What it counts.
     pub metrics: Metrics,
 }
 
 impl Gossip {
-    /// Opens what was kept. Nothing is asked or answered before [`Self::run`].
+    /// Opens what was kept: what must not be cosigned is known when this returns. Nothing is asked
+    /// or answered before [`Self::run`].
     ///
     /// # Errors
     /// [`GossipError`].
@@ -151,28 +205,31 @@ impl Gossip {
             database,
             evidence,
             logs,
-            clock,
+            clock: guard,
             metrics,
         } = parts;
         let records = Records::beside(database)?;
         let secret = records.secret(random)?;
+        let said = Said::open(&records)?;
         let mut dice = Drawn::new(random()?);
+        let clock = Arc::clone(guard.clock());
         let now = moment(&*clock);
-        let config = settings.node(secret);
+        let (kept, proven) = (records.read()?, evidence.all());
         let current = logs.current();
-        let directory = directory(&settings, &cosigners, &current);
-        let epoch = random()?;
-        let mut node = Node::new(config, directory, epoch, now)?;
-        let mut early = Vec::new();
-        for record in records.read()? {
-            early.extend(node.restore_log(record, now));
-        }
-        for kept in evidence.all() {
-            let actions = node.restore_evidence(&kept, now, &mut dice, &Strict);
-            // What it stops, the folder has stopped already.
-            let is_alarm = |action: &Action| matches!(action, Action::Alarm { .. });
-            early.extend(actions.into_iter().filter(is_alarm));
-        }
+        // Only these have anything to be put back; the others come with the first turn.
+        let origins = kept.iter().map(|kept| &kept.origin);
+        let origins = origins.chain(proven.iter().filter_map(Evidence::origin));
+        let origins: BTreeSet<&Origin> = origins.collect();
+        let some = origins.iter().filter_map(|origin| current.log(origin));
+        let directory = directory(&settings, &cosigners, some);
+        let node = Node::new(settings.node(secret), directory, random()?, now)?;
+        let listed = |origin: &Origin| current.log(origin).is_some();
+        let Restored {
+            node,
+            standings,
+            early,
+            unlisted,
+        } = restore(node, &proven, kept, listed, now, &mut dice);
         let client = Client::new(ClientOptions {
             request_timeout: ANSWER_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
@@ -184,11 +241,15 @@ impl Gossip {
             settings,
             cosigners,
             node: Mutex::new(node),
+            standings,
             dice: Mutex::new(dice),
             records,
+            unstored: Mutex::default(),
+            unlisted: Mutex::new(unlisted),
             evidence,
             logs,
             clock,
+            guard,
             client,
             inbox,
             outbox: Mutex::new(Some(outbox)),
@@ -196,62 +257,24 @@ impl Gossip {
             requests: AtomicU64::new(0),
             early: Mutex::new(early),
             cosigned: Mutex::default(),
+            found: Mutex::default(),
+            stored: Stored::default(),
+            said,
+            claims: Claims::default(),
+            raised: Mutex::default(),
+            ready: watch::Sender::new(false),
+            making: Arc::new(Semaphore::new(1)),
+            reading: Arc::new(Semaphore::new(1)),
             wake: Notify::new(),
             sinks,
             metrics,
         })
     }
 
-    /// Tells the node of the heads that are stored, before anything is served.
-    // Spec: GSP-71
-    pub fn take_heads(&self, heads: &Heads) {
-        let current = self.logs.current();
-        for log in current.logs() {
-            // In this order: what was read and verified for the note is remembered for the other.
-            if let Ok(Some(note)) = heads.note(&log.origin)
-                && let Ok(Some(latest)) = heads.latest(&log.origin)
-            {
-                self.cosigned(&log.origin, note.to_vec(), latest.time);
-            }
-        }
-        for event in self.newest_cosigned() {
-            let rest = self.settle(self.step(event));
-            lock(&self.early).extend(rest);
-        }
-        let [_, telling] = &mut lock(&self.cosigned).earliest;
-        *telling = None;
-    }
-
-    /// A head is durable. Never waits.
-    pub(crate) fn cosigned(&self, origin: &Origin, note: Vec<u8>, time: UnixSeconds) {
-        let mut cosigned = lock(&self.cosigned);
-        cosigned.heads.insert(origin.clone(), (note, time));
-        drop(cosigned);
-        self.wake.notify_one();
-    }
-
-    fn newest_cosigned(&self) -> Vec<Event> {
-        let heads = {
-            let mut cosigned = lock(&self.cosigned);
-            let heads = std::mem::take(&mut cosigned.heads);
-            let [_, telling] = &mut cosigned.earliest;
-            *telling = heads.values().map(|(_, time)| *time).min();
-            heads
-        };
-        let events = heads.into_values().filter_map(|(note, time)| {
-            let note = SignedCheckpoint::parse(&note).ok()?;
-            Some(Event::HeadCosigned {
-                note,
-                time,
-                grown_from: None,
-            })
-        });
-        events.collect()
-    }
-
-    /// Whether a log may be cosigned.
+    /// Whether a log may be cosigned. Waits for nobody.
+    // Spec: GSP-42, GSP-99
     pub(crate) fn cosigning(&self, origin: &Origin) -> Cosigning {
-        lock(&self.node).cosigning(origin)
+        self.standings.of(origin)
     }
 
     /// Drives the node, for ever.
@@ -261,45 +284,108 @@ impl Gossip {
             return;
         };
         let mut asked: JoinSet<()> = JoinSet::new();
-        let mut seen = self.logs.current();
         let early = std::mem::take(&mut *lock(&self.early));
-        for action in self.settle(early) {
+        for action in early {
             self.begin(action, &mut asked);
         }
+        let mut ticks = tokio::time::interval(self.tick());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turn = Turn::default();
+        let mut unstored = false;
         loop {
-            let mut events: Vec<Event> = tokio::select! {
-                event = outbox.recv() => event.into_iter().collect(),
-                () = self.wake.notified() => Vec::new(),
-                () = tokio::time::sleep(self.tick()) => vec![Event::Tick],
-            };
-            while asked.try_join_next().is_some() {}
-            let current = self.logs.current();
-            if !Arc::ptr_eq(&current, &seen) {
-                seen = current;
-                let directory = directory(&self.settings, &self.cosigners, &seen);
-                events.push(Event::DirectoryChanged(Box::new(directory)));
+            // The first turn waits for nothing: it brings all logs and peers.
+            let brings = turn.seen.is_none() || turn.brings;
+            tokio::select! {
+                event = outbox.recv() => turn.events.extend(event),
+                () = self.wake.notified() => {}
+                _ = ticks.tick() => turn.events.push(Event::Tick),
+                () = std::future::ready(()), if brings => {}
             }
-            events.extend(self.newest_cosigned());
+            while turn.events.len() < EVENTS_MAX
+                && let Ok(event) = outbox.try_recv()
+            {
+                turn.events.push(event);
+            }
+            while asked.try_join_next().is_some() {}
             let this = Arc::clone(&self);
-            let done = tokio::task::spawn_blocking(move || {
-                let mut rest = Vec::new();
-                for event in events {
-                    let actions = this.step(event);
-                    rest.extend(this.settle(actions));
-                }
-                rest
-            });
+            let done = tokio::task::spawn_blocking(move || this.take_turn(turn));
             let done = done.await;
-            let [_, telling] = &mut lock(&self.cosigned).earliest;
-            *telling = None;
-            let Ok(rest) = done else {
+            lock(&self.cosigned).telling = None;
+            let Ok((next, rest)) = done else {
                 tracing::error!("gossip failed, and goes on");
+                turn = Turn::default();
                 continue;
             };
+            turn = next;
+            self.ready.send_replace(true);
             for action in rest {
                 self.begin(action, &mut asked);
             }
+            let is_unstored = !lock(&self.unstored).is_empty();
+            if is_unstored != std::mem::replace(&mut unstored, is_unstored) {
+                self.tell(&ToldAlarm::heads_not_stored(), is_unstored);
+            }
         }
+    }
+
+    /// One turn of the driver: what changed in the lists, heads, evidence, then what came from
+    /// others, and some of the stored heads when there are more.
+    fn take_turn(&self, mut turn: Turn) -> (Turn, Vec<Action>) {
+        let mut rest = Vec::new();
+        self.take_lists(&mut turn, &mut rest);
+        for event in self.newest_cosigned() {
+            rest.extend(self.settle(event));
+        }
+        for event in self.newly_found() {
+            rest.extend(self.settle(event));
+        }
+        for event in std::mem::take(&mut turn.events) {
+            if matches!(event, Event::Tick) {
+                self.store_again();
+            }
+            for head in self.heads_for(&event) {
+                rest.extend(self.settle(head));
+            }
+            rest.extend(self.settle(event));
+        }
+        if turn.brings {
+            let (heads, next) = self.next_stored(turn.after.as_ref());
+            turn.brings = next.is_some();
+            turn.after = next;
+            for head in heads {
+                rest.extend(self.settle(head));
+            }
+        }
+        (turn, rest)
+    }
+
+    /// Takes over the lists of logs and peers when they changed.
+    // Spec: GSP-46, GSP-96, GSP-97
+    fn take_lists(&self, turn: &mut Turn, rest: &mut Vec<Action>) {
+        let (logs, peers) = (self.logs.current(), self.settings.peers());
+        let same = |(before, with): &(Arc<Logs>, Arc<[Peer]>)| {
+            Arc::ptr_eq(before, &logs) && Arc::ptr_eq(with, &peers)
+        };
+        if turn.seen.as_ref().is_some_and(same) {
+            return;
+        }
+        let directory = directory(&self.settings, &self.cosigners, logs.logs());
+        self.claims.keep(|name| {
+            let mut peers = peers.iter();
+            peers.any(|peer| peer.settings.name == *name)
+        });
+        rest.extend(self.settle(Event::DirectoryChanged(Box::new(directory))));
+        let now = moment(&*self.clock);
+        let mut unlisted = lock(&self.unlisted);
+        for kept in std::mem::take(&mut *unlisted) {
+            if logs.log(&kept.origin).is_some() {
+                rest.extend(put_back(&mut lock(&self.node), &self.standings, kept, now));
+            } else {
+                unlisted.push(kept);
+            }
+        }
+        turn.seen = Some((logs, peers));
+        (turn.brings, turn.after) = (true, None);
     }
 
     /// Begins what waits for others.
@@ -314,12 +400,22 @@ impl Gossip {
                 drop(asked.spawn(Arc::clone(self).read_tiles(old, note)));
             }
             Action::Alarm { alarm, raised } => {
-                self.metrics.alarm(alarms::kind(&alarm), raised);
-                self.sinks.tell(&alarm, raised);
+                self.tell(&ToldAlarm::of(&alarm), raised);
+                let mut alarms = lock(&self.raised);
+                if raised {
+                    alarms.insert(alarm);
+                } else {
+                    alarms.remove(&alarm);
+                }
             }
             // Done before.
             _ => {}
         }
+    }
+
+    fn tell(&self, alarm: &ToldAlarm, raised: bool) {
+        self.metrics.alarm(alarm.kind, raised);
+        self.sinks.tell(alarm, raised);
     }
 
     /// Often enough for rounds of a drill, and seldom enough to cost nothing.
@@ -327,24 +423,60 @@ impl Gossip {
         (self.settings.round() / 4).clamp(TICK_MIN, TICK_MAX)
     }
 
+    /// What is decided is obeyed by who cosigns before this returns.
     fn step(&self, event: Event) -> Vec<Action> {
         let now = moment(&*self.clock);
         let mut dice = lock(&self.dice);
-        lock(&self.node).step(event, now, &mut *dice, &Strict)
+        let mut node = lock(&self.node);
+        let actions = node.step(event, now, &mut *dice, &Strict);
+        self.standings.obey(&actions);
+        actions
     }
 
-    /// Does what waits for the disk, in order, and answers; the rest is for who can wait for peers.
+    fn newest_cosigned(&self) -> Vec<Event> {
+        let (stored, heads) = {
+            let mut cosigned = lock(&self.cosigned);
+            let heads = std::mem::take(&mut cosigned.heads);
+            cosigned.telling = heads.values().map(|(_, time)| *time).min();
+            (std::mem::take(&mut cosigned.stored), heads)
+        };
+        // In this order: what was stored before is older.
+        let heads = stored.into_iter().chain(heads.into_values());
+        heads
+            .filter_map(|(note, time)| head_event(&note, time))
+            .collect()
+    }
+
+    fn newly_found(&self) -> Vec<Event> {
+        let mut found = lock(&self.found);
+        let mut evidence: Vec<Evidence> = std::mem::take(&mut found.waiting).into();
+        let more = std::mem::take(&mut found.more);
+        drop(found);
+        if more {
+            evidence.extend(self.evidence.all());
+        }
+        let event = |evidence| Event::EvidenceReceived {
+            request: None,
+            evidence: Box::new(evidence),
+        };
+        evidence.into_iter().map(event).collect()
+    }
+
+    /// Does what an event leads to that waits for the disk, in order, and answers; the rest is for
+    /// who can wait for peers.
     // Spec: GSP-73
-    fn settle(&self, actions: Vec<Action>) -> Vec<Action> {
+    fn settle(&self, event: Event) -> Vec<Action> {
+        let about = match &event {
+            Event::ChallengeReceived { note, .. } | Event::Observed { note, .. } => {
+                Some(note.origin().clone())
+            }
+            _ => None,
+        };
         let mut rest = Vec::new();
-        let mut todo: std::collections::VecDeque<Action> = actions.into();
+        let mut todo: VecDeque<Action> = self.step(event).into();
         while let Some(action) = todo.pop_front() {
             match action {
-                Action::StoreLog { origin, record } => {
-                    if let Err(error) = self.records.store(&origin, record.as_deref()) {
-                        tracing::error!(%origin, %error, "heads of gossip are not durable");
-                    }
-                }
+                Action::StoreLog { origin, record } => self.store(origin, record),
                 Action::StoreEvidence { evidence, verdict } => {
                     let id = verdict.id;
                     let stored = match self.evidence.keep_told(&evidence) {
@@ -354,49 +486,78 @@ impl Gossip {
                     todo.extend(self.step(stored));
                 }
                 Action::Reply { request, reply } => {
+                    let reply = match &about {
+                        Some(origin) => self.durable_reply(origin, reply),
+                        None => reply,
+                    };
                     if let Some(waits) = lock(&self.waiting).remove(&request) {
                         // Who hung up needs no reply.
                         drop(waits.send(reply));
                     }
                 }
-                Action::Hold { origin, suspect } => {
-                    let (size, root) = (suspect.size.get(), suspect.root_hash);
-                    tracing::error!(%origin, size, %root, "held: nobody can join this head");
-                }
-                Action::Release { origin } => {
-                    tracing::warn!(%origin, "gossip holds the log no more");
-                }
-                Action::Resolved {
-                    origin,
-                    head,
-                    phase,
-                } => {
-                    let size = head.size.get();
-                    tracing::info!(%origin, size, %phase, "a head was joined to the others");
-                }
-                Action::StopCosigning { origin, id } => {
-                    self.evidence.stop_log(&origin, id);
-                }
-                Action::StopSigning { id } => {
-                    let id = jurat_proto::hex::encode(id.as_bytes());
-                    tracing::error!(%id, "evidence convicts a key of this witness");
-                }
-                Action::Publish(suspicion) => {
-                    let origin = suspicion.origin;
-                    tracing::error!(%origin, "told the public of a head that nobody can join");
-                }
+                Action::StopCosigning { origin, id } => self.evidence.stop_log(&origin, id),
                 other @ (Action::Ask { .. } | Action::ReadTiles { .. } | Action::Alarm { .. }) => {
                     rest.push(other);
                 }
+                other => log_of(&other),
             }
         }
         rest
     }
 
+    // Spec: GSP-73, GSP-94
+    fn store(&self, origin: Origin, record: Option<Box<LogRecord>>) {
+        let stored = self.records.store(&origin, record.as_deref());
+        let mut unstored = lock(&self.unstored);
+        match stored {
+            Ok(()) => drop(unstored.remove(&origin)),
+            Err(error) => {
+                tracing::error!(%origin, %error, "heads of gossip are not durable");
+                unstored.insert(origin, record);
+            }
+        }
+    }
+
+    /// Tries again to write what could not be written: all of it, when the disk takes the first.
+    // Spec: GSP-94
+    fn store_again(&self) {
+        loop {
+            let first = {
+                let unstored = lock(&self.unstored);
+                let first = unstored.first_key_value();
+                first.map(|(origin, record)| (origin.clone(), record.clone()))
+            };
+            let Some((origin, record)) = first else {
+                return;
+            };
+            if self.records.store(&origin, record.as_deref()).is_err() {
+                return;
+            }
+            lock(&self.unstored).remove(&origin);
+        }
+    }
+
+    /// Nobody is told of a head that a crash would forget.
+    // Spec: GSP-73, GSP-94
+    fn durable_reply(&self, origin: &Origin, reply: Reply) -> Reply {
+        if !matches!(reply, Reply::Pending | Reply::Consistent) {
+            return reply;
+        }
+        let record = lock(&self.unstored).get(origin).cloned();
+        let Some(record) = record else {
+            return reply;
+        };
+        self.store(origin.clone(), record);
+        if lock(&self.unstored).contains_key(origin) {
+            Reply::NotStored
+        } else {
+            reply
+        }
+    }
+
     async fn ask(self: Arc<Self>, peer: KeyName, ask: AskId, question: Question) {
-        let url = self.settings.url(&peer);
-        let answer = match url {
-            Some(url) => ask::ask(&self.client, url, &question).await,
+        let answer = match self.settings.url(&peer) {
+            Some(url) => self.answer_of(&peer, &url, question).await,
             // It was taken out of the configuration.
             None => Answer::Nothing,
         };
@@ -430,31 +591,64 @@ impl Gossip {
         drop(self.inbox.send(event).await);
     }
 
-    /// Brings what somebody sent, and waits for what becomes of it.
+    /// Brings what a peer, or a stranger, sent, and waits for what becomes of it.
     ///
     /// # Errors
     /// [`NotNow`]: too much waits.
-    // Spec: GSP-74
+    // Spec: GSP-74, GSP-92
     pub(crate) async fn request(
         &self,
+        from: Option<&KeyName>,
         event: impl FnOnce(RequestId) -> Event,
     ) -> Result<Reply, NotNow> {
         let request = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
         let (tell, told) = oneshot::channel();
+        // Strangers leave room for peers.
+        let (waiting_max, room_min) = match from {
+            Some(_) => (WAITING_MAX, 0),
+            None => (WAITING_MAX / 4 * 3, INBOX / 4),
+        };
         {
             let mut waiting = lock(&self.waiting);
-            if waiting.len() >= WAITING_MAX {
+            if waiting.len() >= waiting_max || self.inbox.capacity() < room_min {
                 return Err(NotNow);
             }
             waiting.insert(request, tell);
         }
-        if self.inbox.try_send(event(request)).is_err() {
-            lock(&self.waiting).remove(&request);
-            return Err(NotNow);
-        }
+        let waits = Waits {
+            gossip: self,
+            request,
+        };
+        self.inbox.try_send(event(request)).map_err(|_| NotNow)?;
         let reply = tokio::time::timeout(REPLY_TIMEOUT, told).await;
-        lock(&self.waiting).remove(&request);
+        drop(waits);
         reply.map_err(|_| NotNow)?.map_err(|_| NotNow)
+    }
+
+    /// Resolves when what is held can be shown.
+    ///
+    /// # Errors
+    /// [`NotNow`]: the start takes long.
+    // Spec: GSP-97
+    pub(crate) async fn ready(&self) -> Result<(), NotNow> {
+        let mut ready = self.ready.subscribe();
+        let waited = tokio::time::timeout(REPLY_TIMEOUT, ready.wait_for(|ready| *ready)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(NotNow),
+        }
+    }
+
+    /// Makes what somebody asked for that takes a thread for a while: for one at a time.
+    ///
+    /// # Errors
+    /// [`NotNow`]: others have their turn for too long.
+    // Spec: GSP-92
+    pub(crate) async fn make<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotNow> {
+        in_turn(&self.making, work).await
     }
 
     /// A log sent a proof that it grew from a head. Never waits: without it others must show it.
@@ -464,60 +658,33 @@ impl Gossip {
         }
     }
 
-    /// What this process found itself.
+    /// What this process found itself. Never waits, and nothing of it is lost: whoever floods the
+    /// inbox must not keep from peers what convicts him.
+    // Spec: GSP-99
     pub(crate) fn found(&self, evidence: Evidence) {
-        let event = Event::EvidenceReceived {
-            request: None,
-            evidence: Box::new(evidence),
-        };
-        // It is kept already; what is not told now is told after the next start, or when it is
-        // found in the folder.
-        if self.inbox.try_send(event).is_err() {
-            tracing::warn!("evidence waits to be told to peers");
+        let mut found = lock(&self.found);
+        if found.waiting.len() < FOUND_MAX {
+            found.waiting.push_back(evidence);
+        } else {
+            // It is kept already.
+            found.more = true;
         }
+        drop(found);
+        self.wake.notify_one();
     }
 
-    /// A signed state.
+    /// Takes the peers of a configuration that was read again.
     ///
     /// # Errors
-    /// [`NotNow`]: what was cosigned is not in it yet, or the key does not sign.
-    // Spec: GSP-75
-    pub(crate) fn state(&self, nonce: Option<Random>) -> Result<SignedStatement, NotNow> {
-        self.is_current()?;
-        let state = lock(&self.node).state(moment(&*self.clock), nonce);
-        self.signed(Statement::State(state))
-    }
-
-    /// A signed page.
-    ///
-    /// # Errors
-    /// As for [`Self::state`].
-    // Spec: GSP-75
-    pub(crate) fn feed(&self, epoch: Option<Random>, since: u64) -> Result<Feed, NotNow> {
-        self.is_current()?;
-        let (page, rows) = lock(&self.node).page(epoch, since, PAGE_ROWS, moment(&*self.clock));
-        let signed = self.signed(Statement::Page(page))?;
-        Feed::new(rows, signed).map_err(|_| NotNow)
-    }
-
-    /// A page that does not have what we cosigned ten seconds ago would convict us.
-    // Spec: EVI-15
-    fn is_current(&self) -> Result<(), NotNow> {
-        let cosigned = lock(&self.cosigned);
-        let waiting = cosigned.heads.values().map(|(_, time)| *time);
-        let earliest = waiting.chain(cosigned.earliest.into_iter().flatten()).min();
-        drop(cosigned);
-        let now = self.clock.now().seconds();
-        let late = earliest.is_some_and(|at| now.saturating_sub(at.get()) >= SIGNED_AGO_MAX);
-        if late || self.evidence.convicts_us().is_some() {
-            return Err(NotNow);
+    /// [`NotTaken`]; nothing changed.
+    // Spec: GSP-96
+    pub(crate) fn take_peers(&self, new: &GossipSettings) -> Result<Vec<PeerChange>, NotTaken> {
+        let changes = self.settings.take_peers(new)?;
+        if self.settings.differs_besides_peers(new) {
+            tracing::warn!("what else is new in [gossip] takes a start");
         }
-        Ok(())
-    }
-
-    fn signed(&self, statement: Statement) -> Result<SignedStatement, NotNow> {
-        let line = sign_note(&statement.to_text(), &*self.settings.key).map_err(|_| NotNow)?;
-        SignedStatement::new(statement, vec![line]).map_err(|_| NotNow)
+        self.wake.notify_one();
+        Ok(changes)
     }
 
     pub(crate) fn notes(&self, fetch: &Fetch) -> Notes {
@@ -534,29 +701,6 @@ impl Gossip {
 
     pub(crate) fn evidence(&self, id: &Hash) -> Option<Arc<Evidence>> {
         lock(&self.node).evidence(id).cloned()
-    }
-
-    /// Signed suspicions, each with the two notes that it is about.
-    // Spec: GSP-43
-    pub(crate) fn suspicions(&self) -> Vec<u8> {
-        let said = lock(&self.node).suspicions(moment(&*self.clock));
-        let mut bytes = Vec::new();
-        for (suspicion, notes) in said {
-            let text = suspicion.to_text();
-            let signed = sign_note(&text, &*self.settings.key)
-                .ok()
-                .and_then(|line| Note::new(text, vec![line]).ok());
-            let Some(signed) = signed else { continue };
-            if !bytes.is_empty() {
-                bytes.push(b'\n');
-            }
-            bytes.extend(signed.to_bytes());
-            for note in notes {
-                bytes.push(b'\n');
-                bytes.extend(note.to_bytes());
-            }
-        }
-        bytes
     }
 
     /// The largest head of a log that enough operators hold identically.
@@ -580,14 +724,15 @@ impl Gossip {
     }
 
     /// The alarms that are raised, for people, without those that the folder of evidence tells.
+    // Spec: GSP-94
     pub(crate) fn alarms(&self, most: usize) -> Vec<String> {
-        let node = lock(&self.node);
         let elsewhere = |alarm: &&Alarm| matches!(alarm, Alarm::Proven { .. } | Alarm::NotStored);
-        let told = node
-            .alarms()
-            .filter(|alarm| !elsewhere(alarm))
-            .map(alarms::told);
-        told.take(most).collect()
+        let unstored = !lock(&self.unstored).is_empty();
+        let unstored = unstored.then(|| ToldAlarm::heads_not_stored().about);
+        let raised = lock(&self.raised);
+        let told = raised.iter().filter(|alarm| !elsewhere(alarm));
+        let told = told.map(|alarm| ToldAlarm::of(alarm).about);
+        unstored.into_iter().chain(told).take(most).collect()
     }
 
     /// The key with which it gossips.
@@ -615,26 +760,178 @@ pub(crate) struct Confirmed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotNow;
 
-fn directory(settings: &GossipSettings, cosigners: &[VerifierKey], logs: &Logs) -> Directory {
+/// What the driver knows from turn to turn.
+#[derive(Default)]
+struct Turn {
+    events: Vec<Event>,
+    /// The lists that the node was told.
+    seen: Option<(Arc<Logs>, Arc<[Peer]>)>,
+    /// Whether stored heads are to be brought, and after which log.
+    brings: bool,
+    after: Option<Origin>,
+}
+
+/// Does what takes a thread for a while, when there is a place.
+async fn in_turn<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, NotNow> {
+    let place = Arc::clone(places).acquire_owned();
+    let place = tokio::time::timeout(REPLY_TIMEOUT, place).await;
+    let place = place.map_err(|_| NotNow)?.map_err(|_| NotNow)?;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    });
+    done.await.map_err(|_| NotNow)
+}
+
+/// A request that waits for a reply: who hangs up leaves no place taken.
+struct Waits<'g> {
+    gossip: &'g Gossip,
+    request: RequestId,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        lock(&self.gossip.waiting).remove(&self.request);
+    }
+}
+
+/// A cosigned head, for the node.
+fn head_event(note: &[u8], time: UnixSeconds) -> Option<Event> {
+    let note = SignedCheckpoint::parse(note).ok()?;
+    Some(Event::HeadCosigned {
+        note,
+        time,
+        grown_from: None,
+    })
+}
+
+/// A node that was given what was kept.
+struct Restored {
+    node: Node,
+    standings: Standings,
+    early: Vec<Action>,
+    unlisted: Vec<Kept>,
+}
+
+/// Gives a node what was kept; what must not be cosigned is in the table then.
+// Spec: GSP-46
+fn restore(
+    mut node: Node,
+    proven: &[Evidence],
+    kept: Vec<Kept>,
+    listed: impl Fn(&Origin) -> bool,
+    now: Moment,
+    dice: &mut dyn Dice,
+) -> Restored {
+    let standings = Standings::default();
+    let mut early = Vec::new();
+    for evidence in proven {
+        let actions = node.restore_evidence(evidence, now, dice, &Strict);
+        standings.obey(&actions);
+        // What it stops, the folder has stopped already.
+        let is_alarm = |action: &Action| matches!(action, Action::Alarm { .. });
+        early.extend(actions.into_iter().filter(is_alarm));
+    }
+    let mut unlisted = Vec::new();
+    for kept in kept {
+        if listed(&kept.origin) {
+            early.extend(put_back(&mut node, &standings, kept, now));
+        } else {
+            standings.set(&kept.origin, held_by(&kept.record));
+            unlisted.push(kept);
+        }
+    }
+    Restored {
+        node,
+        standings,
+        early,
+        unlisted,
+    }
+}
+
+/// Puts back what was kept of a log that the node knows; gives the alarms that stand.
+// Spec: GSP-46, GSP-86
+fn put_back(node: &mut Node, standings: &Standings, kept: Kept, now: Moment) -> Vec<Action> {
+    let mut actions = node.restore_log(kept.record, now);
+    standings.set(&kept.origin, node.cosigning(&kept.origin));
+    actions.retain(|action| matches!(action, Action::Alarm { .. }));
+    actions
+}
+
+/// Of a log that no list names: whether it would be held, if one did. When one does, it is signed
+/// for before the node has heard of it.
+// Spec: GSP-46
+fn held_by(record: &LogRecord) -> Cosigning {
+    let is_suspect = |phase| matches!(phase, Phase::Suspect | Phase::Unprovable);
+    let suspect = record.open.iter().find(|open| is_suspect(open.phase));
+    match suspect {
+        Some(open) => Cosigning::Held {
+            suspect: open.note.head(),
+        },
+        None => Cosigning::Free,
+    }
+}
+
+/// What is only told to the log of the process.
+fn log_of(action: &Action) {
+    match action {
+        Action::Hold { origin, suspect } => {
+            let (size, root) = (suspect.size.get(), suspect.root_hash);
+            tracing::error!(%origin, size, %root, "held: nobody can join this head");
+        }
+        Action::Release { origin } => {
+            tracing::warn!(%origin, "gossip holds the log no more");
+        }
+        Action::Resolved {
+            origin,
+            head,
+            phase,
+        } => {
+            let size = head.size.get();
+            tracing::info!(%origin, size, %phase, "a head was joined to the others");
+        }
+        Action::StopSigning { id } => {
+            let id = jurat_proto::hex::encode(id.as_bytes());
+            tracing::error!(%id, "evidence convicts a key of this witness");
+        }
+        Action::Publish(suspicion) => {
+            let origin = &suspicion.origin;
+            tracing::error!(%origin, "told the public of a head that nobody can join");
+        }
+        // These are done, and not told.
+        Action::Ask { .. }
+        | Action::ReadTiles { .. }
+        | Action::Reply { .. }
+        | Action::StoreLog { .. }
+        | Action::StoreEvidence { .. }
+        | Action::StopCosigning { .. }
+        | Action::Alarm { .. } => {}
+    }
+}
+
+fn directory<'l>(
+    settings: &GossipSettings,
+    cosigners: &[VerifierKey],
+    logs: impl Iterator<Item = &'l jurat_store::registry::Log>,
+) -> Directory {
     let gossip = std::iter::once(settings.vkey()).chain(&settings.former_keys);
+    let peers = settings.peers();
     Directory {
         own: Own {
             name: settings.vkey().name().clone(),
             cosigners: cosigners.to_vec(),
             gossip: gossip.cloned().collect(),
         },
-        logs: logs
-            .logs()
-            .map(|log| settings_of(log, settings.hold))
-            .collect(),
-        peers: settings
-            .peers
-            .iter()
-            .map(|peer| peer.settings.clone())
-            .collect(),
+        logs: logs.map(|log| settings_of(log, settings.hold)).collect(),
+        peers: peers.iter().map(|peer| peer.settings.clone()).collect(),
     }
 }
 
+// Spec: GSP-95
 fn settings_of(log: &jurat_store::registry::Log, hold: bool) -> LogSettings {
     let with = |keys: &[VerifierKey], standing| {
         let keys = keys.iter().cloned();
@@ -642,16 +939,19 @@ fn settings_of(log: &jurat_store::registry::Log, hold: bool) -> LogSettings {
     };
     let mut keys = with(&log.keys, Standing::Current);
     keys.extend(with(&log.retired, Standing::Retired));
+    let pruned_below = log.pruned_below;
+    let pruned_below = pruned_below.and_then(|size| TreeSize::new(size.get()));
+    let cadence = log.cadence_s;
     LogSettings {
         origin: log.origin.clone(),
         keys,
-        hold,
+        hold: log.suspect_holds.unwrap_or(hold),
         tiles: log
             .url
             .as_deref()
             .is_some_and(|url| tiles::prefix(url).is_some()),
-        pruned_below: TreeSize::ZERO,
-        cadence: None,
+        pruned_below: pruned_below.unwrap_or(TreeSize::ZERO),
+        cadence: cadence.map(|seconds| Duration::from_secs(seconds.get().into())),
         stop_on_empty: log.empty_stops,
     }
 }
@@ -705,8 +1005,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TICK_MIN: Duration = Duration::from_millis(20);
 const TICK_MAX: Duration = Duration::from_secs(1);
-/// Rows of a page, so that a page is below a megabyte.
-const PAGE_ROWS: usize = 8_192;
+/// Events that are taken in one turn.
+const EVENTS_MAX: usize = 64;
+/// Evidence that waits to be told; of more, what is kept is looked at.
+const FOUND_MAX: usize = 64;
 /// How long ago what is committed, and what a page does not have yet, was signed at most, in
 /// seconds. Ten would convict us.
 // Spec: EVI-15

@@ -56,7 +56,7 @@ pub struct Api {
     about: Arc<About>,
     /// A place for each page that is being made.
     pages: Arc<Semaphore>,
-    gossip: gossip::Budget,
+    gossip: gossip::Budgets,
 }
 
 impl Api {
@@ -69,7 +69,7 @@ impl Api {
             client_address_header: None,
             about: Arc::default(),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
-            gossip: gossip::Budget::default(),
+            gossip: gossip::Budgets::default(),
         }
     }
 
@@ -113,8 +113,9 @@ impl Api {
             "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
             path if path.starts_with(gossip::PREFIX) => match self.witness.gossip() {
                 Some(with) => {
-                    let (budget, timeout) = (&self.gossip, self.body_timeout);
-                    gossip::answer(with, budget, request, peer, timeout).await
+                    let (budgets, timeout) = (&self.gossip, self.body_timeout);
+                    let client = self.client(&request, peer);
+                    gossip::answer(with, budgets, request, client, timeout).await
                 }
                 None => (Route::OTHER, http::not_found()),
             },
@@ -448,7 +449,9 @@ fn held(held: &Held) -> Response {
 fn clock(fault: &ClockFault) -> Response {
     match fault {
         ClockFault::NoTime(_) => {}
-        ClockFault::BehindCosigned { .. } | ClockFault::NotSet { .. } => {
+        ClockFault::BehindCosigned { .. }
+        | ClockFault::BehindPage { .. }
+        | ClockFault::NotSet { .. } => {
             tracing::error!(%fault, "nothing is signed until the clock is right");
         }
     }

@@ -499,7 +499,7 @@ pub enum Outcome {
 }
 
 /// The alarms of gossip.
-const ALARMS: [&str; 11] = [
+const ALARMS: [&str; 12] = [
     "proven",
     "undetermined",
     "suspect",
@@ -511,6 +511,7 @@ const ALARMS: [&str; 11] = [
     "agreement-lag",
     "stalled",
     "not-stored",
+    "heads-not-stored",
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

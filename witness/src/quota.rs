@@ -92,6 +92,11 @@ impl Bucket {
         if wait.is_zero() { Ok(()) } else { Err(wait) }
     }
 
+    /// Whether nothing is missing, at `now`.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.full_at <= now
+    }
+
     /// How long until it is full. It cannot be more than empty, even if it was emptied at a slower
     /// rate than that which holds now.
     fn missing(&self, rate: Rate, now: Duration) -> Duration {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use jurat_daemon::batch::Failure;
 use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
 use jurat_daemon::clock::{Clock as _, ClockGuard, ClockMetrics, GuardSettings, SystemClock};
+use jurat_daemon::config::ConfigError;
 use jurat_daemon::exit;
 use jurat_daemon::http::{self, HttpMetrics, Tls};
 use jurat_daemon::limits::OpenFiles;
@@ -36,10 +37,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::C2SP_REVISION;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::cosign::{Parts, StartError, Witness};
 use crate::evidence::{Convicted, EvidenceFolder, Listed};
-use crate::gossip::{self, Gossip, GossipError};
+use crate::gossip::{self, Gossip, GossipError, NotTaken};
 use crate::http::Api;
 use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
@@ -101,14 +102,20 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         config.client_address_header.clone(),
         config.recheck,
     );
+    let file = config.file.clone();
     let witness = witness_of(config, store, &clock, &metrics, &guard)?;
     count_logs(&witness, &metrics);
     let listener = listen(at, tls.is_some())?;
     let (pull, asked) = watch::channel(());
     let mut background = background((lists, recheck), &guard, &witness, asked);
     background.spawn(clock.run());
-    let (follower, reloaded) = (Arc::clone(&witness), tls.clone());
-    background.spawn(follow(follower, guard, metrics, reloaded, reloads, pull));
+    let again = Again {
+        file,
+        tls: tls.clone(),
+        reloads,
+        pull,
+    };
+    background.spawn(follow(Arc::clone(&witness), guard, metrics, again));
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, limits.body_timeout)
         .with_client_address_header(header)
@@ -179,7 +186,7 @@ fn witness_of(
         database: &config.database,
         evidence,
         logs,
-        clock: Arc::new(SystemClock),
+        clock: Arc::clone(clock),
         metrics: metrics.clone(),
     })?;
     Ok(Arc::new(witness.with_gossip(Arc::new(gossip))))
@@ -294,16 +301,24 @@ async fn tend(evidence: Arc<EvidenceFolder>, gossip: Option<Arc<Gossip>>) {
 /// A disk that is full or gone is not mended sooner.
 const TEND_EVERY: Duration = Duration::from_secs(10);
 
-/// Takes over changes of the list of logs: when its file changes, and on SIGHUP, which also loads
-/// the certificate again.
-async fn follow(
-    witness: Arc<Witness>,
-    guard: Arc<Guard>,
-    metrics: Metrics,
+/// What is read again on SIGHUP, beside the list of logs.
+struct Again {
+    /// The configuration, for the peers that it names.
+    file: PathBuf,
     tls: Option<Tls>,
-    mut reloads: Reloads,
+    reloads: Reloads,
     pull: watch::Sender<()>,
-) {
+}
+
+/// Takes over changes of the list of logs: when its file changes, and on SIGHUP, which also loads
+/// the certificate and the peers again.
+async fn follow(witness: Arc<Witness>, guard: Arc<Guard>, metrics: Metrics, again: Again) {
+    let Again {
+        file,
+        tls,
+        mut reloads,
+        pull,
+    } = again;
     loop {
         let asked = tokio::select! {
             () = reloads.next() => true,
@@ -339,7 +354,33 @@ async fn follow(
         if asked && let Some(Err(error)) = tls.as_ref().map(Tls::reload) {
             tracing::error!(%error, "the certificate was not reloaded; the old one stays in use");
         }
+        if asked && let Some(gossip) = witness.gossip().cloned() {
+            let file = file.clone();
+            let taken = tokio::task::spawn_blocking(move || take_peers(&gossip, &file));
+            if let Ok(Err(error)) = taken.await {
+                tracing::error!(%error, "the peers were not taken over; they stay as they were");
+            }
+        }
     }
+}
+
+/// Takes over the peers that the configuration names now.
+// Spec: GSP-96
+fn take_peers(gossip: &Gossip, file: &Path) -> Result<(), PeersError> {
+    let settings = config::gossip(file)?.ok_or(NotTaken::Gone)?;
+    for change in gossip.take_peers(&settings)? {
+        tracing::warn!("{change}");
+    }
+    Ok(())
+}
+
+/// Why peers were not taken over. The operator is at fault; nothing changed.
+#[derive(Debug, thiserror::Error)]
+enum PeersError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    NotTaken(#[from] NotTaken),
 }
 
 /// The witness network's lists that are followed.

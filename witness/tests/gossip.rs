@@ -18,14 +18,19 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use jurat_keys::SigningKey;
+use jurat_daemon::clock::{Clock as _, SystemClock};
+use jurat_keys::{Algorithm, SigningKey};
+use jurat_proto::cosignature::sign_note;
 use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
-use jurat_proto::gossip::{Opening, SignedStatement, Statement};
+use jurat_proto::gossip::{
+    Call, Claim, Feed, Fetch, Notes, Opening, SignedClaim, SignedStatement, Statement, Wanted,
+};
+use jurat_proto::hash::sha256;
 use jurat_proto::hex;
-use jurat_proto::key::{Signer as _, VerifierKey};
+use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::tree::{NodeCoord, NodeReader as _};
 
-use rig::{Home, Process, TestLog, until};
+use rig::{Answer, Home, Process, TestLog, until};
 
 /// An address that is known before the witness behind it runs; without one it answers nothing.
 struct Door {
@@ -428,4 +433,356 @@ fn a_witness_that_does_not_gossip_is_a_peer_all_the_same() {
     assert_eq!(process.add(&second.request(13, 13)).status, 403);
     let stranger = TestLog::new("example.com/stranger");
     assert_eq!(observe(stranger.checkpoint(0).to_bytes()).status, 404);
+}
+
+/// A request to a witness, with the claim of a peer.
+fn claim_of(from: &Home, to: &str, call: (&str, &str), body: &[u8], number: u64) -> Claim {
+    Claim {
+        name: gossip_key(from).name().clone(),
+        to: KeyName::parse(to).unwrap(),
+        call: Call::new(call.0, call.1).unwrap(),
+        body: sha256(body),
+        time: UnixSeconds::new(now()).unwrap(),
+        number,
+    }
+}
+
+fn signed(from: &Home, claim: Claim) -> String {
+    let key = SigningKey::load(from.path("gossip.key")).unwrap();
+    let line = sign_note(&claim.to_text(), &key).unwrap();
+    SignedClaim::new(claim, line).unwrap().to_header()
+}
+
+fn now() -> u64 {
+    SystemClock.now().seconds()
+}
+
+// Spec: GSP-90, GSP-91, GSP-92
+#[test]
+fn a_peer_is_served_from_its_own_budget_when_its_claim_counts() {
+    let circle = Circle::of(&NAMES[..2], "");
+    let [us, peer] = [&circle.homes[0], &circle.homes[1]];
+    let process = us.serve();
+    let mut client = process.client();
+    let (path, body) = ("/gossip/v0/fetch", b"rubbish".as_slice());
+    let post = ("POST", path);
+    let mut send = |header: &str, body: &[u8]| {
+        let fields = [("Gossip-Claim", header)];
+        let answer = client.call_with("POST", path, &fields, body).unwrap();
+        let word = answer.header("gossip-claim").unwrap().to_owned();
+        (answer.status, word)
+    };
+    let good = signed(peer, claim_of(peer, NAMES[0], post, body, 1));
+    assert_eq!(send(&good, body), (400, "counts".to_owned()));
+    // The same again, or one from before it.
+    assert_eq!(send(&good, body).1, "again");
+    let before = signed(peer, claim_of(peer, NAMES[0], post, body, 0));
+    assert_eq!(send(&before, body).1, "again");
+    // Passed on from another witness, made for another call, body or time, by another key.
+    let claim = |to, call, number| claim_of(peer, to, call, body, number);
+    let other = signed(peer, claim(NAMES[2], post, 2));
+    assert_eq!(send(&other, body).1, "other-recipient");
+    let other = signed(peer, claim(NAMES[0], ("POST", "/gossip/v0/observe"), 2));
+    assert_eq!(send(&other, body).1, "other-call");
+    let time = UnixSeconds::new(now() - 200).unwrap();
+    let late = Claim {
+        time,
+        ..claim(NAMES[0], post, 2)
+    };
+    assert_eq!(send(&signed(peer, late), body).1, "other-time");
+    let forged = signed(us, claim(NAMES[0], post, 2));
+    assert_eq!(send(&forged, body).1, "not-signed");
+    let unknown = claim_of(us, NAMES[0], post, body, 2);
+    assert_eq!(send(&signed(us, unknown), body).1, "unknown-peer");
+    assert_eq!(send("AAAA", body).1, "malformed");
+    let changed = signed(peer, claim(NAMES[0], post, 2));
+    assert_eq!(send(&changed, b"other rubbish").1, "other-body");
+
+    // Strangers use up what they have, and the peer is heard as before.
+    let mut crowd = process.client();
+    let stranger = || crowd.call("POST", path, b"x").unwrap().status == 429;
+    assert!(
+        std::iter::repeat_with(stranger)
+            .take(2_000)
+            .any(|full| full)
+    );
+    let next = signed(peer, claim(NAMES[0], post, 3));
+    assert_eq!(send(&next, body), (400, "counts".to_owned()));
+}
+
+// Spec: GSP-93
+#[test]
+fn bodies_are_compressed_and_not_sent_again_to_who_has_them() {
+    let circle = Circle::of(&NAMES[..1], "");
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(13);
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    until(|| {
+        !Feed::parse(&process.get("/gossip/v0/heads").body)
+            .unwrap()
+            .rows()
+            .is_empty()
+    });
+    let mut client = process.client();
+    let path = "/gossip/v0/heads?since=0";
+    let first = client.call("GET", path, b"").unwrap();
+    let etag = first.header("etag").unwrap().to_owned();
+    assert_eq!(first.header("cache-control"), Some("public, max-age=5"));
+    let again = [("If-None-Match", &*etag)];
+    let again = client.call_with("GET", path, &again, b"").unwrap();
+    assert_eq!((again.status, &*again.body), (304, &b""[..]));
+    assert_eq!(again.header("etag"), Some(&*etag));
+
+    // A note with an ML-DSA-44 line is some kilobytes.
+    let feed = Feed::parse(&first.body).unwrap();
+    let wanted = feed.rows().iter().map(Wanted::of).collect();
+    let fetch = Fetch::new(feed.page().salt, wanted).unwrap().to_bytes();
+    let path = "/gossip/v0/fetch";
+    let plain = client.call("POST", path, &fetch).unwrap();
+    assert_eq!(plain.header("content-encoding"), None);
+    assert_eq!(Notes::parse(&plain.body).unwrap().as_slice().len(), 1);
+    let takes = [("Accept-Encoding", "gzip")];
+    let packed = client.call_with("POST", path, &takes, &fetch).unwrap();
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert!(packed.body.len() < plain.body.len());
+    let mut body = Vec::new();
+    let mut decoder = flate2::read::GzDecoder::new(&*packed.body);
+    decoder.read_to_end(&mut body).unwrap();
+    assert_eq!(body, plain.body);
+}
+
+// Spec: GSP-73, GSP-94
+#[test]
+fn nobody_is_told_pending_of_a_head_that_a_crash_would_forget() {
+    let circle = Circle::of(&NAMES[..1], QUICK);
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let observe = || {
+        let note = log.checkpoint(30).to_bytes();
+        process.call("POST", "/gossip/v0/observe", &note)
+    };
+    let health = |line: &str| process.get("/health").text().contains(line);
+    // The disk takes no file of this name.
+    let draft = home.path("gossip").join(log.origin.hash_hex() + ".new");
+    fs::create_dir(&draft).unwrap();
+    for _ in 0..2 {
+        // The second time the node holds the head already: it is no more durable for that.
+        let answer = observe();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert_eq!(answer.text(), "not stored: the disk does not take it\n");
+        assert!(answer.header("retry-after").is_some());
+    }
+    let told = "alarm: heads that others show are not durable\n";
+    until(|| health(told));
+    let metric = |raised: u8| {
+        let line = format!("jurat_witness_alarms{{alarm=\"heads-not-stored\"}} {raised}\n");
+        process.get("/metrics").text().contains(&line)
+    };
+    until(|| metric(1));
+    fs::remove_dir(&draft).unwrap();
+    let answer = observe();
+    assert_eq!((answer.status, answer.text()), (202, "pending\n"));
+    let record = home.path("gossip").join(log.origin.hash_hex() + ".heads");
+    assert!(record.exists(), "it was told of");
+    until(|| !health(told) && metric(0));
+}
+
+// Spec: GSP-41, GSP-42, GSP-54, GSP-78, GSP-95, WIT-133
+#[test]
+fn what_the_list_says_of_a_log_decides_what_holds_it() {
+    let circle = Circle::of(&NAMES[..1], &format!("{QUICK}suspect_after_ms = 0\n"));
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    home.add_log(&log);
+    let vkey = log.vkey().to_string();
+    let say = |option: &[&str]| {
+        let said = home.logs(&[&["add", &vkey], option].concat());
+        assert!(said.status.success(), "{said:?}");
+    };
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    // No tiles, and no peer to ask: nobody can join it, and that is enough.
+    let note = log.checkpoint(30).to_bytes();
+    let observed = process.call("POST", "/gossip/v0/observe", &note);
+    assert_eq!((observed.status, observed.text()), (202, "pending\n"));
+    let status = || process.add(&log.request(13, 13)).status;
+    until(|| status() == 503);
+    assert!(
+        process
+            .add(&log.request(13, 13))
+            .text()
+            .contains("at size 30")
+    );
+    say(&["--hold", "off"]);
+    until(|| status() == 200);
+    say(&["--hold", "on"]);
+    until(|| status() == 503);
+    say(&[
+        "--hold",
+        "default",
+        "--pruned-below",
+        "20",
+        "--cadence",
+        "1",
+    ]);
+    assert_eq!(status(), 503, "it is not below that size");
+    let stalled = "alarm: example.com/log brings no checkpoint\n";
+    until(|| process.get("/health").text().contains(stalled));
+
+    let shown = home.logs(&["show", log.origin.as_str()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for line in ["cadence   a checkpoint each 1 s", "pruned    below size 20"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert!(!shown.contains("\nhold "), "{shown}");
+    say(&["--hold", "off", "--pruned-below", "0", "--cadence", "0"]);
+    let list = fs::read_to_string(home.path("logs.toml")).unwrap();
+    assert!(list.contains("suspect_holds = false\n"), "{list}");
+    assert!(
+        !list.contains("cadence_s") && !list.contains("pruned_below"),
+        "{list}"
+    );
+    let journal = fs::read_to_string(home.path("journal.ndjson")).unwrap();
+    assert!(
+        journal.contains("\"cadence_s\":1,\"pruned_below\":20"),
+        "{journal}"
+    );
+    until(|| status() == 200);
+}
+
+// Spec: GSP-96
+#[test]
+fn peers_come_and_go_while_the_witness_runs() {
+    let circle = Circle::of(&NAMES[..3], "");
+    let [us, one, other] = [&circle.homes[0], &circle.homes[1], &circle.homes[2]];
+    let process = us.serve();
+    let call = ("GET", "/gossip/v0/state");
+    let mut number = 0;
+    let mut standing = |peer: &Home| {
+        number += 1;
+        let header = signed(peer, claim_of(peer, NAMES[0], call, b"", number));
+        let fields = [("Gossip-Claim", &*header)];
+        let answer = process.client().call_with(call.0, call.1, &fields, b"");
+        answer.unwrap().header("gossip-claim").unwrap().to_owned()
+    };
+    assert_eq!(
+        (standing(one), standing(other)),
+        ("counts".into(), "counts".into())
+    );
+    let config = fs::read_to_string(us.config()).unwrap();
+    let place = config.rfind("\n[[gossip.peer]]").unwrap();
+    // A file with something wrong in it changes nothing, and what is right in it neither.
+    fs::write(us.config(), format!("{}\nnonsense = 1\n", &config[..place])).unwrap();
+    process.signal("HUP");
+    assert_eq!(standing(other), "counts");
+    fs::write(us.config(), &config[..place]).unwrap();
+    process.signal("HUP");
+    until(|| standing(other) == "unknown-peer");
+    assert_eq!(standing(one), "counts");
+    // The other comes back, and one has another key.
+    let was = gossip_key(one).to_string();
+    fs::remove_file(one.path("gossip.key")).unwrap();
+    let name = KeyName::parse(NAMES[1]).unwrap();
+    let key = SigningKey::generate(name, Algorithm::Ed25519).unwrap();
+    key.save_new(one.path("gossip.key")).unwrap();
+    let rekeyed = config.replace(&was, &gossip_key(one).to_string());
+    assert_eq!(standing(one), "not-signed");
+    fs::write(us.config(), rekeyed).unwrap();
+    process.signal("HUP");
+    until(|| standing(one) == "counts");
+    assert_eq!(standing(other), "counts");
+}
+
+// Spec: GSP-46, GSP-71, GSP-97
+#[test]
+fn a_start_forgets_no_hold_and_no_head_also_of_a_log_that_comes_back() {
+    let circle = Circle::of(&NAMES[..1], &format!("{QUICK}suspect_after_ms = 0\n"));
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    let mut second = TestLog::new("example.com/second");
+    second.grow(40);
+    let mut branch = second.fork(7);
+    branch.grow(40);
+    home.add_log(&log);
+    home.add_log(&second);
+    let observe = |process: &Process, log: &TestLog, size| {
+        process.call(
+            "POST",
+            "/gossip/v0/observe",
+            &log.checkpoint(size).to_bytes(),
+        )
+    };
+    let mut process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    assert_eq!(process.add(&second.request(0, 13)).status, 200);
+    assert_eq!(observe(&process, &other, 30).status, 202);
+    until(|| process.add(&log.request(13, 13)).status == 503);
+    let record = home.path("gossip").join(log.origin.hash_hex() + ".heads");
+    until(|| fs::read_to_string(&record).is_ok_and(|text| text.contains("open suspect")));
+    process.kill();
+    // Somebody takes the log out of the list, and starts.
+    let list = fs::read_to_string(home.path("logs.toml")).unwrap();
+    let place = list
+        .find("[[log]]\norigin = \"example.com/second\"")
+        .unwrap();
+    fs::write(home.path("logs.toml"), &list[place..]).unwrap();
+    fs::remove_file(home.path("journal.ndjson")).unwrap();
+    let process = home.serve();
+    // What was cosigned before the start is known when somebody shows the other branch.
+    let answer = observe(&process, &branch, 13);
+    assert_ne!(answer.text(), "consistent\n", "{}", answer.status);
+    until(|| process.add(&second.request(13, 13)).status == 403);
+    let refused = process.add(&log.request(13, 13));
+    let known = |answer: &Answer| answer.status != 404;
+    assert!(!known(&refused), "{}", refused.text());
+    home.add_log(&log);
+    let mut first = refused;
+    until(|| {
+        first = process.add(&log.request(13, 13));
+        known(&first)
+    });
+    assert_eq!(first.status, 503, "it is held from the moment it is listed");
+    assert!(first.text().contains("at size 30"), "{}", first.text());
+    assert!(record.exists());
+}
+
+// Spec: GSP-98, WIT-134
+#[test]
+fn nothing_is_cosigned_before_the_time_of_a_page_of_an_earlier_process() {
+    let circle = Circle::of(&NAMES[..1], "");
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(13);
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.get("/gossip/v0/heads").status, 200);
+    assert!(process.terminate().success());
+    let paged = home.path("gossip/paged");
+    let text = fs::read_to_string(&paged).unwrap();
+    let time: u64 = text.trim_end().parse().unwrap();
+    assert!((time - 10..time).contains(&now()), "{time}");
+    // The clock was an hour ahead, and was set back.
+    fs::write(&paged, format!("{}\n", time + 3_600)).unwrap();
+    let process = home.serve();
+    let answer = process.add(&log.request(0, 13));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let said = "and its gossip said up to";
+    assert!(answer.text().contains(said), "{}", answer.text());
+    let health = process.get("/health");
+    assert!(health.status == 503 && health.text().contains(said));
+    assert!(process.terminate().success());
+    fs::write(&paged, text).unwrap();
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
 }

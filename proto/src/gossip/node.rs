@@ -324,9 +324,11 @@ impl Node {
                     opening.map(|opening| *opening),
                 );
             }
-            Event::ChallengeReceived { request, note } => {
-                self.challenged(&mut step, request, &note);
-            }
+            Event::ChallengeReceived {
+                request,
+                from,
+                note,
+            } => self.challenged(&mut step, request, from.as_ref(), &note),
             Event::Observed { request, note } => self.observed(&mut step, request, &note),
             Event::EvidenceReceived { request, evidence } => {
                 self.submitted(&mut step, request, &evidence);

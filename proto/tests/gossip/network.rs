@@ -454,7 +454,15 @@ impl World {
                 let this = &mut self.witnesses[witness];
                 this.waiting.insert(request, (asker, ask));
                 let note = (*note).clone();
-                self.happen(witness, Event::ChallengeReceived { request, note });
+                let from = Some(self.witnesses[asker].name.clone());
+                self.happen(
+                    witness,
+                    Event::ChallengeReceived {
+                        request,
+                        from,
+                        note,
+                    },
+                );
                 return;
             }
             Question::Mail(_) if !self.mail => Answer::Taken,

@@ -74,7 +74,7 @@ pub fn read(path: &Path) -> io::Result<Result<Evidence, ParseError>> {
 /// Reads a file, up to so many bytes. What is no file may never end, or never begin: it is not
 /// opened.
 // Spec: WIT-127
-pub(super) fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let no_file = || io::Error::other("it is not a regular file");
     if !fs::metadata(path)?.is_file() {
         return Err(no_file());

@@ -1,12 +1,22 @@
 //! Alarms, told to whom the operator names: a program that is run, and a URL.
 //!
-//! Both get one JSON object: `{"witness", "alarm", "raised", "about"}`. The webhook's body is
-//! signed with the gossip key, as a note, so that who receives it needs to trust nobody in between.
+//! Both get one JSON object: `{"witness", "alarm", "raised", "about", "number"}`. One that is tried
+//! again may come after the one that ends it: the number grows, since the start, and tells. The
+//! webhook's body is a note with the gossip key's signature, so that who receives it needs to trust
+//! nobody in between:
+//!
+//! ```text
+//! jurat/gossip-alarm@v0
+//! {"witness":…,"alarm":…,"raised":…,"about":…,"number":…}
+//!
+//! — <witness> <signature by the gossip key>
+//! ```
 //!
 //! Rows: `spec/gossip.md` GSP-77.
 
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jurat_daemon::client::{Client, ClientRequest};
@@ -31,6 +41,7 @@ pub(super) struct Sinks {
     client: Client,
     /// So many are told at a time; one that finds no place is in metrics and log lines alone.
     places: Arc<Semaphore>,
+    count: Arc<AtomicU64>,
 }
 
 impl Sinks {
@@ -41,17 +52,18 @@ impl Sinks {
             key: Arc::clone(&settings.key),
             client,
             places: Arc::new(Semaphore::new(AT_A_TIME)),
+            count: Arc::default(),
         }
     }
 
     /// Tells of an alarm that began or ended. Never waits.
     // Spec: GSP-77
-    pub(super) fn tell(&self, alarm: &Alarm, raised: bool) {
-        let about = told(alarm);
+    pub(super) fn tell(&self, alarm: &Told, raised: bool) {
+        let Told { kind, about } = alarm;
         if raised {
-            tracing::error!(alarm = kind(alarm), %about, "alarm");
+            tracing::error!(alarm = kind, %about, "alarm");
         } else {
-            tracing::warn!(alarm = kind(alarm), %about, "the alarm is over");
+            tracing::warn!(alarm = kind, %about, "the alarm is over");
         }
         if self.exec.is_empty() && self.webhook.is_none() {
             return;
@@ -62,9 +74,10 @@ impl Sinks {
         };
         let json = serde_json::json!({
             "witness": self.key.verifier_key().name().as_str(),
-            "alarm": kind(alarm),
+            "alarm": kind,
             "raised": raised,
             "about": about,
+            "number": self.count.fetch_add(1, Ordering::Relaxed),
         });
         let (this, text) = (self.clone(), format!("{json}\n"));
         tokio::spawn(async move {
@@ -107,28 +120,56 @@ impl Sinks {
 
     async fn post(&self, text: String) {
         let Some(url) = &self.webhook else { return };
+        // Spec: GSP-02. The key signs nothing that could be taken for another text of its.
+        let text = format!("{FORMAT}\n{text}");
         let line = sign_note(&text, &*self.key);
         let Some(note) = line.ok().and_then(|line| Note::new(text, vec![line]).ok()) else {
             return;
         };
         let body = note.to_bytes();
-        let mut wait = WEBHOOK_WAIT;
+        let mut wait = Duration::ZERO;
         for _ in 0..WEBHOOK_TRIES {
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).max(WEBHOOK_WAIT);
             let request = ClientRequest::post(url.clone(), body.clone());
             match self.client.send(request).await {
                 Ok(response) if response.status.is_success() => return,
                 Ok(response) => tracing::warn!(status = %response.status, "the webhook refused"),
                 Err(error) => tracing::warn!(%error, "the webhook did not answer"),
             }
-            tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2);
         }
         tracing::error!("an alarm did not reach the webhook");
     }
 }
 
-/// For metrics and programs: one of a bounded number of words.
-pub(super) const fn kind(alarm: &Alarm) -> &'static str {
+/// An alarm, for programs and for people.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// One of a bounded number of words.
+    pub(super) kind: &'static str,
+    pub(super) about: String,
+}
+
+impl Told {
+    /// One of the node's.
+    pub(super) fn of(alarm: &Alarm) -> Self {
+        Self {
+            kind: kind(alarm),
+            about: told(alarm),
+        }
+    }
+
+    /// The disk does not take what is to be kept of logs.
+    // Spec: GSP-94
+    pub(super) fn heads_not_stored() -> Self {
+        Self {
+            kind: "heads-not-stored",
+            about: "heads that others show are not durable".to_owned(),
+        }
+    }
+}
+
+const fn kind(alarm: &Alarm) -> &'static str {
     match alarm {
         Alarm::Proven { .. } => "proven",
         Alarm::Undetermined { .. } => "undetermined",
@@ -144,8 +185,7 @@ pub(super) const fn kind(alarm: &Alarm) -> &'static str {
     }
 }
 
-/// For people.
-pub(super) fn told(alarm: &Alarm) -> String {
+fn told(alarm: &Alarm) -> String {
     match alarm {
         Alarm::Proven { id } => {
             format!("evidence {} convicts somebody", hex::encode(id.as_bytes()))
@@ -167,8 +207,10 @@ pub(super) fn told(alarm: &Alarm) -> String {
     }
 }
 
+/// The first line of what a URL gets.
+const FORMAT: &str = "jurat/gossip-alarm@v0";
 const AT_A_TIME: usize = 16;
 const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
 const WEBHOOK_TRIES: u32 = 6;
-/// Then twice as long, and so on: a minute in all.
+/// Between the first two; then twice as long, and so on: half a minute in all.
 const WEBHOOK_WAIT: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
 //! The `[gossip]` table: with whom this witness compares what it holds.
 
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jurat_daemon::config::{Loaded, Problems};
@@ -90,7 +91,9 @@ pub struct GossipSettings {
     /// The key that signs statements, and nothing else.
     pub(super) key: Arc<SigningKey>,
     pub(super) former_keys: Vec<VerifierKey>,
-    pub(super) peers: Vec<Peer>,
+    /// Shared by the copies of these settings: they are the same for all who ask.
+    peers: Peers,
+    operator: String,
     /// Whether a head that cannot be joined holds the cosignatures of its log.
     pub(super) hold: bool,
     pub(super) alarm_exec: Vec<String>,
@@ -101,14 +104,18 @@ pub struct GossipSettings {
     quorum: usize,
 }
 
-/// A peer, and where it is.
+/// The peers, as they are now.
 #[derive(Debug, Clone)]
+struct Peers(Arc<RwLock<Arc<[Peer]>>>);
+
+/// A peer, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peer {
     pub(super) settings: PeerSettings,
     pub(super) url: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Times {
     round: Duration,
     grace_rounds: u32,
@@ -137,9 +144,89 @@ impl GossipSettings {
         self.times.round
     }
 
-    pub(super) fn url(&self, peer: &KeyName) -> Option<&str> {
-        let found = self.peers.iter().find(|known| known.settings.name == *peer);
-        found.map(|peer| peer.url.as_str())
+    pub(super) fn url(&self, peer: &KeyName) -> Option<String> {
+        let peers = self.peers();
+        let found = peers.iter().find(|known| known.settings.name == *peer);
+        found.map(|peer| peer.url.clone())
+    }
+
+    /// The gossip keys of a peer, if there is one of this name.
+    pub(super) fn gossip_keys(&self, peer: &KeyName) -> Option<Vec<VerifierKey>> {
+        let peers = self.peers();
+        let found = peers.iter().find(|known| known.settings.name == *peer);
+        found.map(|peer| peer.settings.gossip.clone())
+    }
+
+    /// The peers as they are now; holding them keeps them as they are.
+    pub(super) fn peers(&self) -> Arc<[Peer]> {
+        Arc::clone(&self.peers.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the peers of other settings, for all copies of these.
+    ///
+    /// # Errors
+    /// [`NotTaken`]; nothing changed.
+    // Spec: GSP-96
+    pub(super) fn take_peers(&self, new: &Self) -> Result<Vec<PeerChange>, NotTaken> {
+        if new.vkey() != self.vkey() {
+            return Err(NotTaken::OtherKey);
+        }
+        let (before, after) = (self.peers(), new.peers());
+        let of = |peers: &Arc<[Peer]>, name: &KeyName| {
+            let mut peers = peers.iter();
+            peers.find(|peer| peer.settings.name == *name).cloned()
+        };
+        let mut changes = Vec::new();
+        for peer in before.iter() {
+            if of(&after, &peer.settings.name).is_none() {
+                changes.push(PeerChange::Removed(peer.settings.name.clone()));
+            }
+        }
+        for peer in after.iter() {
+            let name = peer.settings.name.clone();
+            let Some(was) = of(&before, &name) else {
+                changes.push(PeerChange::Added(name));
+                continue;
+            };
+            let keys = |peer: &Peer| {
+                [
+                    peer.settings.gossip.clone(),
+                    peer.settings.cosigners.clone(),
+                ]
+            };
+            if keys(&was) != keys(peer) {
+                changes.push(PeerChange::Rekeyed(name));
+            } else if was != *peer {
+                changes.push(PeerChange::Moved(name));
+            }
+        }
+        if !changes.is_empty() {
+            *self.peers.0.write().unwrap_or_else(PoisonError::into_inner) = after;
+        }
+        Ok(changes)
+    }
+
+    /// Whether other settings differ in more than their peers: that takes a start.
+    pub(super) fn differs_besides_peers(&self, other: &Self) -> bool {
+        let rest = |settings: &Self| {
+            let Self {
+                key: _,
+                former_keys,
+                peers: _,
+                operator,
+                hold,
+                alarm_exec,
+                alarm_webhook,
+                passive,
+                passive_per_second,
+                times,
+                quorum,
+            } = settings.clone();
+            let alarms = (alarm_exec, alarm_webhook);
+            let passive = (passive, passive_per_second);
+            (former_keys, operator, hold, alarms, passive, times, quorum)
+        };
+        rest(self) != rest(other)
     }
 
     /// The node's own settings.
@@ -164,7 +251,7 @@ impl GossipSettings {
     /// A key is not of a type that its use has; the configuration refuses these.
     // Spec: GSP-10
     pub(crate) fn add_keys(&self, keys: &mut KnownKeys) -> Result<(), KeyRefused> {
-        for Peer { settings, .. } in &self.peers {
+        for Peer { settings, .. } in self.peers().iter() {
             for key in &settings.cosigners {
                 keys.add_cosigner(key.clone())?;
             }
@@ -174,6 +261,41 @@ impl GossipSettings {
         }
         Ok(())
     }
+}
+
+/// What became of a peer when the configuration was read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PeerChange {
+    /// It is new.
+    Added(KeyName),
+    /// It is asked no more, and its keys are known no more.
+    Removed(KeyName),
+    /// It has other keys.
+    Rekeyed(KeyName),
+    /// It is elsewhere, or another operator's.
+    Moved(KeyName),
+}
+
+impl fmt::Display for PeerChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Added(name) => write!(f, "{name} is a peer now"),
+            Self::Removed(name) => write!(f, "{name} is no peer any more"),
+            Self::Rekeyed(name) => write!(f, "the peer {name} has other keys"),
+            Self::Moved(name) => write!(f, "the peer {name} has another URL or operator"),
+        }
+    }
+}
+
+/// Why the peers of a configuration were not taken over. The operator is at fault; nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The gossip key is another one.
+    #[error("the gossip key is another one, which takes a start")]
+    OtherKey,
+    /// There is no `[gossip]` any more.
+    #[error("[gossip] is gone, which takes a start")]
+    Gone,
 }
 
 /// What a table says; what is wrong with it goes to `problems`, and is left out.
@@ -222,7 +344,8 @@ pub(crate) fn resolve<T>(
     Some(GossipSettings {
         key: Arc::new(key),
         former_keys,
-        peers,
+        peers: Peers(Arc::new(RwLock::new(peers.into()))),
+        operator: raw.operator.clone(),
         hold: raw.hold,
         alarm_exec: raw.alarm_exec.clone(),
         alarm_webhook: raw.alarm_webhook.clone(),

@@ -393,7 +393,21 @@ impl Client {
 
     /// `None` when the connection broke: the peer may have died.
     pub fn call(&mut self, method: &str, path: &str, body: &[u8]) -> Option<Answer> {
+        self.call_with(method, path, &[], body)
+    }
+
+    /// [`Self::call`] with fields of its own.
+    pub fn call_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: witness\r\n");
+        for (name, value) in fields {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
         if method == "POST" || !body.is_empty() {
             let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }

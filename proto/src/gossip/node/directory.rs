@@ -42,10 +42,11 @@ pub struct LogSettings {
     pub origin: Origin,
     /// Its keys, current and retired.
     pub keys: Vec<(VerifierKey, Standing)>,
-    /// Whether a suspect head holds its cosignatures. Where no tiles can be read, nobody may be
-    /// able to open an honest head; then it is better off.
+    /// Whether a suspect head holds its cosignatures, whether or not its tiles can be read: the log
+    /// can always show the opening itself.
     pub hold: bool,
-    /// Whether its tiles can be read, so that openings can be made from them.
+    /// Whether its tiles can be read, so that openings can be made from them. Where they cannot,
+    /// and there is no peer to ask, that nobody can be asked counts as asking in vain.
     pub tiles: bool,
     /// Below this size the log has pruned its tiles: heads there are never suspect.
     pub pruned_below: TreeSize,
@@ -71,7 +72,7 @@ impl LogSettings {
 }
 
 /// Another witness.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSettings {
     /// Its name, which is that of its gossip key and of its cosigner keys.
     pub name: KeyName,

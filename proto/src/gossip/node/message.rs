@@ -117,6 +117,8 @@ pub enum Event {
     ChallengeReceived {
         /// Which request.
         request: RequestId,
+        /// The peer that makes it, when it is known which one does: the head counts as that peer's.
+        from: Option<KeyName>,
         /// The head.
         note: SignedCheckpoint,
     },

@@ -575,10 +575,13 @@ impl Node {
         &mut self,
         step: &mut Step<'_>,
         request: RequestId,
+        from: Option<&KeyName>,
         note: &SignedCheckpoint,
     ) {
         let head = note.head();
-        let learned = self.learn(step, note, None);
+        // Only the share of a peer that is known counts as one.
+        let from = from.filter(|name| self.peers.contains_key(*name));
+        let learned = self.learn(step, note, from);
         let reply = match learned {
             Learned::UnknownOrigin => Reply::UnknownOrigin,
             Learned::NotSigned => Reply::NotSigned,

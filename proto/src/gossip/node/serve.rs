@@ -53,6 +53,12 @@ impl Node {
         }
     }
 
+    /// Which journal, and how many changes it has seen: what is held is the same while this is.
+    // Spec: GSP-03
+    pub fn position(&self) -> (Random, u64) {
+        (self.journal.epoch, self.journal.seq)
+    }
+
     /// What is held, to be signed.
     // Spec: GSP-03, GSP-27
     pub fn state(&self, now: Moment, nonce: Option<Random>) -> State {
