@@ -5,6 +5,8 @@
 //! not followed: a peer is where its configuration says. Requests are never repeated, except by
 //! the pool when an idle connection turns out closed before any byte was sent.
 
+mod road;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -25,6 +27,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig as TlsClientConfig, RootCertStore};
 use tokio::time::timeout;
+
+use self::road::Road;
+pub use self::road::{Dialled, Link};
 
 /// The bounds of a client.
 #[derive(Clone, Debug)]
@@ -62,7 +67,7 @@ impl Default for ClientOptions {
 /// A client; its clones share one pool.
 #[derive(Clone)]
 pub struct Client {
-    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool<HttpsConnector<Road>, Full<Bytes>>,
     options: Arc<ClientOptions>,
     user_agent: HeaderValue,
 }
@@ -147,17 +152,34 @@ impl Client {
     /// [`ClientSetupError`]: the extra roots or the name it goes by are not usable. That the system
     /// has no roots is not an error: then only the extra ones count.
     pub fn new(options: ClientOptions) -> Result<Self, ClientSetupError> {
-        let user_agent =
-            HeaderValue::from_str(&options.user_agent).map_err(|_| ClientSetupError::UserAgent)?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(options.connect_timeout));
+        Self::over(options, Road::System(tcp))
+    }
+
+    /// As [`Client::new`], over a network that a test made up.
+    ///
+    /// # Errors
+    /// As for [`Client::new`].
+    pub fn dialling(
+        options: ClientOptions,
+        dial: impl Fn(Uri) -> Dialled + Send + Sync + 'static,
+    ) -> Result<Self, ClientSetupError> {
+        let within = options.connect_timeout;
+        let dial = Arc::new(dial);
+        Self::over(options, Road::Made { dial, within })
+    }
+
+    fn over(options: ClientOptions, road: Road) -> Result<Self, ClientSetupError> {
+        let user_agent =
+            HeaderValue::from_str(&options.user_agent).map_err(|_| ClientSetupError::UserAgent)?;
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(options.extra_roots.as_deref())?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(road);
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(options.idle_timeout)

@@ -42,7 +42,7 @@ pub use self::respond::{
     Cache, conditional, error, gzipped, json, method_not_allowed, not_found, only, retry_later,
     text, too_busy, with_cache,
 };
-pub use self::serve::{bind, serve};
+pub use self::serve::{Listener, bind, serve};
 pub use self::tls::{Tls, TlsError};
 pub use hyper::{HeaderMap, Method, StatusCode, Uri, header};
 

@@ -1,7 +1,7 @@
 //! The accept loop, the admission of requests, and the drain.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +30,34 @@ use super::respond::{error, too_busy};
 use super::{Handler, Limits, Request, Response, Tls};
 use crate::batch::panic_message;
 use crate::shutdown::Shutdown;
+
+/// Where connections come from: a socket, or a network that a test made up.
+pub trait Listener: Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Waits for the next one, and says who is at its other end. Cancel safe.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Prepares one for responses that are whole.
+    ///
+    /// # Errors
+    /// It is broken already.
+    fn prepare(stream: &Self::Stream) -> io::Result<()>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        Self::accept(self).await
+    }
+
+    /// There is nothing to gather, and Nagle would hold responses back.
+    fn prepare(stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)
+    }
+}
 
 /// Opens a listener. Port 0 takes a free port; `TcpListener::local_addr` tells which.
 ///
@@ -62,8 +90,8 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 ///
 /// # Errors
 /// The listener itself is broken. Running out of descriptors or memory is waited out.
-pub async fn serve<H: Handler>(
-    listener: TcpListener,
+pub async fn serve<L: Listener, H: Handler>(
+    listener: L,
     tls: Option<Tls>,
     limits: Limits,
     handler: Arc<H>,
@@ -99,9 +127,9 @@ struct Server<H> {
 }
 
 impl<H: Handler> Server<H> {
-    async fn accept(
+    async fn accept<L: Listener>(
         self: &Arc<Self>,
-        listener: &TcpListener,
+        listener: &L,
         tasks: &mut JoinSet<()>,
     ) -> io::Result<()> {
         let mut stop = pin!(self.shutdown.wait());
@@ -117,7 +145,7 @@ impl<H: Handler> Server<H> {
                 Ok((stream, peer)) => {
                     pause = Duration::ZERO;
                     self.metrics.accepted();
-                    self.admit_connection(stream, peer, tasks);
+                    self.admit_connection::<L>(stream, peer, tasks);
                 }
                 Err(cause) => match AcceptFault::of(&cause) {
                     AcceptFault::Peer => {}
@@ -140,15 +168,15 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    fn admit_connection(
+    fn admit_connection<L: Listener>(
         self: &Arc<Self>,
-        stream: TcpStream,
+        stream: L::Stream,
         peer: SocketAddr,
         tasks: &mut JoinSet<()>,
     ) {
         let server = Arc::clone(self);
         if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
-            tasks.spawn(server.connection(stream, peer, permit));
+            tasks.spawn(server.connection::<L>(stream, peer, permit));
             return;
         }
         // Spec: HTTP-08
@@ -168,15 +196,14 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    async fn connection(
+    async fn connection<L: Listener>(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: L::Stream,
         peer: SocketAddr,
         _permit: OwnedSemaphorePermit,
     ) {
         let _open = Counted::new(&self.metrics.connections_open);
-        // Responses are whole: there is nothing to gather, and Nagle would hold them back.
-        if stream.set_nodelay(true).is_err() {
+        if L::prepare(&stream).is_err() {
             return;
         }
         let Some(tls) = &self.tls else {
