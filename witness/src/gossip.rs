@@ -189,6 +189,21 @@ pub struct Parts<'p> {
     pub clock: Arc<ClockGuard>,
     /// What it counts.
     pub metrics: Metrics,
+    /// How it asks: a client with [`client_options`].
+    pub client: Client,
+}
+
+/// The bounds of what asks peers: an answer comes within half a round, or the peer is asked again
+/// in a later one. Behind a partition a connection stays that leads nowhere, and what is asked on
+/// it waits as long as it may.
+// Spec: GSP-100
+pub fn client_options(settings: &GossipSettings) -> ClientOptions {
+    let answer = (settings.round() / 2).clamp(ANSWER_TIMEOUT_MIN, ANSWER_TIMEOUT);
+    ClientOptions {
+        request_timeout: answer,
+        connect_timeout: answer / 3,
+        ..ClientOptions::default()
+    }
 }
 
 impl Gossip {
@@ -207,6 +222,7 @@ impl Gossip {
             logs,
             clock: guard,
             metrics,
+            client,
         } = parts;
         let records = Records::beside(database)?;
         let secret = records.secret(random)?;
@@ -230,11 +246,6 @@ impl Gossip {
             early,
             unlisted,
         } = restore(node, &proven, kept, listed, now, &mut dice);
-        let client = Client::new(ClientOptions {
-            request_timeout: ANSWER_TIMEOUT,
-            connect_timeout: CONNECT_TIMEOUT,
-            ..ClientOptions::default()
-        })?;
         let (inbox, outbox) = mpsc::channel(INBOX);
         let sinks = Sinks::new(&settings, client.clone());
         Ok(Self {
@@ -1000,9 +1011,10 @@ const INBOX: usize = 1_024;
 const WAITING_MAX: usize = 256;
 /// How long one waits: some writes of a disk that is not well.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
-/// From the question to the last byte of the answer.
+/// From the question to the last byte of the answer, at most.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// That long in the shortest round, too: a peer that is busy needs a moment.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 const TICK_MIN: Duration = Duration::from_millis(20);
 const TICK_MAX: Duration = Duration::from_secs(1);
 /// Events that are taken in one turn.

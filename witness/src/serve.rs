@@ -180,6 +180,7 @@ fn witness_of(
     let Some(settings) = config.gossip else {
         return Ok(Arc::new(witness));
     };
+    let client = Client::new(gossip::client_options(&settings)).map_err(GossipError::Client)?;
     let gossip = Gossip::open(gossip::Parts {
         settings,
         cosigners,
@@ -188,6 +189,7 @@ fn witness_of(
         logs,
         clock: Arc::clone(clock),
         metrics: metrics.clone(),
+        client,
     })?;
     Ok(Arc::new(witness.with_gossip(Arc::new(gossip))))
 }

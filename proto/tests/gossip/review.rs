@@ -6,10 +6,12 @@ use std::time::Duration;
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::{Cosigner, Evidence, Kind, Standing};
 use jurat_proto::gossip::node::{
-    Action, Alarm, AskId, Config, Cosigning, Event, LogRecord, Moment, OpenRecord, Phase, Question,
-    Reply,
+    Action, Alarm, Answer, AskId, Config, Cosigning, Directory, Event, Failure, LogRecord,
+    LogSettings, Moment, Node, OpenRecord, Own, PeerSettings, Phase, Question, Reply, RequestId,
 };
-use jurat_proto::gossip::{Fetch, Flags, Opening, OriginId, Random, Row, Tag, Wanted};
+use jurat_proto::gossip::{
+    Feed, Fetch, Flags, Notes, Opening, OriginId, Page, Random, Row, State, Statement, Tag, Wanted,
+};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_proto::tree::TreeHead;
@@ -106,6 +108,59 @@ fn no_row_stands_before_a_cosigned_one() {
         panic!("{asks:?}");
     };
     assert!(fetch.rows().iter().any(|row| row.size == theirs.size));
+}
+
+/// Nothing joins two roots of one size: who waits whether it may yet learn of it only loses rounds,
+/// and the newest heads of two histories may never have one size.
+// Spec: GSP-101
+#[test]
+fn a_row_that_contradicts_us_is_fetched_in_the_round_that_shows_it() {
+    let mut log = SimLog::new("log.example", 1);
+    let fork = log.fork(0, 5);
+    let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+    alone.cosign(&log.note(0, 90));
+    alone.cosign(&log.note(0, 100));
+    let salt = Random([6; 16]);
+    let row = |size, newest_cosigned| Row {
+        origin: OriginId::of(&log.origin),
+        size: log.note(fork, size).head().size,
+        tag: Tag::of(&salt, &log.origin, &log.note(fork, size).head()),
+        time: Moment(START).seconds(),
+        flags: Flags {
+            newest_cosigned,
+            unresolved: false,
+        },
+    };
+    let rows = vec![row(90, false), row(120, true)];
+    let asks = asked(&alone.feed(salt, rows));
+    let [(ask, Question::Fetch(fetch))] = &asks[..] else {
+        panic!("{asks:?}");
+    };
+    assert_eq!(fetch.rows()[0].size, log.note(fork, 90).head().size);
+    let notes = Notes::new([log.note(fork, 90), log.note(fork, 120)]);
+    let actions = alone.answer(*ask, Answer::Notes(notes));
+    assert_eq!(stored(&actions), 1);
+}
+
+/// An outage of hours is over for gossip within two rounds of its end.
+// Spec: GSP-35, GSP-100
+#[test]
+fn who_cannot_be_reached_is_asked_again_and_again_and_who_refuses_is_spared() {
+    let log = SimLog::new("log.example", 1);
+    let longest = |failure: Failure| {
+        let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+        let (mut last, mut longest) = (alone.now, 0);
+        for _ in 0..7_200 {
+            for (ask, _) in asked(&alone.run(1)) {
+                longest = longest.max(alone.now - last);
+                last = alone.now;
+                alone.answer(ask, Answer::Failed(failure));
+            }
+        }
+        longest
+    };
+    assert!(longest(Failure::Unreachable) <= 122_000);
+    assert!(longest(Failure::Refused) >= 600_000);
 }
 
 /// Whoever stole a retired key can grow the tree, and prove it. It must not become the history.

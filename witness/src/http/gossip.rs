@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -46,6 +46,7 @@ use jurat_proto::hex;
 use jurat_proto::key::KeyName;
 use jurat_proto::note::NOTE_BYTES_MAX;
 use jurat_proto::tree::TreeSize;
+use tokio::time::Instant;
 
 use crate::gossip::{CLAIM_FIELD, Gossip, NotNow, PAGE_SECONDS};
 use crate::quota::{Bucket, Client, Rate};

@@ -128,11 +128,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(name) else {
             return;
         };
-        let wait = match failure {
-            Failure::Busy { wait } => Some(wait),
-            Failure::Unreachable | Failure::Malformed | Failure::Refused => None,
-        };
-        peer.failed(step.now, &self.config, wait);
+        peer.failed(step.now, &self.config, failure);
     }
 
     fn misbehaves(&mut self, step: &mut Step<'_>, name: &KeyName) -> Failure {
@@ -290,7 +286,7 @@ impl Node {
 
     /// Compares a peer's rows of one id with the heads of the logs that have it, nearly always one.
     /// Whether what is not known could be noted.
-    // Spec: GSP-34, GSP-85
+    // Spec: GSP-34, GSP-85, GSP-101
     fn compare(
         &mut self,
         now: Moment,
@@ -310,21 +306,27 @@ impl Node {
             return true;
         }
         let mut progressed = false;
-        let mut unknown: Vec<(bool, Row)> = Vec::new();
+        let mut unknown: Vec<(bool, bool, Row)> = Vec::new();
+        let mut contradicts = false;
         for (is_newest, row) in rows_with_newest(rows) {
-            match match_logs(&mut self.logs, keys, name, salt, row) {
+            let matched = match_logs(&mut self.logs, keys, name, salt, row);
+            // Nothing that we may learn later joins two roots of one size.
+            let is_other = matched.is_none() && is_size_known(&self.logs, keys, row);
+            contradicts |= is_other;
+            let flagged = row.flags.unresolved || row.flags.newest_cosigned;
+            match matched {
                 Some(grew) => progressed |= grew,
-                None if is_newest || row.flags.unresolved || row.flags.newest_cosigned => {
-                    unknown.push((is_newest, *row));
+                None if is_other || is_newest || flagged => {
+                    unknown.push((is_other, is_newest, *row));
                 }
                 None => {}
             }
         }
-        unknown.sort_by_key(|(is_newest, row)| {
-            core::cmp::Reverse((row.flags.newest_cosigned, *is_newest, row.size))
+        unknown.sort_by_key(|(is_other, is_newest, row)| {
+            core::cmp::Reverse((*is_other, row.flags.newest_cosigned, *is_newest, row.size))
         });
         unknown.truncate(MISSED_ROWS_MAX);
-        let unknown: Vec<Row> = unknown.into_iter().map(|(_, row)| row).collect();
+        let unknown: Vec<Row> = unknown.into_iter().map(|(_, _, row)| row).collect();
         if unknown.is_empty() {
             peer.missed.remove(&id);
             return true;
@@ -333,7 +335,7 @@ impl Node {
         if before.is_none() && peer.missed.len() >= MISSED_MAX {
             return false;
         }
-        let is_flagged = unknown.iter().any(|row| row.flags.unresolved);
+        let is_urgent = contradicts || unknown.iter().any(|row| row.flags.unresolved);
         let rounds = before
             .filter(|_| !progressed)
             .map_or(0, |missed| missed.rounds);
@@ -341,7 +343,7 @@ impl Node {
             salt: *salt,
             rows: unknown,
             rounds,
-            patience: if is_flagged { 0 } else { grace },
+            patience: if is_urgent { 0 } else { grace },
             since: before.map_or(now, |missed| missed.since),
         };
         peer.missed.insert(id, missed);
@@ -463,6 +465,12 @@ fn match_logs(
 ) -> Option<bool> {
     keys.iter()
         .find_map(|key| match_row(logs.get_mut(key)?, name, salt, row))
+}
+
+/// Whether a root of this size is in the history of one of these logs.
+fn is_size_known(logs: &BTreeMap<Hash, Log>, keys: &[Hash], row: &Row) -> bool {
+    let mut logs = keys.iter().filter_map(|key| logs.get(key));
+    logs.any(|log| log.known_root(row.size).is_some())
 }
 
 /// Whether a row stands for a head that is held: then whether the peer agrees on a larger head of

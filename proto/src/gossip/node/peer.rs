@@ -2,10 +2,9 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use super::directory::{Config, PeerSettings};
-use super::message::{AskId, Moment, Question};
+use super::message::{AskId, Failure, Moment, Question};
 use crate::gossip::{OriginId, Random, Row, SignedStatement};
 use crate::hash::Hash;
 use crate::key::UnixSeconds;
@@ -160,13 +159,20 @@ impl Peer {
 
     /// A pause that doubles with each failure. What waited is dropped, save evidence: the next
     /// round asks again.
-    // Spec: GSP-35
-    pub(super) fn failed(&mut self, now: Moment, config: &Config, wait: Option<Duration>) {
+    ///
+    /// Who cannot be reached has no burden to be spared, and to ask costs nothing: a partition that
+    /// lasted for hours is over within a round of its end, and not after the longest pause.
+    // Spec: GSP-35, GSP-100
+    pub(super) fn failed(&mut self, now: Moment, config: &Config, failure: Failure) {
         self.failures = self.failures.saturating_add(1);
         self.failing_since.get_or_insert(now);
         let doublings = self.failures.saturating_sub(1).min(DOUBLINGS_MAX);
         let pause = config.round.saturating_mul(1 << doublings) / 2;
-        let pause = wait.map_or(pause, |wait| wait.max(pause));
+        let pause = match failure {
+            Failure::Unreachable => pause.min(config.round),
+            Failure::Busy { wait } => pause.max(wait),
+            Failure::Malformed | Failure::Refused => pause,
+        };
         self.wait_until = now.after(pause.min(config.backoff_max));
         self.queue
             .retain(|question| matches!(question, Question::Mail(_)));
