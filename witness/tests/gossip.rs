@@ -30,7 +30,7 @@ use jurat_proto::hex;
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::tree::{NodeCoord, NodeReader as _};
 
-use rig::{Answer, Home, Process, TestLog, until};
+use rig::{Answer, Home, Process, TestLog, serve_tiles, until};
 
 /// An address that is known before the witness behind it runs; without one it answers nothing.
 struct Door {
@@ -281,33 +281,6 @@ fn a_head_that_nobody_can_join_holds_its_log_until_somebody_does() {
     let request = log.request_with(13, opening.proof().clone(), log.checkpoint(30));
     until(|| process.add(&request).status == 200);
     assert_eq!(process.add(&log.request(30, 31)).status, 200);
-}
-
-/// Serves files of a log, by path; without an end.
-fn serve_tiles(tiles: BTreeMap<String, Vec<u8>>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            let (mut head, mut byte) = (Vec::new(), [0]);
-            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|n| n == 1) {
-                head.push(byte[0]);
-            }
-            let head = String::from_utf8_lossy(&head).into_owned();
-            let path = head.split(' ').nth(1).unwrap_or_default();
-            let (status, body) = match tiles.get(path) {
-                Some(body) => ("200 OK", body.clone()),
-                None => ("404 Not Found", Vec::new()),
-            };
-            let answer = format!(
-                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                body.len()
-            );
-            drop(client.write_all(&[answer.as_bytes(), &body].concat()));
-        }
-    });
-    address
 }
 
 // Spec: GSP-38, GSP-80

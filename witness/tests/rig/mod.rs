@@ -12,13 +12,16 @@
     reason = "tests; and each test file uses its own part of this one"
 )]
 
-use std::collections::HashMap;
+pub mod circle;
+
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use jurat_keys::{Algorithm, SigningKey};
@@ -475,7 +478,34 @@ pub fn until(mut holds: impl FnMut() -> bool) {
             return;
         }
         // Wait: for the other process, which looks once a second.
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
     panic!("it did not happen within 20 s");
+}
+
+/// Serves files of a log, by path; without an end.
+pub fn serve_tiles(tiles: BTreeMap<String, Vec<u8>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = match tiles.get(path) {
+                Some(body) => ("200 OK", body.clone()),
+                None => ("404 Not Found", Vec::new()),
+            };
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            drop(client.write_all(&[answer.as_bytes(), &body].concat()));
+        }
+    });
+    address
 }
