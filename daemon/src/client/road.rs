@@ -1,4 +1,4 @@
-//! How a client gets to its peers: over the system's sockets, or over a network that a test made up.
+//! How a client gets to its peers: over the system's sockets, or a network that a test made up.
 //!
 //! TLS, pool and bounds are the same over both; whether a partition leaves connections behind on
 //! which nothing ever comes is no question that loopback can ask.
