@@ -121,23 +121,24 @@ fn a_row_that_contradicts_us_is_fetched_in_the_round_that_shows_it() {
     alone.cosign(&log.note(0, 90));
     alone.cosign(&log.note(0, 100));
     let salt = Random([6; 16]);
-    let row = |size, newest_cosigned| Row {
+    let theirs = [90, 120].map(|size| log.note(fork, size));
+    let row = |note: &SignedCheckpoint, newest_cosigned| Row {
         origin: OriginId::of(&log.origin),
-        size: log.note(fork, size).head().size,
-        tag: Tag::of(&salt, &log.origin, &log.note(fork, size).head()),
+        size: note.head().size,
+        tag: Tag::of(&salt, &log.origin, &note.head()),
         time: Moment(START).seconds(),
         flags: Flags {
             newest_cosigned,
             unresolved: false,
         },
     };
-    let rows = vec![row(90, false), row(120, true)];
+    let rows = vec![row(&theirs[0], false), row(&theirs[1], true)];
     let asks = asked(&alone.feed(salt, rows));
     let [(ask, Question::Fetch(fetch))] = &asks[..] else {
         panic!("{asks:?}");
     };
-    assert_eq!(fetch.rows()[0].size, log.note(fork, 90).head().size);
-    let notes = Notes::new([log.note(fork, 90), log.note(fork, 120)]);
+    assert_eq!(fetch.rows()[0].size, theirs[0].head().size);
+    let notes = Notes::new(theirs);
     let actions = alone.answer(*ask, Answer::Notes(notes));
     assert_eq!(stored(&actions), 1);
 }
