@@ -2,11 +2,12 @@
 
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::cosignature::{cosign, sign_note};
+use jurat_proto::entry::{Convicts, Entry, EvidenceEntry};
 use jurat_proto::evidence::{Cosigner, Evidence, KnownKeys, ShownRow, Standing};
 use jurat_proto::gossip::{
     Flags, OriginId, Page, Random, Row, SignedStatement, State, Statement, Tag,
 };
-use jurat_proto::hash::leaf_hash;
+use jurat_proto::hash::{leaf_hash, sha256};
 use jurat_proto::key::{Signer, UnixSeconds};
 use jurat_proto::note::KeyName;
 use jurat_proto::proof::{InclusionProof, prove_consistency, prove_inclusion};
@@ -149,7 +150,10 @@ pub(crate) fn seeds(add: Add<'_>) {
     };
     let mut evidence = |name, evidence: Evidence| add("evidence", name, evidence.to_bytes());
     let same_size = Evidence::same_size(by(world.head(13)), by(other_head(13)));
-    evidence("same_size", same_size.expect("two roots"));
+    let same_size = same_size.expect("two roots");
+    let logged = EvidenceEntry::all_of(&same_size, Convicts::Log);
+    let file = same_size.to_bytes();
+    evidence("same_size", same_size);
     let (from, to) = (world.head(7).size, world.head(13).size);
     let proof = prove_consistency(from, to, &world.nodes).expect("all nodes are there");
     let opening = Evidence::of_growth(&by(other_head(7)), &by(world.head(13)), &proof);
@@ -190,6 +194,15 @@ pub(crate) fn seeds(add: Add<'_>) {
     let [one, other] = states;
     let equivocation = Evidence::gossip_equivocation(one.clone(), other);
     evidence("gossip_equivocation", equivocation.expect("two claims"));
+    let whole = logged.into_iter().next().expect("it fits one entry");
+    add("entry", "evidence", Entry::Evidence(whole).to_bytes());
+    let head = format!(
+        "jurat-entry/v1 evidence\nconvicts keys\npart 2 2 {}\n",
+        sha256(&file)
+    );
+    let part = [head.into_bytes(), file].concat();
+    assert!(Entry::parse(&part).is_ok());
+    add("entry", "evidence_part", part);
     add("statement", "state", one.to_bytes());
     add("statement", "page", signed_page.to_bytes());
     add(

@@ -13,27 +13,34 @@
 //! jurat-entry/v1 timestamp         see `timestamp`: what a token says, as a hash
 //! jurat-entry/v1 key               see `key`: a unit's key starts or is closed
 //! jurat-entry/v1 clock             see `clock`: the time was lost or regained
+//! jurat-entry/v1 evidence          see `evidence`: a log or a witness contradicted itself
 //! ```
 //!
 //! Re-encoding a parsed entry gives the same bytes, so an entry has one leaf hash.
 //!
 //! Rules: `spec/entry.md`.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::body::shown;
 use crate::checkpoint::{CheckpointError, SignedCheckpoint};
+use crate::evidence::ParseError as EvidenceError;
 use crate::hash::{Hash, leaf_hash};
 use crate::note::{NoteError, SignatureLine};
 use crate::tile::ENTRY_BYTES_MAX;
 
 pub use clock::{ClockEntry, ClockEvent};
+pub use evidence::{
+    Convicts, EVIDENCE_PART_BYTES, EvidenceEntry, EvidenceFile, EvidenceFiles, EvidencePart,
+};
 pub use key::{CloseReason, KeyEntry, KeyEvent, KeyPurpose};
 pub use timestamp::TimestampEntry;
 
 mod clock;
+mod evidence;
 mod fields;
 mod key;
 mod timestamp;
@@ -54,6 +61,8 @@ pub enum Entry {
     Key(KeyEntry),
     /// A clock that was lost or regained.
     Clock(ClockEntry),
+    /// Evidence against a log or a witness, or a part of it.
+    Evidence(EvidenceEntry),
 }
 
 impl Entry {
@@ -81,6 +90,7 @@ impl Entry {
             b"timestamp" => TimestampEntry::parse(body).map(Self::Timestamp),
             b"key" => KeyEntry::parse(body).map(Self::Key),
             b"clock" => ClockEntry::parse(body).map(Self::Clock),
+            b"evidence" => EvidenceEntry::parse(body).map(Self::Evidence),
             b"checkpoint" => {
                 let checkpoint = SignedCheckpoint::parse(body).map_err(EntryError::Checkpoint)?;
                 check_distinct(&checkpoint)?;
@@ -121,6 +131,7 @@ impl Entry {
             Self::Timestamp(entry) => entry.push(&mut bytes),
             Self::Key(entry) => entry.push(&mut bytes),
             Self::Clock(entry) => entry.push(&mut bytes),
+            Self::Evidence(entry) => entry.push(&mut bytes),
         }
         bytes
     }
@@ -132,6 +143,7 @@ impl Entry {
             Self::Timestamp(_) => "timestamp",
             Self::Key(_) => "key",
             Self::Clock(_) => "clock",
+            Self::Evidence(_) => "evidence",
         }
     }
 
@@ -264,6 +276,8 @@ pub enum EntryError {
     },
     /// A `TSTInfo` that no log of Jurat's has an entry of.
     NotOurToken,
+    /// What an evidence entry has, or its parts make, is no evidence.
+    Evidence(Box<EvidenceError>),
 }
 
 impl fmt::Display for EntryError {
@@ -305,6 +319,7 @@ impl fmt::Display for EntryError {
             Self::NotOurToken => f.write_str(
                 "the serial number, time or policy of the token are none of this log's format",
             ),
+            Self::Evidence(error) => write!(f, "the entry's evidence: {error}"),
         }
     }
 }
@@ -314,6 +329,7 @@ impl core::error::Error for EntryError {
         match self {
             Self::Checkpoint(error) => Some(error),
             Self::Note(error) => Some(error),
+            Self::Evidence(error) => Some(&**error),
             Self::TooLong { .. }
             | Self::NoFirstLine
             | Self::Magic

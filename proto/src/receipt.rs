@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::checkpoint::{Origin, SignaturesError, SignedCheckpoint, VerifiedSignature};
-use crate::entry::{ClockEntry, Entry, EntryError, KeyEntry, TimestampEntry};
+use crate::entry::{ClockEntry, Entry, EntryError, EvidenceEntry, KeyEntry, TimestampEntry};
 use crate::key::VerifierKey;
 use crate::policy::{Policy, WitnessVerdict};
 use crate::proof::InclusionProof;
@@ -109,7 +109,7 @@ impl Receipt {
                 .checkpoint()
                 .verify_signatures(keys)
                 .map_err(AnchoredError::Signatures),
-            Entry::Timestamp(_) | Entry::Key(_) | Entry::Clock(_) => {
+            Entry::Timestamp(_) | Entry::Key(_) | Entry::Clock(_) | Entry::Evidence(_) => {
                 Err(AnchoredError::NotCheckpoint {
                     kind: self.entry.kind(),
                 })
@@ -151,6 +151,8 @@ pub enum ProvenEntry {
     Key(KeyEntry),
     /// The service's clock was lost or regained.
     Clock(ClockEntry),
+    /// Somebody contradicted himself. What the file proves, its own keys say.
+    Evidence(EvidenceEntry),
 }
 
 impl ProvenEntry {
@@ -166,6 +168,7 @@ impl ProvenEntry {
             Entry::Timestamp(entry) => Self::Timestamp(entry.clone()),
             Entry::Key(entry) => Self::Key(*entry),
             Entry::Clock(entry) => Self::Clock(entry.clone()),
+            Entry::Evidence(entry) => Self::Evidence(entry.clone()),
         }
     }
 
@@ -176,6 +179,7 @@ impl ProvenEntry {
             Self::Timestamp(_) => "timestamp",
             Self::Key(_) => "key",
             Self::Clock(_) => "clock",
+            Self::Evidence(_) => "evidence",
         }
     }
 }

@@ -328,6 +328,7 @@ fn proven_entry(
             (vec![said], json)
         }
         ProvenEntry::Key(key) => key_entry(kind, key),
+        ProvenEntry::Evidence(entry) => evidence::entry(kind, entry),
         ProvenEntry::Clock(clock) => {
             let event = clock.event().name();
             let said = format!("clock {event}: {}, {}", clock.reason(), when(clock.time()));

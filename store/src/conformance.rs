@@ -67,7 +67,7 @@ pub fn landmarks_are_listed_and_of_timestamps_the_newest(fixture: &impl Fixture)
         let text = format!("jurat-entry/v1 {kind}\n{number}\n");
         NewEntry::new(text.into_bytes()).unwrap()
     };
-    let mut due: [Vec<LeafIndex>; 3] = Default::default();
+    let mut due: [Vec<LeafIndex>; 4] = Default::default();
     let mut at = 0;
     // What only begins like an entry of the kind is none, and what is one is found wherever it is.
     let kinds = [
@@ -78,6 +78,7 @@ pub fn landmarks_are_listed_and_of_timestamps_the_newest(fixture: &impl Fixture)
         "timestamp",
         "timestamp",
         "other",
+        "evidence",
         "clock",
     ];
     for round in 0..20 {
@@ -86,7 +87,7 @@ pub fn landmarks_are_listed_and_of_timestamps_the_newest(fixture: &impl Fixture)
         for kind in kinds.iter().cycle().skip(round).take(round % 7) {
             entries.push(of(kind, at));
             match Landmark::ALL.iter().position(|known| known.name() == *kind) {
-                Some(2) => due[2] = vec![index(at)],
+                Some(3) => due[3] = vec![index(at)],
                 Some(place) => due[place].push(index(at)),
                 None => {}
             }

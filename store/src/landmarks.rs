@@ -15,19 +15,22 @@ pub enum Landmark {
     Key,
     /// The clock was lost or regained. Each is listed.
     Clock,
+    /// Evidence, or a part of it. Each is listed.
+    Evidence,
     /// A token. There are too many to list; the newest is known.
     Timestamp,
 }
 
 impl Landmark {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Key, Self::Clock, Self::Timestamp];
+    pub const ALL: [Self; 4] = [Self::Key, Self::Clock, Self::Evidence, Self::Timestamp];
 
     /// What an entry is, by its first line. Whether the rest of it is one is not looked at.
     pub fn of(entry: &[u8]) -> Option<Self> {
         match Entry::kind_of(entry)? {
             "key" => Some(Self::Key),
             "clock" => Some(Self::Clock),
+            "evidence" => Some(Self::Evidence),
             "timestamp" => Some(Self::Timestamp),
             _ => None,
         }
@@ -38,6 +41,7 @@ impl Landmark {
         match self {
             Self::Key => "key",
             Self::Clock => "clock",
+            Self::Evidence => "evidence",
             Self::Timestamp => "timestamp",
         }
     }

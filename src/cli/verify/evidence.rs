@@ -1,6 +1,7 @@
 //! Evidence files: who is convicted, of what, and by which two statements.
 
 use jurat_proto::checkpoint::Origin;
+use jurat_proto::entry::{EvidenceEntry, EvidenceFile};
 use jurat_proto::evidence::{Evidence, Guilty, Kind, KnownKeys, LogFinding, Role, Said, Standing};
 use jurat_proto::evidence::{NotProven, Verdict};
 use jurat_proto::hex;
@@ -73,6 +74,47 @@ pub(super) fn verify(
         json: to_json(&evidence, &verdict),
     })
 }
+
+/// What a receipt says of evidence that its log holds. The file itself is verified by itself.
+pub(super) fn entry(kind: &str, entry: &EvidenceEntry) -> (Vec<String>, Value) {
+    let convicts = entry.convicts.name();
+    match &entry.file {
+        EvidenceFile::Whole(evidence) => {
+            let id = hex::encode(evidence.id().as_bytes());
+            let origin = evidence.origin().map(Origin::as_str);
+            let of = origin
+                .map(|origin| format!(" of {origin}"))
+                .unwrap_or_default();
+            let said = format!(
+                "evidence {id}{of}: {}, convicts {convicts}",
+                evidence.kind()
+            );
+            let json = json!({
+                "kind": kind,
+                "id": id,
+                "contradiction": evidence.kind().name(),
+                "origin": origin,
+                "convicts": convicts,
+            });
+            (vec![said, NOT_VERIFIED.to_owned()], json)
+        }
+        EvidenceFile::Part(part) => {
+            let (number, count, file) = (part.number(), part.count(), part.file());
+            let said = format!("part {number} of {count} of a file of evidence, SHA-256 {file}");
+            let json = json!({
+                "kind": kind,
+                "part": number,
+                "parts": count,
+                "file": file.to_base64(),
+                "convicts": convicts,
+            });
+            (vec![said, NOT_VERIFIED.to_owned()], json)
+        }
+    }
+}
+
+const NOT_VERIFIED: &str =
+    "not verified here: whom the evidence convicts (fetch /evidence/<id>, and verify that)";
 
 /// What the keys are keys of: said by the arguments and the policy, never guessed from a name.
 fn known(

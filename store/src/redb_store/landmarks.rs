@@ -23,6 +23,7 @@ fn code(kind: Landmark) -> Option<u8> {
     match kind {
         Landmark::Key => Some(1),
         Landmark::Clock => Some(2),
+        Landmark::Evidence => Some(3),
         Landmark::Timestamp => None,
     }
 }

@@ -15,7 +15,7 @@
 //! dedup     prefix|index  nothing; prefix is the first 8 bytes of the leaf hash
 //! origins   origin        size u64 | root 32 | time u64 | entry u64 | newest history u64 | note
 //! history   entry index   previous entry of the origin u64 | size u64 | time u64
-//! landmarks kind, index   nothing; entries of keys (1) and of the clock (2)
+//! landmarks kind, index   nothing; entries of keys (1), the clock (2), evidence (3)
 //! tips      origin        size u64 | root 32 | time u64: `origins` again, behind a write-ahead log
 //! ```
 //!

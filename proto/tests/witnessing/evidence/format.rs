@@ -2,13 +2,14 @@
 
 use jurat_proto::body::BodyError;
 use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
+use jurat_proto::entry::{Convicts, Entry, EntryError, EvidenceEntry, EvidenceFiles};
 use jurat_proto::evidence::{EVIDENCE_BYTES_MAX, Evidence, NoContradiction, ParseError};
 use jurat_proto::hash::sha256;
 use jurat_proto::note::NOTE_BYTES_MAX;
 use jurat_proto::tlog_proof::TlogProof;
 
 use super::{Cast, ORIGIN, forked, names, one_of_each};
-use crate::signing::{Tree, signed, unsigned};
+use crate::signing::{NOW, Tree, signed, unsigned};
 
 fn text(evidence: &Evidence) -> String {
     String::from_utf8(evidence.to_bytes()).unwrap()
@@ -342,4 +343,144 @@ fn extra_data_of_a_proof_are_read_and_mean_nothing() {
         TlogProof::parse(block.as_bytes()).is_ok(),
         "the file holds whole proofs"
     );
+}
+
+/// The entries of a log that hold a file, as bytes.
+fn entries_of(evidence: &Evidence, convicts: Convicts) -> Vec<Vec<u8>> {
+    let entries = EvidenceEntry::all_of(evidence, convicts).into_iter();
+    entries
+        .map(|entry| Entry::Evidence(entry).to_bytes())
+        .collect()
+}
+
+fn read(bytes: &[u8]) -> Result<EvidenceEntry, EntryError> {
+    match Entry::parse(bytes)? {
+        Entry::Evidence(entry) => Ok(entry),
+        other => panic!("{other:?}"),
+    }
+}
+
+// Spec: ENT-13
+#[test]
+fn the_entry_of_evidence_is_a_finding_and_the_file_as_it_is() {
+    let cast = Cast::new();
+    for (evidence, _) in one_of_each(&cast) {
+        for convicts in Convicts::ALL {
+            let [bytes] = &entries_of(&evidence, convicts)[..] else {
+                panic!("one entry");
+            };
+            let head = format!("jurat-entry/v1 evidence\nconvicts {convicts}\n");
+            assert_eq!(*bytes, [head.as_bytes(), &evidence.to_bytes()].concat());
+            let entry = read(bytes).unwrap();
+            assert_eq!((entry.convicts, entry.part()), (convicts, None));
+            assert_eq!(
+                EvidenceFiles::default().add(entry).unwrap(),
+                Some(evidence.clone())
+            );
+        }
+    }
+    let [bytes] = &entries_of(&one_of_each(&cast)[0].0, Convicts::Log)[..] else {
+        panic!("one entry");
+    };
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    for (from, to) in [
+        ("convicts log\n", ""),
+        ("convicts log\n", "convicts nobody\n"),
+        ("convicts log\n", "convicts log \n"),
+        ("convicts log\n", "convicts log\n\n"),
+        ("tlog-fork@v0", "tlog-fork@v1"),
+    ] {
+        let changed = text.replace(from, to);
+        assert!(read(changed.as_bytes()).is_err(), "{from:?} {to:?}");
+    }
+    assert!(read(&bytes[..bytes.len() - 1]).is_err());
+    assert!(read(b"jurat-entry/v1 evidence\n").is_err());
+    assert!(read(b"jurat-entry/v1 evidence\nconvicts log\n").is_err());
+}
+
+/// A fork between notes that no entry holds.
+fn long(cast: &Cast) -> Evidence {
+    let (a, b) = forked(20, 9);
+    let note = |tree: &Tree| {
+        let mut checkpoint = unsigned(ORIGIN, tree.head(12));
+        for _ in 0..70 {
+            let line = ExtensionLine::parse(&"x".repeat(1_000)).unwrap();
+            checkpoint.extensions.push(line);
+        }
+        let line = cast.log.line(&checkpoint, NOW);
+        SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
+    };
+    Evidence::same_size(note(&a), note(&b)).unwrap()
+}
+
+// Spec: ENT-14
+#[test]
+fn a_file_that_no_entry_holds_is_cut_in_one_way_and_put_together_again() {
+    let cast = Cast::new();
+    let evidence = long(&cast);
+    let entries = entries_of(&evidence, Convicts::Log);
+    assert_eq!(entries.len(), 3);
+    let file = sha256(&evidence.to_bytes());
+    let head = format!("jurat-entry/v1 evidence\nconvicts log\npart 2 3 {file}\n");
+    assert!(entries[1].starts_with(head.as_bytes()));
+    assert_eq!(entries[1].len(), head.len() + 61_440);
+    // In any order, with one of them twice, and with other files between.
+    for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
+        let mut files = EvidenceFiles::default();
+        let mut found = Vec::new();
+        for place in order {
+            for _ in 0..2 {
+                found.extend(files.add(read(&entries[place]).unwrap()).unwrap());
+            }
+            let other = one_of_each(&cast).remove(0).0;
+            let other = entries_of(&other, Convicts::Keys).remove(0);
+            assert!(files.add(read(&other).unwrap()).unwrap().is_some());
+        }
+        assert_eq!(found, std::slice::from_ref(&evidence), "once");
+    }
+    // Other cuts are no entries.
+    let with = |head: &str, bytes: usize| {
+        let head = format!("jurat-entry/v1 evidence\nconvicts log\n{head} {file}\n");
+        read(&[head.into_bytes(), vec![b'x'; bytes]].concat()).map(|_| ())
+    };
+    for (head, bytes) in [
+        ("part 1 2", 61_440),
+        ("part 2 2", 1),
+        ("part 2 2", 61_440),
+        ("part 4 5", 61_440),
+        ("part 5 5", 288 * 1024 - 4 * 61_440),
+    ] {
+        assert_eq!(with(head, bytes), Ok(()), "{head} {bytes}");
+    }
+    for (head, bytes) in [
+        ("part 1 1", 100),
+        ("part 0 2", 61_440),
+        ("part 3 2", 100),
+        ("part 1 6", 61_440),
+        ("part 1 2", 61_439),
+        ("part 1 2", 61_441),
+        ("part 2 2", 0),
+        ("part 2 2", 61_441),
+        ("part 5 5", 288 * 1024 - 4 * 61_440 + 1),
+        ("part 01 2", 61_440),
+        ("part  2", 61_440),
+        ("part 1 2 3", 61_440),
+    ] {
+        assert!(with(head, bytes).is_err(), "{head} {bytes}");
+    }
+    // One that fits is not cut, and one that does not is not whole.
+    let whole = [
+        b"jurat-entry/v1 evidence\nconvicts log\n",
+        &evidence.to_bytes()[..],
+    ]
+    .concat();
+    assert!(read(&whole).is_err());
+    // Parts of another file make nothing, and disturb nobody.
+    let mut files = EvidenceFiles::default();
+    let mut changed = entries[2].clone();
+    *changed.last_mut().unwrap() = b'x';
+    for entry in [&entries[0], &entries[1]] {
+        assert_eq!(files.add(read(entry).unwrap()), Ok(None));
+    }
+    assert!(files.add(read(&changed).unwrap()).is_err());
 }
