@@ -25,6 +25,7 @@ use jurat_store::registry::Registry;
 use serde::Deserialize;
 
 use crate::cosigners::Settings;
+use crate::evidence::pull;
 use crate::log::tree_heads::Pace;
 use crate::tsa::units::{AUTHORITY_KEY, Units};
 use crate::tsa::{self, LeapSeconds};
@@ -48,6 +49,8 @@ struct RawConfig {
     witnesses: RawWitnesses,
     #[serde(default)]
     health: RawHealth,
+    #[serde(default)]
+    evidence: RawEvidence,
     #[serde(default)]
     storage: RawStorage,
     #[serde(default)]
@@ -164,6 +167,22 @@ impl Default for RawHealth {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+struct RawEvidence {
+    pull_every_ms: u64,
+    from: Vec<String>,
+}
+
+impl Default for RawEvidence {
+    fn default() -> Self {
+        Self {
+            pull_every_ms: 60_000,
+            from: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct RawStorage {
     cache_mib: usize,
 }
@@ -214,6 +233,8 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// `/health` says no when the published checkpoint is older.
     pub stale_after: Duration,
+    /// How witnesses are asked for evidence.
+    pub evidence: pull::Settings,
     /// Memory that the store may use for pages, in bytes.
     pub cache_bytes: usize,
     /// Who is asked for the time, and when the clock is believed.
@@ -300,6 +321,10 @@ impl Config {
             },
             ca_file: raw.witnesses.ca_file.as_deref().map(at),
             stale_after: Duration::from_secs(raw.health.stale_after_s),
+            evidence: pull::Settings {
+                every: Duration::from_millis(raw.evidence.pull_every_ms),
+                from: raw.evidence.from.clone(),
+            },
             cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
             clock,
             timestamp,
@@ -426,6 +451,7 @@ fn check_rest(problems: &mut Problems, raw: &RawConfig, at: impl Fn(&Path) -> Pa
         "not above tree_heads.refresh_s: a log without traffic would never be healthy",
         "more than tree_heads.refresh_s",
     );
+    check_evidence(problems, &raw.evidence);
     in_range(
         problems,
         "storage.cache_mib",
@@ -464,6 +490,28 @@ fn check_rest(problems: &mut Problems, raw: &RawConfig, at: impl Fn(&Path) -> Pa
         "the file that `jurat init` created; nothing else creates it",
     );
 }
+
+// Spec: SVC-56
+fn check_evidence(problems: &mut Problems, raw: &RawEvidence) {
+    in_range(
+        problems,
+        "evidence.pull_every_ms",
+        raw.pull_every_ms,
+        0..=86_400_000,
+    );
+    problems.check(
+        raw.from.len() <= EVIDENCE_FROM_MAX,
+        "evidence.from",
+        raw.from.len(),
+        "at most 64 URLs",
+    );
+    for url in &raw.from {
+        problems.check(is_http(url), "evidence.from", url, "http or https URLs");
+    }
+}
+
+/// Witnesses that are asked for evidence besides those of the policy; each has a task of its own.
+const EVIDENCE_FROM_MAX: usize = 64;
 
 fn keys(
     problems: &mut Problems,

@@ -23,7 +23,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::cli::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosigners::{Cosigners, Parts, Standing};
-use crate::http::{App, Bundles, UpgradeRoom};
+use crate::evidence::pull::{self, Pulls};
+use crate::evidence::{Convicted, Docket, Jury};
+use crate::http::{App, Bundles, EvidenceBudget, UpgradeRoom};
 use crate::log::receipts::Receipts;
 use crate::log::tree_heads::{self, Demand, SignedHead, TreeHeads};
 use crate::log::{Published, Sequencer};
@@ -51,7 +53,8 @@ pub async fn run(
         None => None,
     };
     let mut registry = Registry::default();
-    let base = Base::open(&config, clock, &mut registry)?;
+    let base = Base::open(&config, clock, &mut registry, &shutdown)?;
+    let docket = Arc::clone(&base.docket);
     let listener =
         http::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = listener.local_addr()?;
@@ -61,6 +64,7 @@ pub async fn run(
     let demand = Demand::default();
     let heads = base.tree_heads(&config, offer, &cosigners, demand.clone(), &mut registry)?;
     tokio::spawn(watch_clock(Arc::clone(&base.clock), shutdown.clone()));
+    tokio::spawn(end_when_convicted(docket.convicts_us(), shutdown.clone()));
     let sequencer = base.sequencer.clone();
     let standing = cosigners.standing.clone();
     let published = cosigners.published.clone();
@@ -87,7 +91,10 @@ pub async fn run(
     };
     shutdown.trigger();
     sequencer.stop().await;
-    outcome
+    match &*docket.convicts_us().borrow() {
+        Some(by) => Err(stopped_by(by)),
+        None => outcome,
+    }
 }
 
 async fn watch_clock(clock: Arc<ClockGuard>, shutdown: Shutdown) {
@@ -102,6 +109,8 @@ struct Base {
     store: Arc<dyn LogStore>,
     sequencer: Sequencer,
     clock: Arc<ClockGuard>,
+    logs: watch::Receiver<Arc<Logs>>,
+    docket: Arc<Docket>,
 }
 
 impl Base {
@@ -109,6 +118,7 @@ impl Base {
         config: &Config,
         clock: Arc<dyn Clock>,
         registry: &mut Registry,
+        shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
         // Spec: SVC-19
         let options = JournalOptions {
@@ -123,6 +133,8 @@ impl Base {
                 .with_context(|| format!("cannot open {}", config.database.display()))?,
         );
         let sequencer = Sequencer::start(Arc::clone(&store), registry)?;
+        let logs = watch_logs(config, shutdown)?;
+        let docket = docket(config, &store, &sequencer, logs.clone(), registry)?;
         telemetry::register_process(registry, env!("CARGO_PKG_VERSION"), C2SP_REVISION);
         let sources = config.clock.servers.len();
         let metrics = ClockMetrics::register(registry.sub_registry_with_prefix("jurat"), sources);
@@ -130,7 +142,33 @@ impl Base {
             store,
             sequencer,
             clock: Arc::new(ClockGuard::new(clock, config.clock.clone(), metrics)),
+            logs,
+            docket,
         })
+    }
+
+    /// Asks witnesses for their evidence from now on.
+    // Spec: SVC-56
+    fn pulls(
+        &self,
+        config: &Config,
+        registry: &mut Registry,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Arc<Pulls>> {
+        let client = Client::new(ClientOptions {
+            request_timeout: config.settings.timeout,
+            connect_timeout: config.settings.timeout,
+            extra_roots: config.ca_file.clone(),
+            ..ClientOptions::default()
+        })?;
+        let parts = pull::Parts {
+            docket: Arc::clone(&self.docket),
+            client,
+            clock: Arc::clone(self.clock.clock()),
+            every: config.evidence.every,
+        };
+        let urls = config.evidence.urls(&config.policy);
+        Ok(pull::start(parts, urls, registry, shutdown))
     }
 
     fn cosigner_parts(&self, config: &Config) -> anyhow::Result<Parts> {
@@ -264,12 +302,14 @@ impl Base {
         mut registry: Registry,
         shutdown: &Shutdown,
     ) -> anyhow::Result<App> {
+        let pulls = self.pulls(config, &mut registry, shutdown)?;
         let submit = Submit {
-            logs: watch_logs(config, shutdown)?,
+            logs: self.logs,
             store: Arc::clone(&self.store),
             sequencer: self.sequencer.clone(),
             cosigners: config.cosigner_keys.clone(),
             clock: Arc::clone(&self.clock),
+            docket: Arc::clone(&self.docket),
             metrics: submit::Metrics::new(&mut registry),
         };
         let receipts = Receipts {
@@ -287,6 +327,9 @@ impl Base {
             bundles: Bundles::default(),
             walking: Arc::new(Semaphore::new(1)),
             submit,
+            docket: self.docket,
+            evidence_budget: EvidenceBudget::default(),
+            pulls,
             receipts,
             authority,
             timestamp_rate: config
@@ -305,6 +348,52 @@ impl Base {
             registry,
         })
     }
+}
+
+/// The evidence in the log. One that convicts a key of this service starts nothing.
+// Spec: SVC-52, SVC-57
+fn docket(
+    config: &Config,
+    store: &Arc<dyn LogStore>,
+    sequencer: &Sequencer,
+    logs: watch::Receiver<Arc<Logs>>,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<Docket>> {
+    let cosigners = config.cosigner_keys.iter();
+    let jury = Jury {
+        origin: config.origin.clone(),
+        log_keys: config.log_verifier_keys(),
+        cosigners: cosigners.map(|key| key.verifier_key().clone()).collect(),
+        policy: config.policy.clone(),
+        logs,
+    };
+    let docket = Docket::open(jury, Arc::clone(store), sequencer.clone(), registry)?;
+    if let Some(by) = &*docket.convicts_us().borrow() {
+        return Err(stopped_by(by));
+    }
+    Ok(Arc::new(docket))
+}
+
+/// Ends the service when evidence convicts a key of it: in order, so that whoever brought it is
+/// told. Nothing is signed from the moment that it is known ([`Docket::signs`]).
+// Spec: SVC-57
+async fn end_when_convicted(mut ours: watch::Receiver<Option<Convicted>>, shutdown: Shutdown) {
+    tokio::select! {
+        convicted = ours.wait_for(Option::is_some) => {
+            if convicted.is_ok() {
+                shutdown.trigger();
+            }
+        }
+        () = shutdown.wait() => {}
+    }
+}
+
+// Spec: SVC-57
+fn stopped_by(by: &Convicted) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{by} convicts a key of this service: it signed two histories, or somebody who has the key \
+         did. Nothing is signed with it any more"
+    )
 }
 
 /// Slow signatures at once: as many as there are cores, less one, which is for everybody else.

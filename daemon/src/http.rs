@@ -96,7 +96,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests that a handler works on at a time. Default 4096.
     pub requests_in_flight_max: usize,
-    /// The body of any request; a handler may allow less. Default 256 KiB.
+    /// The body of any request; a handler may allow less. Default 288 KiB, the largest that
+    /// anybody sends: evidence.
     pub body_bytes_max: usize,
     /// The head of a request. Default 16 KiB, at least 8 KiB.
     pub header_bytes_max: usize,
@@ -190,7 +191,7 @@ impl Default for RawLimits {
             keep_alive_idle_ms: 60_000,
             connections_max: 8192,
             requests_in_flight_max: 4096,
-            body_bytes_max: 256 * 1024,
+            body_bytes_max: 288 * 1024,
             header_bytes_max: 16 * 1024,
             drain_timeout_ms: 10_000,
         }

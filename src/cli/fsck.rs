@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{ConfigArg, output};
 use crate::config::Config;
+use crate::evidence;
 use crate::submit::heads;
 
 /// Arguments of `jurat fsck`.
@@ -51,6 +52,7 @@ pub(super) fn run(args: &FsckArgs) -> anyhow::Result<ExitCode> {
         problems.push(format!("and {} more", report.findings_left_out));
     }
     problems.extend(heads::check_all(&store)?.iter().map(ToString::to_string));
+    problems.extend(evidence::check_all(&store)?.iter().map(ToString::to_string));
     if args.json {
         output::line(json!({
             "good": problems.is_empty(),

@@ -11,6 +11,7 @@ mod authority;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
+mod evidence;
 mod export;
 mod fsck;
 mod init;
@@ -71,6 +72,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write a time-stamp or its proof in another form: the token, its receipt, COSE headers
     Export(export::ExportArgs),
+    /// Evidence against logs and witnesses: bring it to a service, list and fetch what is logged
+    #[command(subcommand)]
+    Evidence(evidence::EvidenceCommand),
     /// Derive the whole tree again from what is stored, and compare
     Fsck(fsck::FsckArgs),
     /// Print a completion script for a shell
@@ -144,6 +148,7 @@ pub fn run() -> ExitCode {
         Command::Timestamp(args) => timestamp::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Evidence(command) => evidence::run(&command),
         Command::Fsck(args) => fsck::run(&args),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { dir } => manual::man(dir.as_deref()),

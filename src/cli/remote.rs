@@ -9,6 +9,7 @@ use bytes::Bytes;
 use jurat_daemon::client::{Client, ClientOptions, ClientResponse};
 use jurat_proto::add_checkpoint::{AddCheckpoint, CONFLICT_CONTENT_TYPE, parse_conflict_body};
 use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::evidence::Evidence;
 use jurat_proto::proof::{ConsistencyProof, ProofPlan, prove_consistency};
 use jurat_proto::tile::{TileCoord, TileNodes};
 use jurat_proto::tree::TreeSize;
@@ -100,6 +101,20 @@ impl Remote {
                     patience.as_secs()
                 )
             })?
+    }
+
+    /// Brings evidence: what the service says of it.
+    ///
+    /// # Errors
+    /// When the service is out of reach or refuses.
+    pub(super) async fn bring(&self, evidence: &Evidence) -> anyhow::Result<serde_json::Value> {
+        let url = format!("{}/evidence", self.url);
+        let answer = self.client.post(&url, evidence.to_bytes()).await;
+        let answer = answer.with_context(|| url.clone())?;
+        match answer.status.as_u16() {
+            200 | 201 => serde_json::from_slice(&answer.body).context("its answer is no JSON"),
+            status => bail!("{url} answered {status}: {}", one_line(&answer.body)),
+        }
     }
 
     /// The bytes at a path.

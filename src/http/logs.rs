@@ -1,4 +1,4 @@
-//! `GET /logs`, `GET /logs/<origin hash>/checkpoint`, `GET /logs/<origin hash>/history`.
+//! `GET /logs`, `GET /logs/<origin hash>`, `/logs/<origin hash>/checkpoint`, `…/history`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use jurat_store::{OriginHead, StoreError};
 use serde_json::{Value, json};
 
 use super::respond::{bytes, error};
-use super::{App, query};
+use super::{App, evidence, query};
 
 /// Logs on one page of `/logs`.
 const PAGE_MAX: usize = 1_000;
@@ -52,18 +52,23 @@ pub(super) fn list(app: &App, request: &Request) -> Response {
 
 /// What is known of one log.
 pub(super) async fn one(app: &App, request: &Request, rest: &str) -> Response {
-    let Some((hash, what)) = rest.split_once('/') else {
-        return http::not_found();
-    };
+    let (hash, what) = rest.split_once('/').unwrap_or((rest, ""));
     let logs = app.submit.logs.borrow().clone();
     let Some(origin) = logs.by_hash(hash) else {
         return error(404, "no log with this origin hash is registered");
     };
     match what {
+        "" if hash == rest => {
+            let active = logs.keys_for(origin).is_some();
+            match row(app, origin, active) {
+                Ok(row) => http::json(StatusCode::OK, &row),
+                Err(why) => failed(&why),
+            }
+        }
         "checkpoint" => match app.store.latest(origin) {
             Ok(Some(latest)) => {
                 let response = bytes("text/plain; charset=utf-8", latest.note);
-                http::with_cache(response, Cache::Seconds(1))
+                evidence::marked(app, origin, http::with_cache(response, Cache::Seconds(1)))
             }
             Ok(None) => error(404, "this log has not anchored anything yet"),
             Err(why) => failed(&why),
@@ -115,7 +120,12 @@ async fn history(app: &App, request: &Request, origin: &Origin) -> Response {
                 .collect();
             http::json(
                 StatusCode::OK,
-                &json!({ "origin": origin.as_str(), "history": rows, "next": next }),
+                &json!({
+                    "origin": origin.as_str(),
+                    "convicted": app.docket.convicted(origin).as_ref().map(evidence::convicted),
+                    "history": rows,
+                    "next": next,
+                }),
             )
         }
     }
@@ -127,6 +137,7 @@ fn row(app: &App, origin: &Origin, active: bool) -> Result<Value, StoreError> {
         "origin": origin.as_str(),
         "origin_hash": origin.hash_hex(),
         "active": active,
+        "convicted": app.docket.convicted(origin).as_ref().map(evidence::convicted),
         "latest": latest.as_ref().map(head),
     }))
 }

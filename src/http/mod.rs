@@ -3,6 +3,7 @@
 //! Every route, its parameters and its answers stand in `openapi.json` beside this file, which is
 //! also served; `docs/http.md` explains them.
 
+mod evidence;
 mod logs;
 mod proofs;
 mod respond;
@@ -22,10 +23,13 @@ use jurat_store::LogStore;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::evidence::Budget as EvidenceBudget;
 pub use self::tiles::Bundles;
 pub use self::timestamps::UpgradeRoom;
 use crate::config::Config;
 use crate::cosigners::{Standing, Status};
+use crate::evidence::Docket;
+use crate::evidence::pull::Pulls;
 use crate::log::Published;
 use crate::log::receipts::Receipts;
 use crate::submit::Submit;
@@ -46,6 +50,12 @@ pub struct App {
     pub walking: Arc<Semaphore>,
     /// The door for checkpoints.
     pub submit: Submit,
+    /// The evidence in the log.
+    pub docket: Arc<Docket>,
+    /// How much of it may be brought.
+    pub evidence_budget: EvidenceBudget,
+    /// Who is asked for it.
+    pub pulls: Arc<Pulls>,
     /// Receipts.
     pub receipts: Receipts,
     /// The time-stamp authority, if there is one.
@@ -105,6 +115,7 @@ impl App {
         let allowed: &[Method] = match name {
             "add-checkpoint" | "anchor" | "timestamp" | "timestamp-upgrade" => &[Method::POST],
             "page" if self.authority.is_some() => &[Method::GET, Method::POST],
+            "evidence" if path == "/evidence" => &[Method::GET, Method::POST],
             _ => &[Method::GET],
         };
         let mut response = match http::only(request.method(), allowed) {
@@ -116,6 +127,9 @@ impl App {
                 "timestamp" => {
                     let with_json = path == SIGSTORE;
                     timestamps::stamp(self, request, peer, with_json).await
+                }
+                "evidence" if *request.method() == Method::POST => {
+                    evidence::submit(self, request, peer).await
                 }
                 "timestamp-upgrade" => timestamps::upgrade(self, request, peer).await,
                 "certchain" => timestamps::chain(self),
@@ -133,12 +147,15 @@ impl App {
             "/proof/inclusion" => proofs::inclusion(self, request),
             "/proof/consistency" => proofs::consistency(self, request),
             "/logs" => logs::list(self, request),
+            "/evidence" => evidence::list(self, request),
             "/health" => status::health(self),
             "/metrics" => status::metrics(self),
             "/openapi.json" => status::openapi(request),
             _ => {
                 if let Some(index) = path.strip_prefix("/receipt/") {
                     submissions::receipt(self, request, index).await
+                } else if let Some(id) = path.strip_prefix("/evidence/") {
+                    evidence::file(self, id).await
                 } else if let Some(rest) = path.strip_prefix("/logs/") {
                     logs::one(self, request, rest).await
                 } else if path.starts_with("/tile/") {
@@ -183,11 +200,13 @@ fn route_name(path: &str) -> &'static str {
         "/checkpoint" => "checkpoint",
         "/proof/inclusion" | "/proof/consistency" => "proof",
         "/logs" => "logs",
+        "/evidence" => "evidence",
         "/health" => "health",
         "/metrics" => "metrics",
         "/openapi.json" => "openapi",
         _ if path.starts_with("/receipt/") => "receipt",
         _ if path.starts_with("/logs/") => "logs",
+        _ if path.starts_with("/evidence/") => "evidence",
         _ if path.starts_with("/tile/entries/") => "bundle",
         _ if path.starts_with("/tile/") => "tile",
         _ => Route::OTHER.0,

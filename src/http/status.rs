@@ -5,8 +5,12 @@ use jurat_daemon::telemetry;
 use serde_json::json;
 
 use super::App;
+use super::evidence;
 use super::respond::{bytes, with_etag};
 use crate::cosigners::Standing;
+
+/// Convicted logs that `/health` names; `/logs` has them all.
+const CONVICTED_TOLD: usize = 20;
 
 /// The service's interface; a test compares its paths with the router's.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -36,11 +40,18 @@ impl App {
         let behind_s = time.map_or(0, |time| time.saturating_sub(now));
         let limit = self.stale_after.as_secs();
         let standing = self.standing.borrow().clone();
+        let ours = self.docket.convicts_us().borrow().clone();
         // Whether it may sign at all comes first, then whether it can tell the time.
         let no_time = self.clock.read_unordered().err();
         let no_time = no_time.map(|why| format!("{why}; nothing is signed"));
         let no_timestamps = self.no_timestamps();
         let (good, summary) = match (standing, age_s) {
+            // Spec: SVC-57
+            _ if ours.is_some() => (
+                false,
+                ours.map(|by| format!("{by} convicts a key of this service; nothing is signed"))
+                    .unwrap_or_default(),
+            ),
             (Standing::Refused(why), _) => (false, why),
             (Standing::Good | Standing::Comparing, _) if no_time.is_some() => {
                 (false, no_time.unwrap_or_default())
@@ -88,6 +99,16 @@ pub(super) fn health(app: &App) -> Response {
     let health = app.health_now();
     let published = app.published.borrow().clone();
     let committed = app.receipts.sequencer.committed().borrow().size.get();
+    // Spec: SVC-58
+    let (convicted_count, told) = app.docket.convicted_logs(CONVICTED_TOLD);
+    let told = told.iter().map(|(origin, by)| {
+        let mut row = evidence::convicted(by);
+        if let Some(fields) = row.as_object_mut() {
+            fields.insert("origin".to_owned(), json!(origin.as_str()));
+        }
+        row
+    });
+    let told: Vec<serde_json::Value> = told.collect();
     let document = json!({
         "healthy": health.good,
         "summary": health.summary,
@@ -103,6 +124,12 @@ pub(super) fn health(app: &App) -> Response {
             "key_out_of_reach": authority.key_out_of_reach(),
             "warnings": authority.warnings(),
         })),
+        "evidence": {
+            "logged": app.docket.count(),
+            "logs_convicted": convicted_count,
+            "convicted": told,
+            "pulled": app.pulls.rows(),
+        },
         "witnesses": app.witnesses.rows(),
     });
     let status = if health.good {

@@ -130,6 +130,8 @@ fn refusal(refused: &SubmitError) -> Response {
         }
         SubmitError::Append(AppendError::Overloaded | AppendError::Stopped)
         | SubmitError::ClockBehind { .. } => http::too_busy(format!("{why}\n"), 1),
+        // Spec: SVC-55
+        SubmitError::Convicted(_) => error(403, &why),
         // Spec: SVC-40
         SubmitError::NoTime(_) => http::too_busy(format!("{why}\n"), NO_TIME_RETRY_SECONDS),
         SubmitError::Damaged(cause) => {

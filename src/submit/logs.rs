@@ -33,6 +33,11 @@ impl Logs {
         self.registry.keys_for(origin)
     }
 
+    /// What is known of a log, active or not.
+    pub fn log(&self, origin: &Origin) -> Option<&Log> {
+        self.registry.log(origin)
+    }
+
     /// The registered log, active or not, whose origin has this hash (lowercase hex).
     pub fn by_hash(&self, hash: &str) -> Option<&Origin> {
         self.by_hash.get(hash)

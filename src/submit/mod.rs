@@ -24,6 +24,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use crate::evidence::{Convicted, Docket};
 use crate::log::{Append, AppendError, Sequencer};
 
 pub mod heads;
@@ -48,6 +49,8 @@ pub struct Submit {
     pub cosigners: Vec<Arc<dyn Signer>>,
     /// The time, while it can be believed.
     pub clock: Arc<ClockGuard>,
+    /// The evidence against logs.
+    pub docket: Arc<Docket>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -92,6 +95,9 @@ pub enum SubmitError {
     /// The stored head of this origin contradicts its checkpoint.
     #[error("{0}")]
     Damaged(#[from] Box<Damaged>),
+    /// The log is convicted of two histories.
+    #[error("{0} convicts this log: nothing of it is recorded or cosigned any more")]
+    Convicted(Convicted),
     /// A cosigner key failed.
     #[error("a key could not sign: {0}")]
     Signer(String),
@@ -115,6 +121,7 @@ impl Submit {
         let logs = Arc::clone(&self.logs.borrow());
         let keys = logs.keys_for(origin);
         let verified = verify_log_signatures(keys, &request.checkpoint)?;
+        self.is_free(origin)?;
         require_signed_extensions(keys, &request.checkpoint, &verified)?;
         let entry = CheckpointEntry::new(&request.checkpoint, &verified)?;
         let new = NewEntry::new(Entry::Checkpoint(entry.clone()).to_bytes())?;
@@ -124,9 +131,20 @@ impl Submit {
                 Err(SubmitError::Append(AppendError::Conflict { .. })) if races < RACES_MAX => {
                     races += 1;
                 }
-                result => return result,
+                // Whoever was told of the evidence before sees nothing signed after it.
+                Ok(accepted) => return self.is_free(origin).map(|()| accepted),
+                refused => return refused,
             }
         }
+    }
+
+    // Spec: SVC-55, SVC-57
+    fn is_free(&self, origin: &Origin) -> Result<(), SubmitError> {
+        if !self.docket.signs() {
+            return Err(AppendError::Stopped.into());
+        }
+        let convicted = self.docket.convicted(origin);
+        convicted.map_or(Ok(()), |by| Err(SubmitError::Convicted(by)))
     }
 
     // Spec: SVC-03, SVC-16, SVC-20, WIT-43, WIT-44, WIT-45
@@ -142,7 +160,14 @@ impl Submit {
             heads::check(origin, latest)?;
         }
         let expected = latest.as_ref().map(|latest| latest.head);
-        let progress = decide_consistency(expected.as_ref(), request)?;
+        let progress = match decide_consistency(expected.as_ref(), request) {
+            Ok(progress) => progress,
+            Err(refusal) => {
+                let stored = latest.as_ref().map(|latest| &*latest.note);
+                self.docket.look(stored, verified, &request.proof).await;
+                return Err(refusal.into());
+            }
+        };
         let time = self.time(latest.as_ref())?;
         let cosignatures = self.cosign(verified.checkpoint(), time)?;
         let note = served_note(verified, &cosignatures)?;
@@ -255,6 +280,7 @@ impl Metrics {
             Err(SubmitError::Append(AppendError::Overloaded)) => "overloaded",
             Err(SubmitError::ClockBehind { .. }) => "clock_behind",
             Err(SubmitError::NoTime(_)) => "no_time",
+            Err(SubmitError::Convicted(_)) => "convicted",
             Err(
                 SubmitError::Append(AppendError::Stopped)
                 | SubmitError::Store(_)

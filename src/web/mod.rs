@@ -3,9 +3,11 @@
 use askama::Template;
 use jurat_daemon::http::{self, Response, StatusCode, header};
 
+use jurat_proto::hex;
 use jurat_store::registry::LogState;
 
 use crate::cosigners::WitnessStatus;
+use crate::evidence::Convicted;
 use crate::http::App;
 
 /// Logs that the page lists; `/logs` has them all.
@@ -26,6 +28,9 @@ struct Page<'a> {
     witnesses: Vec<WitnessStatus>,
     logs: Vec<LogRow>,
     logs_total: usize,
+    convicted_total: usize,
+    convicted: Vec<(String, ConvictedRow)>,
+    evidence: usize,
 }
 
 struct LogRow {
@@ -33,6 +38,21 @@ struct LogRow {
     hash: String,
     active: bool,
     size: Option<u64>,
+    convicted: Option<ConvictedRow>,
+}
+
+struct ConvictedRow {
+    id: String,
+    index: u64,
+}
+
+impl ConvictedRow {
+    fn of(by: &Convicted) -> Self {
+        Self {
+            id: hex::encode(by.id.as_bytes()),
+            index: by.index.get(),
+        }
+    }
 }
 
 /// The status page at `/`.
@@ -48,8 +68,14 @@ pub fn page(app: &App) -> Response {
             hash: log.origin.hash_hex(),
             active: log.state == LogState::Active,
             size: latest.map(|latest| latest.head.size.get()),
+            convicted: app
+                .docket
+                .convicted(&log.origin)
+                .as_ref()
+                .map(ConvictedRow::of),
         });
     }
+    let (convicted_total, convicted) = app.docket.convicted_logs(LOGS_SHOWN);
     let page = Page {
         origin: app.origin.as_str(),
         version: crate::cli::VERSION,
@@ -64,6 +90,12 @@ pub fn page(app: &App) -> Response {
         witnesses: app.witnesses.rows(),
         logs,
         logs_total: registry.all().len(),
+        convicted_total,
+        convicted: convicted
+            .into_iter()
+            .map(|(origin, by)| (origin.to_string(), ConvictedRow::of(&by)))
+            .collect(),
+        evidence: app.docket.count(),
     };
     match page.render() {
         Ok(html) => {

@@ -27,12 +27,23 @@ pub struct WitnessHome {
 impl WitnessHome {
     /// Creates a witness that knows a log by these keys, and starts it.
     pub fn new(root: &Path, number: usize, log_keys: &[VerifierKey]) -> Self {
+        Self::with(root, number, log_keys, "")
+    }
+
+    /// The same, one that gossips with nobody yet, and shows what it has.
+    pub fn gossiping(root: &Path, number: usize, log_keys: &[VerifierKey]) -> Self {
+        Self::with(root, number, log_keys, "\n[gossip]\nkey = \"gossip.key\"\n")
+    }
+
+    fn with(root: &Path, number: usize, log_keys: &[VerifierKey], configured: &str) -> Self {
         let name = format!("witness.example/w{number}");
         let dir = root.join(format!("witness{number}"));
         let path = dir.to_str().unwrap();
         let init = ["witness", "init", path, "--name", &name];
         process::done(init.into_iter().chain(["--listen", "127.0.0.1:0"]));
         let config = dir.join("witness.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, text + configured).unwrap();
         let config = config.to_str().unwrap();
         for key in log_keys {
             let key = key.to_string();
@@ -101,6 +112,11 @@ impl WitnessHome {
         let path = format!("/{}/checkpoint", Origin::parse(ORIGIN).unwrap().hash_hex());
         let answer = http::call(self.address, "GET", &path, &[], b"").unwrap();
         (answer.status == 200).then(|| SignedCheckpoint::parse(&answer.body).unwrap())
+    }
+
+    /// Sends it a checkpoint of any log.
+    pub fn add(&self, body: &[u8]) -> http::Answer {
+        http::call(self.address, "POST", "/add-checkpoint", &[], body).unwrap()
     }
 
     /// Its size, 0 when there is none.

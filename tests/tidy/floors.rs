@@ -89,7 +89,7 @@ const FLOORS: &[Floors] = &[
     Floors {
         room: "src/",
         upper: &["cli", "http", "web", "service"],
-        lower: &["log", "submit", "cosigners", "tsa", "audit"],
+        lower: &["log", "submit", "cosigners", "evidence", "tsa", "audit"],
     },
     Floors {
         room: "witness/src/",
