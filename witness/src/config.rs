@@ -15,6 +15,7 @@ use jurat_daemon::http::{Limits, Tls};
 use jurat_daemon::telemetry::LogFormat;
 use jurat_keys::SigningKey;
 use jurat_proto::add_checkpoint::BODY_BYTES_MAX;
+use jurat_proto::evidence::EVIDENCE_BYTES_MAX;
 use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
 use jurat_proto::log_list::QPD_MAX;
 use jurat_store::WalOptions;
@@ -312,7 +313,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         "at least 131072, which witnesses must read",
     );
     // Spec: WIT-09. A larger body is refused by its Content-Length, before any of it is read.
-    limits.body_bytes_max = limits.body_bytes_max.min(BODY_BYTES_MAX);
+    limits.body_bytes_max = limits.body_bytes_max.min(EVIDENCE_BYTES_MAX);
     let keys = resolve_keys(loaded, name.as_ref(), &mut problems);
     let former_keys = resolve_former_keys(&raw.former_keys, &mut problems);
     let database = resolve_database(loaded, &mut problems);

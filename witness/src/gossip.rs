@@ -19,12 +19,13 @@
 //! In scope: the driver, the disk, asking peers. Out of scope: what follows from what (the node),
 //! routes and statuses ([`crate::http`]).
 //!
-//! Rows: `spec/gossip.md` GSP-70 to GSP-99.
+//! Rows: `spec/gossip.md` GSP-70 to GSP-110.
 
 mod alarms;
 mod ask;
 mod claims;
 mod config;
+mod distributor;
 mod passive;
 mod records;
 mod standings;
@@ -57,7 +58,7 @@ use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::HeadSwap;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use self::alarms::{Sinks, Told as ToldAlarm};
 pub(crate) use self::claims::CLAIM_FIELD;
@@ -65,6 +66,7 @@ use self::claims::Claims;
 use self::config::Peer;
 pub use self::config::{GossipSettings, NotTaken};
 pub(crate) use self::config::{PeerChange, RawGossip, resolve};
+use self::distributor::Distributor;
 use self::records::{Kept, Records};
 use self::standings::Standings;
 pub(crate) use self::statements::PAGE_SECONDS;
@@ -113,8 +115,29 @@ pub struct Gossip {
     making: Arc<Semaphore>,
     reading: Arc<Semaphore>,
     wake: Notify,
+    /// Who is brought what we cosigned.
+    distributors: Vec<Arc<Distributor>>,
+    /// What is told of those who do not gossip: the node knows nothing of them.
+    troubles: Mutex<BTreeSet<String>>,
     sinks: Sinks,
     metrics: Metrics,
+}
+
+/// What goes wrong with somebody who does not gossip.
+struct Trouble {
+    told: ToldAlarm,
+    since: Option<Instant>,
+    raised: bool,
+}
+
+impl Trouble {
+    fn new(kind: &'static str, about: String) -> Self {
+        Self {
+            told: ToldAlarm { kind, about },
+            since: None,
+            raised: false,
+        }
+    }
 }
 
 /// Cosigned heads that the node was not told of yet.
@@ -153,6 +176,7 @@ impl Told for Gossip {
     }
 
     fn durable(&self, swap: &HeadSwap) {
+        self.offer(&swap.origin, &swap.new.note);
         let head = (swap.new.note.clone(), swap.new.time);
         lock(&self.cosigned).heads.insert(swap.origin.clone(), head);
         self.wake.notify_one();
@@ -248,7 +272,11 @@ impl Gossip {
         } = restore(node, &proven, kept, listed, now, &mut dice);
         let (inbox, outbox) = mpsc::channel(INBOX);
         let sinks = Sinks::new(&settings, client.clone());
+        let distributors = settings.distributors().iter().cloned();
+        let distributors = distributors.map(|url| Arc::new(Distributor::new(url)));
         Ok(Self {
+            distributors: distributors.collect(),
+            troubles: Mutex::default(),
             settings,
             cosigners,
             node: Mutex::new(node),
@@ -280,6 +308,14 @@ impl Gossip {
             sinks,
             metrics,
         })
+    }
+
+    /// Has each distributor brought a head that is durable. Never waits.
+    // Spec: GSP-108
+    fn offer(&self, origin: &Origin, note: &[u8]) {
+        for distributor in &self.distributors {
+            distributor.offer(origin, note);
+        }
     }
 
     /// Whether a log may be cosigned. Waits for nobody.
@@ -734,6 +770,38 @@ impl Gossip {
         })
     }
 
+    /// Something failed; it is an alarm when nothing went well for so long.
+    // Spec: GSP-106, GSP-109
+    fn failed(&self, trouble: &mut Trouble, silence: Duration) {
+        let now = Instant::now();
+        let since = *trouble.since.get_or_insert(now);
+        if !trouble.raised && now.saturating_duration_since(since) >= silence {
+            trouble.raised = true;
+            self.tell_of(trouble);
+        }
+    }
+
+    /// It went well.
+    fn well(&self, trouble: &mut Trouble) {
+        trouble.since = None;
+        if std::mem::take(&mut trouble.raised) {
+            self.tell_of(trouble);
+        }
+    }
+
+    fn tell_of(&self, trouble: &Trouble) {
+        let Trouble { told, raised, .. } = trouble;
+        let mut troubles = lock(&self.troubles);
+        if *raised {
+            troubles.insert(told.about.clone());
+        } else {
+            troubles.remove(&told.about);
+        }
+        drop(troubles);
+        self.metrics.alarm(told.kind, *raised);
+        self.sinks.tell(told, *raised);
+    }
+
     /// The alarms that are raised, for people, without those that the folder of evidence tells.
     // Spec: GSP-94
     pub(crate) fn alarms(&self, most: usize) -> Vec<String> {
@@ -743,7 +811,11 @@ impl Gossip {
         let raised = lock(&self.raised);
         let told = raised.iter().filter(|alarm| !elsewhere(alarm));
         let told = told.map(|alarm| ToldAlarm::of(alarm).about);
-        unstored.into_iter().chain(told).take(most).collect()
+        let told: Vec<String> = unstored.into_iter().chain(told).collect();
+        drop(raised);
+        let troubles = lock(&self.troubles);
+        let troubles = troubles.iter().cloned();
+        told.into_iter().chain(troubles).take(most).collect()
     }
 
     /// The key with which it gossips.

@@ -54,6 +54,9 @@ pub struct Metrics {
     logs_convicted: Gauge,
     convicted: Gauge,
     alarms: Family<AlarmLabel, Gauge>,
+    passive_reads: Family<PlaceOutcome, Counter>,
+    distributor_puts: Family<PlaceOutcome, Counter>,
+    distributor_waiting: Family<DistributorLabel, Gauge>,
 }
 
 impl Metrics {
@@ -255,6 +258,44 @@ impl Metrics {
             "Alarms of gossip that are raised, by kind",
             self.alarms.clone(),
         );
+        registry.register(
+            "witness_passive_reads",
+            "What those who do not gossip were asked for, by outcome",
+            self.passive_reads.clone(),
+        );
+        registry.register(
+            "witness_distributor_puts",
+            "Heads that distributors were brought, by outcome",
+            self.distributor_puts.clone(),
+        );
+        registry.register(
+            "witness_distributor_waiting",
+            "Logs whose newest cosigned head a distributor was not brought yet",
+            self.distributor_waiting.clone(),
+        );
+    }
+
+    /// Somebody who does not gossip was looked at.
+    pub(crate) fn passive_read(&self, outcome: &'static str) {
+        let reads = self.passive_reads.get_or_create(&PlaceOutcome { outcome });
+        reads.inc();
+    }
+
+    /// A distributor was brought a head.
+    pub(crate) fn distributor_put(&self, outcome: &'static str) {
+        let puts = self
+            .distributor_puts
+            .get_or_create(&PlaceOutcome { outcome });
+        puts.inc();
+    }
+
+    /// How many heads wait for a distributor.
+    pub(crate) fn distributor_waiting(&self, url: &str, waiting: usize) {
+        let distributor = url.to_owned();
+        let gauge = self
+            .distributor_waiting
+            .get_or_create(&DistributorLabel { distributor });
+        gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// An alarm of gossip began or ended.
@@ -337,6 +378,9 @@ impl Metrics {
             logs_convicted: Gauge::default(),
             convicted: Gauge::default(),
             alarms: Family::default(),
+            passive_reads: Family::default(),
+            distributor_puts: Family::default(),
+            distributor_waiting: Family::default(),
         }
     }
 
@@ -499,7 +543,7 @@ pub enum Outcome {
 }
 
 /// The alarms of gossip.
-const ALARMS: [&str; 12] = [
+const ALARMS: [&str; 14] = [
     "proven",
     "undetermined",
     "suspect",
@@ -512,7 +556,21 @@ const ALARMS: [&str; 12] = [
     "stalled",
     "not-stored",
     "heads-not-stored",
+    "passive-silent",
+    "distributor",
 ];
+
+/// What came of asking, or bringing; the outcomes are a closed set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PlaceOutcome {
+    outcome: &'static str,
+}
+
+/// A distributor by its URL in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DistributorLabel {
+    distributor: String,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AlarmLabel {

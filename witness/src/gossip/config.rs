@@ -42,6 +42,8 @@ pub(crate) struct RawGossip {
     quorum: usize,
     #[serde(default)]
     passive: Vec<String>,
+    #[serde(default)]
+    distributors: Vec<String>,
     #[serde(default = "passive")]
     passive_per_second: u32,
     #[serde(default)]
@@ -99,6 +101,7 @@ pub struct GossipSettings {
     pub(super) alarm_exec: Vec<String>,
     pub(super) alarm_webhook: Option<String>,
     passive: Vec<String>,
+    distributors: Vec<String>,
     passive_per_second: u32,
     times: Times,
     quorum: usize,
@@ -134,6 +137,15 @@ impl GossipSettings {
     /// The monitoring prefixes of witnesses that do not gossip.
     pub(super) fn passive(&self) -> &[String] {
         &self.passive
+    }
+
+    /// What stands before `/distributor/v0` of those that collect what witnesses cosigned.
+    pub(super) fn distributors(&self) -> &[String] {
+        &self.distributors
+    }
+
+    pub(super) fn peer_silence(&self) -> Duration {
+        self.times.peer_silence
     }
 
     pub(super) fn passive_per_second(&self) -> u32 {
@@ -349,11 +361,8 @@ pub(crate) fn resolve<T>(
         hold: raw.hold,
         alarm_exec: raw.alarm_exec.clone(),
         alarm_webhook: raw.alarm_webhook.clone(),
-        passive: raw
-            .passive
-            .iter()
-            .map(|url| url.trim_end_matches('/').to_owned())
-            .collect(),
+        passive: places(&raw.passive),
+        distributors: places(&raw.distributors),
         passive_per_second: raw.passive_per_second.clamp(1, 1_000),
         times: Times {
             round: ms(raw.round_ms),
@@ -382,8 +391,15 @@ fn check(raw: &RawGossip, problems: &mut Problems) {
             "up to 2592000000, thirty days",
         );
     }
-    for url in &raw.passive {
-        problems.check(is_url(url), "gossip.passive", url, URL);
+    for (field, urls, most) in [
+        ("gossip.passive", &raw.passive, PASSIVE_MAX),
+        ("gossip.distributors", &raw.distributors, DISTRIBUTORS_MAX),
+    ] {
+        let right = format!("at most {most}");
+        problems.check(urls.len() <= most, field, urls.len(), &right);
+        for url in urls {
+            problems.check(is_url(url), field, url, URL);
+        }
     }
     let rate = raw.passive_per_second;
     let holds = (1..=1_000).contains(&rate);
@@ -437,6 +453,18 @@ fn resolve_peer(raw: &RawPeer, own_operator: &str, problems: &mut Problems) -> O
     Some(Peer { settings, url })
 }
 
+/// Each once: two entries of one place would be asked twice.
+fn places(urls: &[String]) -> Vec<String> {
+    let mut places: Vec<String> = Vec::new();
+    for url in urls {
+        let url = url.trim_end_matches('/').to_owned();
+        if !places.contains(&url) {
+            places.push(url);
+        }
+    }
+    places
+}
+
 fn is_url(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
 }
@@ -465,6 +493,10 @@ fn vkeys(
 
 /// Tens to hundreds of witnesses know each other; a peer costs kilobytes.
 const PEERS_MAX: usize = 1_024;
+/// Each has a task of its own, and remembers what was shown.
+const PASSIVE_MAX: usize = 64;
+/// There are a few in the world.
+const DISTRIBUTORS_MAX: usize = 16;
 /// Of one peer, and of each use.
 const KEYS_MAX: usize = 16;
 /// Thirty days.

@@ -1,58 +1,274 @@
-//! Witnesses and logs that do not gossip: what they show is looked at all the same.
+//! Witnesses, distributors and logs that do not gossip: what they show is looked at all the same.
 //!
-//! Any witness of c2sp.org/tlog-witness shows the newest checkpoint that it cosigned of each log,
-//! and a log shows its own. So the witnesses that run already are peers, though they do not know
-//! it.
+//! Any witness of c2sp.org/tlog-witness shows the newest checkpoint that it cosigned of each log, a
+//! distributor shows those of the witnesses that bring it theirs, and a log shows its own. So those
+//! that run already are peers, though they do not know it.
 //!
-//! Rows: `spec/gossip.md` GSP-81.
+//! What is shown here is nobody's word: the log's signature counts, or nothing. So none of these
+//! places can convict, hide what another one shows, or keep the others from being looked at: each
+//! has a task and a pace of its own.
+//!
+//! Rows: `spec/gossip.md` GSP-81, GSP-105 to GSP-107.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jurat_daemon::client::ClientRequest;
-use jurat_proto::checkpoint::SignedCheckpoint;
-use jurat_proto::gossip::node::{Event, RequestId};
+use jurat_daemon::client::{ClientRequest, ClientResponse};
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::gossip::node::{Event, Reply};
+use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::note::NOTE_BYTES_MAX;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use super::Gossip;
+use super::{Gossip, Trouble};
 
 impl Gossip {
-    /// Looks at what others show, log after log, for ever.
-    // Spec: GSP-81
+    /// Looks at what others show, and brings distributors what we cosigned, for ever.
+    // Spec: GSP-81, GSP-105
     pub async fn watch(self: Arc<Self>) {
-        let pause = Duration::from_secs(1) / self.settings.passive_per_second();
-        loop {
-            let current = self.logs.current();
-            for log in current.logs() {
-                let hash = log.origin.hash_hex();
-                let places = self.settings.passive().iter();
-                let places = places.map(|prefix| format!("{prefix}/{hash}/checkpoint"));
-                for url in places.chain(log.url.clone()) {
-                    if let Some(note) = self.shown_at(&url).await
-                        && note.origin() == &log.origin
-                    {
-                        // Nobody waits for the reply.
-                        let request = RequestId(self.requests.fetch_add(1, Ordering::Relaxed));
-                        let event = Event::Observed { request, note };
-                        drop(self.inbox.send(event).await);
-                    }
-                    tokio::time::sleep(pause).await;
-                }
-            }
-            tokio::time::sleep(pause).await;
+        let mut tasks = JoinSet::new();
+        for prefix in self.settings.passive() {
+            let place = Place::new(&self, prefix.clone());
+            tasks.spawn(Arc::clone(&self).watch_witness(place));
+        }
+        for distributor in &self.distributors {
+            let place = Place::new(&self, distributor.url().to_owned());
+            let reads = Arc::clone(&self).watch_distributor(place, Arc::clone(distributor));
+            tasks.spawn(reads);
+            tasks.spawn(Arc::clone(&self).bring(Arc::clone(distributor)));
+        }
+        tasks.spawn(Arc::clone(&self).watch_logs());
+        while tasks.join_next().await.is_some() {
+            // They end with the process, or not at all.
+            tracing::error!("a place of others is not looked at any more");
         }
     }
 
-    async fn shown_at(&self, url: &str) -> Option<SignedCheckpoint> {
+    /// A witness, by its monitoring prefix: log after log.
+    async fn watch_witness(self: Arc<Self>, mut place: Place) {
+        loop {
+            let begun = Instant::now();
+            let current = self.logs.current();
+            for log in current.logs() {
+                let url = format!("{}/{}/checkpoint", place.url, log.origin.hash_hex());
+                place.look(&self, &log.origin, url).await;
+            }
+            tokio::time::sleep_until(begun + self.pass_every()).await;
+        }
+    }
+
+    /// What logs show at their URLs. One that is slow delays nobody: some are asked at a time.
+    async fn watch_logs(self: Arc<Self>) {
+        let pause = Duration::from_secs(1) / self.settings.passive_per_second();
+        let mut asked: JoinSet<Option<(Origin, Hash)>> = JoinSet::new();
+        let mut seen: HashMap<Origin, Hash> = HashMap::new();
+        loop {
+            let begun = Instant::now();
+            let current = self.logs.current();
+            for log in current.logs() {
+                let Some(url) = log.url.clone() else { continue };
+                if asked.len() >= LOGS_AT_A_TIME
+                    && let Some(Ok(Some((origin, hash)))) = asked.join_next().await
+                {
+                    seen.insert(origin, hash);
+                }
+                let (this, origin) = (Arc::clone(&self), log.origin.clone());
+                let before = seen.get(&origin).copied();
+                asked.spawn(async move {
+                    let shown = this.shown_at(url).await;
+                    let hash = this.seen(&origin, before, shown).await?;
+                    Some((origin, hash))
+                });
+                tokio::time::sleep(pause).await;
+            }
+            while let Some(done) = asked.join_next().await {
+                if let Ok(Some((origin, hash))) = done {
+                    seen.insert(origin, hash);
+                }
+            }
+            seen.retain(|origin, _| current.log(origin).is_some());
+            tokio::time::sleep_until(begun + self.pass_every()).await;
+        }
+    }
+
+    /// From the beginning of a pass to that of the next one.
+    pub(super) fn pass_every(&self) -> Duration {
+        self.settings.round().max(PASS_MIN)
+    }
+
+    /// Takes what a place showed as what anybody may show: its hash, when it need not be looked at
+    /// again.
+    async fn seen(&self, origin: &Origin, before: Option<Hash>, shown: Shown) -> Option<Hash> {
+        self.metrics.passive_read(shown.outcome());
+        let Shown::Bytes(bytes) = shown else {
+            return None;
+        };
+        let hash = sha256(&bytes);
+        if before == Some(hash) {
+            return None;
+        }
+        let note = match SignedCheckpoint::parse(&bytes) {
+            Ok(note) if note.origin() == origin => note,
+            // It is no better the next time.
+            Ok(_) | Err(_) => return Some(hash),
+        };
+        let reply = self.request(|request| Event::Observed { request, note });
+        match reply.await {
+            Ok(Reply::Consistent | Reply::Convicted { .. }) => Some(hash),
+            // A key may be added, a head may be let go, and who has no time now may have it later.
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    async fn shown_at(&self, url: String) -> Shown {
         let request = ClientRequest::get(url).response_bytes_max(NOTE_BYTES_MAX);
         match self.client.send(request).await {
-            Ok(answer) if answer.status == 200 => SignedCheckpoint::parse(&answer.body).ok(),
-            Ok(_) => None,
+            Ok(answer) => match answer.status.as_u16() {
+                200 => Shown::Bytes(answer.body.to_vec()),
+                408 | 429 | 500.. => Shown::Failed(retry_after(&answer)),
+                _ => Shown::Nothing,
+            },
             Err(error) => {
-                tracing::debug!(%url, %error, "a place shows nothing");
-                None
+                tracing::debug!(%error, "a place shows nothing");
+                Shown::Failed(None)
             }
         }
+    }
+}
+
+/// What came of looking.
+pub(super) enum Shown {
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// It has nothing there, and says so.
+    Nothing,
+    /// It did not answer as it should. It may have said when to come again.
+    Failed(Option<Duration>),
+}
+
+impl Shown {
+    const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Bytes(_) => "shown",
+            Self::Nothing => "nothing",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// When somebody asks to be asked again, within reason.
+pub(super) fn retry_after(answer: &ClientResponse) -> Option<Duration> {
+    let value = answer.headers.get("retry-after")?;
+    let seconds = value.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(PAUSE_MAX))
+}
+
+/// The pause after so many failures in a row.
+pub(super) fn pause_after(failures: u32) -> Duration {
+    let doubled = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(PAUSE_MAX)
+}
+
+/// Somebody who shows checkpoints of several logs.
+pub(super) struct Place {
+    pub(super) url: String,
+    /// Between two requests.
+    pace: Duration,
+    /// What was shown last, by the hash of what it was asked for.
+    seen: HashMap<Hash, Hash>,
+    failures: u32,
+    trouble: Trouble,
+}
+
+impl Place {
+    fn new(gossip: &Gossip, url: String) -> Self {
+        Self {
+            pace: Duration::from_secs(1) / gossip.settings.passive_per_second(),
+            seen: HashMap::new(),
+            failures: 0,
+            trouble: Trouble::new("passive-silent", format!("{url} does not answer")),
+            url,
+        }
+    }
+
+    /// Looks at one URL of it, and then waits for as long as it wants, or as is due.
+    // Spec: GSP-105, GSP-106
+    pub(super) async fn look(&mut self, gossip: &Gossip, origin: &Origin, url: String) {
+        let asked = sha256(url.as_bytes());
+        let shown = gossip.shown_at(url).await;
+        let pause = self.pause(gossip, &shown);
+        let before = self.seen.get(&asked).copied();
+        if let Some(hash) = gossip.seen(origin, before, shown).await {
+            if self.seen.len() >= SEEN_MAX {
+                self.seen.clear();
+            }
+            self.seen.insert(asked, hash);
+        }
+        tokio::time::sleep(pause).await;
+    }
+
+    /// How long to leave it alone.
+    pub(super) fn pause(&mut self, gossip: &Gossip, shown: &Shown) -> Duration {
+        let silence = gossip.settings.peer_silence();
+        match shown {
+            Shown::Failed(wanted) => {
+                self.failures = self.failures.saturating_add(1);
+                gossip.failed(&mut self.trouble, silence);
+                let pause = pause_after(self.failures);
+                wanted.map_or(pause, |wanted| wanted.max(pause))
+            }
+            Shown::Bytes(_) | Shown::Nothing => {
+                self.failures = 0;
+                gossip.well(&mut self.trouble);
+                self.pace
+            }
+        }
+    }
+
+    /// Fetches a list of the place's own, with the same patience.
+    pub(super) async fn list(&mut self, gossip: &Gossip, path: &str) -> Option<Vec<String>> {
+        let request = ClientRequest::get(format!("{}{path}", self.url));
+        let request = request.response_bytes_max(LIST_BYTES_MAX);
+        let answer = gossip.client.send(request).await;
+        let list = match &answer {
+            Ok(answer) if answer.status == 200 => serde_json::from_slice(&answer.body).ok(),
+            _ => None,
+        };
+        let wanted = answer.ok().and_then(|answer| retry_after(&answer));
+        let shown = match list {
+            Some(_) => Shown::Nothing,
+            None => Shown::Failed(wanted),
+        };
+        let pause = self.pause(gossip, &shown);
+        tokio::time::sleep(pause).await;
+        list
+    }
+}
+
+/// Logs whose own URL is asked at a time.
+const LOGS_AT_A_TIME: usize = 16;
+/// No drill needs passes more often, and who has no log to look at needs a rest.
+const PASS_MIN: Duration = Duration::from_millis(100);
+/// The first pause after a failure; each further one doubles it.
+const PAUSE_MIN: Duration = Duration::from_millis(500);
+/// The longest: nobody is forgotten.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+/// Answers of one place that are remembered: 16 MiB. Beyond it all are looked at again.
+const SEEN_MAX: usize = 262_144;
+/// A list of names or of hashes.
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: GSP-105
+    #[test]
+    fn pauses_double_up_to_ten_minutes_and_never_overflow() {
+        let pauses = [1, 2, 3, 11, 12, 1_000, u32::MAX].map(pause_after);
+        let ms = [500, 1_000, 2_000, 512_000, 600_000, 600_000, 600_000];
+        assert_eq!(pauses, ms.map(Duration::from_millis));
     }
 }

@@ -49,6 +49,7 @@ impl Gossip {
             return Ok(());
         }
         if let Some(stored) = self.read_stored(origin)? {
+            self.offer(origin, &stored.0);
             lock(&self.cosigned).stored.push(stored);
             self.wake.notify_one();
         }
@@ -105,6 +106,7 @@ impl Gossip {
         let stored = self.read_stored(origin).ok()?;
         lock(&self.stored.brought).insert(key);
         let (note, time) = stored?;
+        self.offer(origin, &note);
         head_event(&note, time)
     }
 
