@@ -11,6 +11,7 @@ import (
 type juratWitness struct {
 	*server
 	url     string
+	config  string
 	ed25519 string
 	mlDSA44 string
 }
@@ -18,9 +19,17 @@ type juratWitness struct {
 // startJuratWitness makes one that knows a log by these keys, and starts it.
 func startJuratWitness(t *testing.T, name string, logKeys ...string) *juratWitness {
 	t.Helper()
+	w := initJuratWitness(t, name, logKeys...)
+	w.server, w.url = startJurat(t, "jurat-witness", "serve", "--config", w.config)
+	return w
+}
+
+// initJuratWitness makes one that does not run yet.
+func initJuratWitness(t *testing.T, name string, logKeys ...string) *juratWitness {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "witness")
 	said := mustRun(t, "jurat-witness", "init", dir, "--name", name, "--listen", "127.0.0.1:0")
-	w := &juratWitness{}
+	w := &juratWitness{config: filepath.Join(dir, "witness.toml")}
 	for line := range strings.Lines(said) {
 		fields := strings.Fields(line)
 		if len(fields) < 3 || fields[0] != "witness" {
@@ -36,11 +45,9 @@ func startJuratWitness(t *testing.T, name string, logKeys ...string) *juratWitne
 	if w.ed25519 == "" || w.mlDSA44 == "" {
 		t.Fatalf("jurat-witness init does not tell both keys: %s", said)
 	}
-	config := filepath.Join(dir, "witness.toml")
 	for _, key := range logKeys {
-		mustRun(t, "jurat-witness", "logs", "add", key, "--config", config)
+		mustRun(t, "jurat-witness", "logs", "add", key, "--config", w.config)
 	}
-	w.server, w.url = startJurat(t, "jurat-witness", "serve", "--config", config)
 	return w
 }
 

@@ -231,11 +231,12 @@ impl GossipSettings {
                 alarm_webhook,
                 passive,
                 passive_per_second,
+                distributors,
                 times,
                 quorum,
             } = settings.clone();
             let alarms = (alarm_exec, alarm_webhook);
-            let passive = (passive, passive_per_second);
+            let passive = (passive, passive_per_second, distributors);
             (former_keys, operator, hold, alarms, passive, times, quorum)
         };
         rest(self) != rest(other)

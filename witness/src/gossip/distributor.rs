@@ -235,7 +235,7 @@ impl Gossip {
 
     /// Brings a distributor what we cosigned.
     // Spec: GSP-108, GSP-109, GSP-110
-    pub(super) async fn bring(self: Arc<Self>, distributor: Arc<Distributor>) {
+    pub(super) async fn bring_to(self: Arc<Self>, distributor: Arc<Distributor>) {
         let pace = Duration::from_secs(1) / self.settings.passive_per_second();
         let about = format!("{} takes no head of ours", distributor.url);
         let mut trouble = Trouble::new("distributor", about);

@@ -37,7 +37,7 @@ impl Gossip {
             let place = Place::new(&self, distributor.url().to_owned());
             let reads = Arc::clone(&self).watch_distributor(place, Arc::clone(distributor));
             tasks.spawn(reads);
-            tasks.spawn(Arc::clone(&self).bring(Arc::clone(distributor)));
+            tasks.spawn(Arc::clone(&self).bring_to(Arc::clone(distributor)));
         }
         tasks.spawn(Arc::clone(&self).watch_logs());
         while tasks.join_next().await.is_some() {
@@ -114,7 +114,7 @@ impl Gossip {
             // It is no better the next time.
             Ok(_) | Err(_) => return Some(hash),
         };
-        let reply = self.request(|request| Event::Observed { request, note });
+        let reply = self.request(None, |request| Event::Observed { request, note });
         match reply.await {
             Ok(Reply::Consistent | Reply::Convicted { .. }) => Some(hash),
             // A key may be added, a head may be let go, and who has no time now may have it later.
