@@ -1,5 +1,5 @@
-//! The house rules that no compiler keeps: floors, spec rows, scenarios, the README's commands, names,
-//! sizes.
+//! The house rules that no compiler keeps: floors, spec rows, scenarios, the README's commands,
+//! names, sizes.
 //!
 //! Each check reads the tree as it stands and fails with a list of `file:line`, what is wrong
 //! there, and how to mend it. In scope: what a reader can be misled by. Out of scope: what rustc,

@@ -32,6 +32,7 @@ mod rig;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -48,7 +49,7 @@ use tokio::runtime::Runtime;
 use rig::circle::{Hook, Told, acquaint, add_logs, homes, name, quiet};
 use rig::{Home, Process, TestLog, until};
 
-/// What tells a test that it is inside.
+/// What tells a test that it is inside, and where to say that it came to its end.
 const INSIDE: &str = "JURAT_NET_INSIDE";
 
 /// Ways to a namespace in which one is root: as oneself, as root, and as who may become root.
@@ -60,9 +61,12 @@ const WAYS: [&[&str]; 3] = [
 
 /// Runs the body of a test inside.
 fn inside(test: &str, body: fn()) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
+    if let Some(done) = std::env::var_os(INSIDE) {
+        body();
+        return fs::write(done, test).unwrap();
     }
+    let dir = tempfile::tempdir().unwrap();
+    let done = dir.path().join("done");
     // What is needed there, tried out.
     let probe = "ip link add name p0 type veth peer name p1 && ip link add name p2 type bridge \
                  && unshare --net true";
@@ -77,9 +81,11 @@ fn inside(test: &str, body: fn()) {
                 command.args(args).arg(std::env::current_exe().unwrap());
                 let ended = command
                     .args([test, "--exact", "--nocapture"])
-                    .env(INSIDE, "1")
+                    .env(INSIDE, &done)
                     .status();
                 assert!(ended.unwrap().success(), "{test} failed inside");
+                // A program that has no such test ends well, too.
+                assert_eq!(fs::read_to_string(&done).unwrap(), test);
                 return;
             }
             Ok(output) => {

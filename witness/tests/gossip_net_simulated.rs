@@ -165,12 +165,13 @@ impl Host {
         let evidence = Arc::new(EvidenceFolder::open(folder, metrics.clone(), jury)?);
         let boxed = |key: SigningKey| -> Box<dyn Signer> { Box::new(key) };
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let guard = ClockGuard::new(Arc::clone(&clock), config.clock, ClockMetrics::default());
+        let guard = ClockGuard::new(clock, config.clock, ClockMetrics::default());
+        let guard = Arc::new(guard);
         let witness = Witness::start(Parts {
             signers: config.keys.into_iter().map(boxed).collect(),
             former_keys: Vec::new(),
             store: self.store.clone(),
-            clock: Arc::new(guard),
+            clock: Arc::clone(&guard),
             logs: Arc::clone(&logs),
             metrics: metrics.clone(),
             quotas: config.quotas,
@@ -187,7 +188,7 @@ impl Host {
             database: &config.database,
             evidence,
             logs,
-            clock,
+            clock: guard,
             metrics,
             client,
         })?;

@@ -15,7 +15,8 @@
 //!    void, so nothing of it has to be durable. Give it what was stored ([`Node::restore_log`],
 //!    [`Node::restore_evidence`]; do what they return) and the newest cosigned heads
 //!    ([`Event::HeadCosigned`]) *before* the first request is served and before the witness cosigns
-//!    anything: a hold outlives a crash only so. The same for a log that [`Event::DirectoryChanged`] brings: nothing was kept of it.
+//!    anything: a hold outlives a crash only so. The same for a log that
+//!    [`Event::DirectoryChanged`] brings: nothing was kept of it.
 //! 2. Call [`Node::step`] with each event, one at a time, and do the actions in their order. An
 //!    [`Action::StoreLog`] is durable before the next action begins, so that nobody is told
 //!    "pending" of a head that a crash would forget. [`Action::StoreEvidence`] is different: go on,
@@ -36,7 +37,7 @@
 //! Budgets of bytes, connections and anonymous requests are the shell's; the bounds on what is kept
 //! are here ([`Config`]).
 //!
-//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-85, GSP-86, GSP-88.
+//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-85 to GSP-88.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +57,7 @@ use crate::tree::{TreeHead, TreeSize};
 mod cosigners;
 mod directory;
 mod exchange;
+mod fingerprint;
 mod lifecycle;
 mod log;
 mod message;
@@ -211,8 +213,8 @@ impl Node {
     /// alone, and stay stored: put them back when [`Event::DirectoryChanged`] brought the log, or
     /// the next [`Action::StoreLog`] replaces them.
     ///
-    /// Returns what stands already: the hold of a suspect head, and the alarm about it. Nobody would
-    /// be told before something else happens to the log, which may be never.
+    /// Returns what stands already: the hold of a suspect head, and the alarm about it. Nobody
+    /// would be told before something else happens to the log, which may be never.
     // Spec: GSP-46, GSP-86
     #[must_use]
     pub fn restore_log(&mut self, record: LogRecord, now: Moment) -> Vec<Action> {

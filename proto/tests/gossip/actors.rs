@@ -46,7 +46,7 @@ pub(crate) struct Key {
 
 #[derive(Clone)]
 enum Secret {
-    Ed25519(ed25519_dalek::SigningKey),
+    Ed25519(Box<ed25519_dalek::SigningKey>),
     MlDsa44(Arc<ml_dsa::SigningKey<MlDsa44>>),
 }
 
@@ -61,7 +61,7 @@ impl Key {
         } else {
             let secret = ed25519_dalek::SigningKey::from_bytes(&bytes);
             let public = secret.verifying_key().to_bytes().to_vec();
-            (Secret::Ed25519(secret), public)
+            (Secret::Ed25519(secret.into()), public)
         };
         let name = KeyName::parse(name).unwrap();
         let key = VerifierKey::from_parts(name, signature_type, &public).unwrap();

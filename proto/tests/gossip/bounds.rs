@@ -12,7 +12,7 @@ use jurat_proto::gossip::{
     Statement, Tag,
 };
 use jurat_proto::hash::leaf_hash;
-use jurat_proto::tree::TreeSize;
+use jurat_proto::tree::{TreeHead, TreeSize};
 
 use crate::actors::{Chance, SimLog, Tiles, leaf_head, size};
 use crate::alone::Alone;
@@ -87,12 +87,12 @@ fn p5_what_is_kept_is_bounded_whatever_comes() {
     });
 }
 
-/// P5, for what a peer answers: anything that has the form of an answer, signed or not, true or not,
-/// in any order. What is kept, what is asked and what is told has its bounds.
+/// P5, for what a peer answers: anything that has the form of an answer, signed or not, true or
+/// not, in any order. What is kept, what is asked and what is told has its bounds.
 // Spec: GSP-31, GSP-33, GSP-34, GSP-44, GSP-60
 #[test]
 fn p5_what_a_peer_answers_fills_no_more_than_its_share() {
-    under_seeds(0..2, |seed| {
+    under_seeds(0..1, |seed| {
         let mut chance = Chance(seed ^ 0xb0d5);
         let mut logs: Vec<SimLog> = (0..3)
             .map(|index| SimLog::new(&format!("log{index}.example"), 1_000 + index))
@@ -102,7 +102,10 @@ fn p5_what_a_peer_answers_fills_no_more_than_its_share() {
             log.fork(0, 8);
         }
         let all: Vec<&SimLog> = logs.iter().collect();
-        let impatient = |config: &mut Config| config.backoff_max = Duration::from_secs(60);
+        let impatient = |config: &mut Config| {
+            config.round = Duration::from_secs(5);
+            config.backoff_max = Duration::from_secs(5);
+        };
         let mut alone = Alone::new(&all, impatient, |log| log.tiles = true);
         for log in &mut logs {
             alone.cosign(&log.note(0, 12));
@@ -112,7 +115,7 @@ fn p5_what_a_peer_answers_fills_no_more_than_its_share() {
             logs,
         };
         let (mut largest, mut questions, mut files) = (0, 0, 0);
-        for second in 1..6_000_u64 {
+        for second in 1..1_500_u64 {
             let mut todo = alone.run(1);
             if chance.percent(20) {
                 let note = hostile.note();
@@ -159,7 +162,7 @@ fn p5_what_a_peer_answers_fills_no_more_than_its_share() {
                 largest = largest.max(format!("{:?}", alone.node).len());
             }
         }
-        assert!(questions > 1_000, "{questions}: it was asked");
+        assert!(questions > 500, "{questions}: it was asked");
         assert!(files > 0, "something was proven");
         assert!(largest < 4_000_000, "{largest}");
     });
@@ -177,16 +180,21 @@ impl Hostile {
     }
 
     /// What a log signed: of a history, or of none.
-    fn note(&mut self) -> SignedCheckpoint {
+    fn head(&mut self) -> (usize, TreeHead) {
         let (log, branch) = (self.log(), self.log());
-        let log = &mut self.logs[log];
-        if self.chance.percent(50) {
+        let head = if self.chance.percent(50) {
             let last = u8::try_from(self.chance.below(250)).unwrap();
-            let head = leaf_head(1 + self.chance.below(1 << 40), last);
-            log.sign(head)
+            leaf_head(1 + self.chance.below(1 << 40), last)
         } else {
-            log.note(branch, 1 + self.chance.below(40))
-        }
+            let to = 1 + self.chance.below(40);
+            self.logs[log].head(branch, to)
+        };
+        (log, head)
+    }
+
+    fn note(&mut self) -> SignedCheckpoint {
+        let (log, head) = self.head();
+        self.logs[log].sign(head)
     }
 
     fn tiles(&mut self, old: TreeSize, note: &SignedCheckpoint) -> Option<Opening> {
@@ -217,7 +225,7 @@ impl Hostile {
                     epoch: Random([u8::try_from(self.chance.below(4)).unwrap(); 16]),
                     seq: self.chance.below(1 << 20),
                     time: to.seconds(),
-                    rows: self.note().head(),
+                    rows: self.head().1,
                     evidence: leaf_head(1 + self.chance.below(9), 1),
                     nonce: Some(*nonce),
                 };
@@ -274,17 +282,17 @@ impl Hostile {
         let salt = self.chance.random();
         let rows: Vec<Row> = (0..self.chance.below(300))
             .map(|_| {
-                let note = self.note();
-                let unknown = self.chance.percent(30);
-                let origin = if unknown {
+                let (log, head) = self.head();
+                let of = self.logs[log].origin.clone();
+                let origin = if self.chance.percent(30) {
                     OriginId(self.chance.roll().to_be_bytes())
                 } else {
-                    OriginId::of(note.origin())
+                    OriginId::of(&of)
                 };
                 Row {
                     origin,
-                    size: note.head().size,
-                    tag: Tag::of(&salt, note.origin(), &note.head()),
+                    size: head.size,
+                    tag: Tag::of(&salt, &of, &head),
                     time: to.seconds(),
                     flags: Flags {
                         newest_cosigned: self.chance.percent(20),

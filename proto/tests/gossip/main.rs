@@ -24,6 +24,7 @@ mod exhaustive;
 mod feed;
 mod figures;
 mod formats;
+mod model;
 mod network;
 mod promises;
 mod review;

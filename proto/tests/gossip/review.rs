@@ -6,12 +6,10 @@ use std::time::Duration;
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::{Cosigner, Evidence, Kind, Standing};
 use jurat_proto::gossip::node::{
-    Action, Alarm, Answer, AskId, Config, Cosigning, Directory, Event, Failure, LogRecord,
-    LogSettings, Moment, Node, OpenRecord, Own, PeerSettings, Phase, Question, Reply, RequestId,
+    Action, Alarm, Answer, AskId, Config, Cosigning, Event, Failure, LogRecord, Moment, OpenRecord,
+    Phase, Question, Reply,
 };
-use jurat_proto::gossip::{
-    Feed, Fetch, Flags, Notes, Opening, OriginId, Page, Random, Row, State, Statement, Tag, Wanted,
-};
+use jurat_proto::gossip::{Fetch, Flags, Notes, Opening, OriginId, Random, Row, Tag, Wanted};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_proto::tree::TreeHead;
@@ -601,8 +599,8 @@ fn who_sent_a_stripped_copy_gets_the_whole_one() {
     assert!(world.guilty(1).contains(&liar));
 }
 
-/// A log that is held, and every head of which that is open is suspect, signs ever larger ones: none
-/// takes the place of what holds it. What another witness cosigned comes in all the same.
+/// A log that is held, and every head of which that is open is suspect, signs ever larger ones:
+/// none takes the place of what holds it. What another witness cosigned comes in all the same.
 // Spec: GSP-33
 #[test]
 fn no_head_that_only_its_log_signed_replaces_a_suspect() {

@@ -1,5 +1,5 @@
-//! The conformance scenarios, each with its number in the design: a topology, a script, what must
-//! be true, and by when. Numbers that are missing need a network or a disk that is real.
+//! The conformance scenarios, each with its number in its name: a topology, a script, what must be
+//! true, and by when. What needs a network or a disk that is real is told of real processes, too.
 
 mod forks;
 mod honest;

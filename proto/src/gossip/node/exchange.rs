@@ -25,8 +25,8 @@ use crate::hash::{Hash, sha256};
 use crate::key::{KeyName, UnixSeconds};
 use crate::tree::TreeHead;
 
-/// How many rows of one id are remembered that are not known here: all that are wanted of three logs
-/// that have one id.
+/// How many rows of one id are remembered that are not known here: all that are wanted of three
+/// logs that have one id.
 const MISSED_ROWS_MAX: usize = 16;
 /// How many rows of one id a page may have: those of sixteen logs, which it would take some 2^60
 /// hashes to find. A peer that shows more is lying, and is told.

@@ -392,7 +392,7 @@ impl fmt::Display for Phase {
 }
 
 /// What somebody should know.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Alarm {
     /// Evidence convicts somebody. It never ends.
     Proven {

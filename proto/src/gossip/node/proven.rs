@@ -27,18 +27,18 @@ pub(super) struct Kept {
     /// Its line in the list, once it is durable.
     pub(super) entry: Option<CatalogueEntry>,
     /// Whether this copy is durable.
-    stored: bool,
+    pub(super) stored: bool,
     /// How many copies are being stored; the last one is this.
-    outstanding: u32,
+    pub(super) outstanding: u32,
     /// One of those could not be.
-    spoiled: bool,
+    pub(super) spoiled: bool,
     /// It could not be stored, and was not since.
-    late: bool,
+    pub(super) late: bool,
     /// Who waits until it is.
-    waiting: Vec<RequestId>,
+    pub(super) waiting: Vec<RequestId>,
     /// Who sent it, and needs no mail.
-    from: BTreeSet<KeyName>,
-    since: Moment,
+    pub(super) from: BTreeSet<KeyName>,
+    pub(super) since: Moment,
 }
 
 /// What became of evidence.

@@ -102,9 +102,9 @@ impl Node {
     ///   than eight. [`crate::gossip::FEED_ROWS_MAX`] is the most that anybody reads.
     /// - Its `next` is the last change that it holds; when nothing is left out, `seq`, the last one
     ///   of all. Then `since` may be as large, and there are no rows.
-    /// - Logs of one id (64 bits, which can be made to collide) are one in this: all or none of them
-    ///   are on a page, the one with the smaller newest head first, so that who reads it sees where
-    ///   each begins.
+    /// - Logs of one id (64 bits, which can be made to collide) are one in this: all or none of
+    ///   them are on a page, the one with the smaller newest head first, so that who reads it sees
+    ///   where each begins.
     // Spec: GSP-04, GSP-09, GSP-30, GSP-85
     pub fn page(
         &self,

@@ -307,8 +307,8 @@ fn scenario_19_what_a_client_saw_is_enough() {
     });
 }
 
-/// 35. Keys of Ed25519 and of ML-DSA, of a log and of its witnesses: a fork is proven whoever signed
-/// which half with which, and so is the guilt of a witness.
+/// Scenario 35. Keys of Ed25519 and of ML-DSA, of a log and of its witnesses: a fork is proven
+/// whoever signed which half with which, and so is the guilt of a witness.
 // Spec: EVI-41, EVI-42, EVI-43, GSP-36
 #[test]
 fn scenario_35_mixed_signatures_convict_logs_and_witnesses_alike() {

@@ -233,9 +233,9 @@ fn scenario_34_the_smallest_heads_and_the_largest_are_heads() {
     });
 }
 
-/// 38. A log whose heads are consistent, and one of whose entries is not what it hashed (a bit was
-/// flipped on its disk). Whoever hashes entries, as a mirror does, refuses it; it is no fork: nobody
-/// is alarmed, nothing is held, and nothing can be made of it that convicts anybody.
+/// Scenario 38. A log whose heads are consistent, and one of whose entries is not what it hashed (a
+/// bit was flipped on its disk). Whoever hashes entries, as a mirror does, refuses it; it is no
+/// fork: nobody is alarmed, nothing is held, and nothing can be made of it that convicts anybody.
 // Spec: EVI-12, MRK-05
 #[test]
 fn scenario_38_an_entry_that_does_not_hash_is_no_fork() {
@@ -244,15 +244,19 @@ fn scenario_38_an_entry_that_does_not_hash_is_no_fork() {
         for (witness, to) in [(0, 10), (1, 13), (2, 17)] {
             assert!(world.submit(witness, 0, 0, to));
         }
-        let (index, note) = (LeafIndex::new(4).unwrap(), world.logs[0].note(0, 13));
+        let index = LeafIndex::new(4).unwrap();
+        let signed = world.logs[0].note(0, 13);
         let (leaf, path) = world.logs[0].entry(0, index, 13);
-        assert_eq!(verify_inclusion(index, &leaf, &path, &note.head()), Ok(()));
+        assert_eq!(
+            verify_inclusion(index, &leaf, &path, &signed.head()),
+            Ok(())
+        );
         let mut flipped = *leaf.as_bytes();
         flipped[0] ^= 1;
         let flipped = Hash::new(flipped);
-        let refused = verify_inclusion(index, &flipped, &path, &note.head());
+        let refused = verify_inclusion(index, &flipped, &path, &signed.head());
         assert!(refused.is_err(), "a mirror refuses it");
-        let proof = TlogProof::new(None, index, path, note).unwrap();
+        let proof = TlogProof::new(None, index, path, signed).unwrap();
         let evidence = Evidence::entry((leaf, &proof), (flipped, &proof));
         assert!(
             matches!(evidence, Err(NoContradiction::Proof(_))),

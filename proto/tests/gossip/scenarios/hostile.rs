@@ -304,8 +304,8 @@ fn scenario_40_a_stolen_gossip_key_convicts_no_log_and_no_cosigner() {
     );
 }
 
-/// 26. A page of a million rows, or a body without an end, is refused by its length, before a row of
-/// it is looked at; so is what was squeezed, whatever comes out of it.
+/// Scenario 26. A page of a million rows, or a body without an end, is refused by its length,
+/// before a row of it is looked at; so is what was squeezed, whatever comes out of it.
 // Spec: GSP-20, GSP-22, GSP-23, GSP-24, GSP-26, EVI-02, GSP-88
 #[test]
 fn scenario_26_bodies_that_are_too_long_are_refused_unread() {
@@ -335,8 +335,8 @@ fn scenario_26_bodies_that_are_too_long_are_refused_unread() {
     assert!(Notes::parse(&squeezed).is_err());
 }
 
-/// 26. A feed without an end: so many pages of it are read in a round and no more, and what they
-/// show has its bounds.
+/// Scenario 26. A feed without an end: so many pages of it are read in a round and no more, and
+/// what they show has its bounds.
 // Spec: GSP-34, GSP-88
 #[test]
 fn scenario_26_a_feed_without_an_end_is_read_page_by_page() {
@@ -361,8 +361,8 @@ fn scenario_26_a_feed_without_an_end_is_read_page_by_page() {
     assert!(held < 200_000, "{held}");
 }
 
-/// 26. A peer that takes each question, and whose answer never ends, keeps nothing from the others,
-/// and is told.
+/// Scenario 26. A peer that takes each question, and whose answer never ends, keeps nothing from
+/// the others, and is told.
 // Spec: GSP-35, GSP-54, GSP-88
 #[test]
 fn scenario_26_an_answer_that_never_ends_keeps_nobody_waiting() {
