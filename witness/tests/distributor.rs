@@ -251,10 +251,8 @@ fn scenario_37_a_distributor_is_brought_our_heads_and_its_fork_is_found_by_us_al
         assert_eq!(process.add(&log.request(size - 1, size)).status, 200);
     }
     until(|| distributor.size_of(NAME) == Some(12));
-    assert!(metric(
-        &process,
-        "jurat_witness_distributor_puts_total{outcome=\"taken\"}"
-    ));
+    let taken = "jurat_witness_distributor_puts_total{outcome=\"taken\"}";
+    until(|| metric(&process, taken));
     distributor.with(|shelf| {
         assert!(shelf.puts.iter().all(|(status, _)| *status == 200));
         let brought = SignedCheckpoint::parse(&shelf.shown[NAME]).unwrap();
@@ -272,8 +270,8 @@ fn scenario_37_a_distributor_is_brought_our_heads_and_its_fork_is_found_by_us_al
     distributor.with(|shelf| shelf.shown.insert("other.example/w".to_owned(), forked));
     until(|| process.add(&log.request(12, 12)).status == 403);
     // Nothing more is brought of a log that is convicted.
-    let list = process.get("/gossip/v0/evidence?since=0");
-    assert!(list.text().contains(" same-size "), "{}", list.text());
+    let list = || process.get("/gossip/v0/evidence?since=0");
+    until(|| list().text().contains(" same-size "));
     assert_eq!(distributor.size_of(NAME), Some(12));
 }
 
@@ -392,4 +390,36 @@ fn a_distributor_that_is_out_of_order_delays_no_signature_and_gets_the_newest_he
         let sizes: Vec<u64> = sizes.map(|note| note.head().size.get()).collect();
         assert!(sizes.is_sorted(), "{sizes:?}");
     });
+}
+
+// Spec: GSP-81, GSP-105
+#[test]
+fn what_a_log_shows_at_its_own_url_is_looked_at_while_others_say_nothing() {
+    let (log, other) = forking();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let shown = Arc::new(Mutex::new(None));
+    let show = Arc::clone(&shown);
+    let good = place(move |_| match &*show.lock().unwrap() {
+        Some(note) => (200, Vec::clone(note)),
+        None => (404, Vec::new()),
+    });
+    let home = home(&log, "");
+    let add = |log: &TestLog, place: SocketAddr| {
+        let (vkey, url) = (log.vkey().to_string(), format!("http://{place}/checkpoint"));
+        let added = home.logs(&["add", &vkey, "--url", &url]);
+        assert!(added.status.success(), "{added:?}");
+    };
+    // Before it, in the order of the list, stand logs that accept a connection and say nothing.
+    for number in 0..5 {
+        let quiet = TestLog::new(&format!("a{number}.example/log"));
+        add(&quiet, silent.local_addr().unwrap());
+    }
+    add(&log, good);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    *shown.lock().unwrap() = Some(other.checkpoint(13).to_bytes());
+    // Sooner than whoever waits for the silent ones, and by gossip's own count.
+    let shown = "jurat_witness_passive_reads_total{outcome=\"shown\"}";
+    until(|| metric(&process, shown));
+    until(|| process.add(&log.request(13, 13)).status == 403);
 }

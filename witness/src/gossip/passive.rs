@@ -19,7 +19,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::gossip::node::{Event, Reply};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::note::NOTE_BYTES_MAX;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::{Gossip, Trouble};
@@ -59,37 +59,50 @@ impl Gossip {
         }
     }
 
-    /// What logs show at their URLs. One that is slow delays nobody: some are asked at a time.
+    /// What logs show at their URLs. One that is slow delays nobody: some are asked at a time, a
+    /// pass does not wait for them, and who failed is left alone for longer and longer.
     async fn watch_logs(self: Arc<Self>) {
         let pause = Duration::from_secs(1) / self.settings.passive_per_second();
-        let mut asked: JoinSet<Option<(Origin, Hash)>> = JoinSet::new();
-        let mut seen: HashMap<Origin, Hash> = HashMap::new();
+        let mut asked: JoinSet<(Origin, bool, Option<Hash>)> = JoinSet::new();
+        let mut known: HashMap<Origin, AtUrl> = HashMap::new();
         loop {
             let begun = Instant::now();
             let current = self.logs.current();
+            known.retain(|origin, _| current.log(origin).is_some());
             for log in current.logs() {
                 let Some(url) = log.url.clone() else { continue };
-                if asked.len() >= LOGS_AT_A_TIME
-                    && let Some(Ok(Some((origin, hash)))) = asked.join_next().await
-                {
-                    seen.insert(origin, hash);
+                while let Some(done) = asked.try_join_next() {
+                    AtUrl::done(&mut known, done);
                 }
-                let (this, origin) = (Arc::clone(&self), log.origin.clone());
-                let before = seen.get(&origin).copied();
+                if asked.len() >= LOGS_AT_A_TIME
+                    && let Some(done) = asked.join_next().await
+                {
+                    AtUrl::done(&mut known, done);
+                }
+                let at = known.entry(log.origin.clone()).or_default();
+                if at.not_before.is_some_and(|at| at > Instant::now()) {
+                    continue;
+                }
+                // It is not asked again before it has answered, or has not.
+                at.not_before = Some(Instant::now() + PAUSE_MAX);
+                let (this, origin, before) = (Arc::clone(&self), log.origin.clone(), at.seen);
                 asked.spawn(async move {
-                    let shown = this.shown_at(url).await;
-                    let hash = this.seen(&origin, before, shown).await?;
-                    Some((origin, hash))
+                    let shown = tokio::time::timeout(LOG_TIMEOUT, this.shown_at(url)).await;
+                    let shown = shown.unwrap_or(Shown::Failed(None));
+                    let failed = matches!(shown, Shown::Failed(_));
+                    let hash = this.seen(&origin, before, shown).await;
+                    (origin, failed, hash)
                 });
                 tokio::time::sleep(pause).await;
             }
-            while let Some(done) = asked.join_next().await {
-                if let Ok(Some((origin, hash))) = done {
-                    seen.insert(origin, hash);
+            let next = tokio::time::sleep_until(begun + self.pass_every());
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    () = &mut next => break,
+                    Some(done) = asked.join_next() => AtUrl::done(&mut known, done),
                 }
             }
-            seen.retain(|origin, _| current.log(origin).is_some());
-            tokio::time::sleep_until(begun + self.pass_every()).await;
         }
     }
 
@@ -135,6 +148,37 @@ impl Gossip {
                 Shown::Failed(None)
             }
         }
+    }
+}
+
+/// A log, as far as its URL goes.
+#[derive(Default)]
+struct AtUrl {
+    /// What it showed last.
+    seen: Option<Hash>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl AtUrl {
+    /// A log was asked, or the task that asked it came to nothing: then it is asked much later.
+    fn done(
+        known: &mut HashMap<Origin, Self>,
+        done: Result<(Origin, bool, Option<Hash>), JoinError>,
+    ) {
+        let Ok((origin, failed, hash)) = done else {
+            return;
+        };
+        let Some(at) = known.get_mut(&origin) else {
+            return;
+        };
+        at.seen = hash.or(at.seen);
+        at.failures = if failed {
+            at.failures.saturating_add(1)
+        } else {
+            0
+        };
+        at.not_before = failed.then(|| Instant::now() + pause_after(at.failures));
     }
 }
 
@@ -248,7 +292,9 @@ impl Place {
 }
 
 /// Logs whose own URL is asked at a time.
-const LOGS_AT_A_TIME: usize = 16;
+const LOGS_AT_A_TIME: usize = 64;
+/// How long one of them may take.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// No drill needs passes more often, and who has no log to look at needs a rest.
 const PASS_MIN: Duration = Duration::from_millis(100);
 /// The first pause after a failure; each further one doubles it.
