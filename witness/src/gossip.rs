@@ -26,6 +26,7 @@ mod ask;
 mod claims;
 mod config;
 mod distributor;
+mod driver;
 mod passive;
 mod records;
 mod standings;
@@ -57,13 +58,11 @@ use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::HeadSwap;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use self::alarms::{Sinks, Told as ToldAlarm};
 pub(crate) use self::claims::CLAIM_FIELD;
 use self::claims::Claims;
-use self::config::Peer;
 pub use self::config::{GossipSettings, NotTaken};
 pub(crate) use self::config::{PeerChange, RawGossip, resolve};
 use self::distributor::Distributor;
@@ -72,9 +71,9 @@ use self::standings::Standings;
 pub(crate) use self::statements::PAGE_SECONDS;
 use self::statements::Said;
 use self::stored::Stored;
-use crate::evidence::{EvidenceFolder, Outcome};
+use crate::evidence::EvidenceFolder;
 use crate::heads::Told;
-use crate::log_list::{LogList, Logs};
+use crate::log_list::LogList;
 use crate::metrics::Metrics;
 
 /// The gossip of a witness that runs.
@@ -324,284 +323,6 @@ impl Gossip {
         self.standings.of(origin)
     }
 
-    /// Drives the node, for ever.
-    // Spec: GSP-72
-    pub async fn run(self: Arc<Self>) {
-        let Some(mut outbox) = lock(&self.outbox).take() else {
-            return;
-        };
-        let mut asked: JoinSet<()> = JoinSet::new();
-        let early = std::mem::take(&mut *lock(&self.early));
-        for action in early {
-            self.begin(action, &mut asked);
-        }
-        let mut ticks = tokio::time::interval(self.tick());
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut turn = Turn::default();
-        let mut unstored = false;
-        loop {
-            // The first turn waits for nothing: it brings all logs and peers.
-            let brings = turn.seen.is_none() || turn.brings;
-            tokio::select! {
-                event = outbox.recv() => turn.events.extend(event),
-                () = self.wake.notified() => {}
-                _ = ticks.tick() => turn.events.push(Event::Tick),
-                () = std::future::ready(()), if brings => {}
-            }
-            while turn.events.len() < EVENTS_MAX
-                && let Ok(event) = outbox.try_recv()
-            {
-                turn.events.push(event);
-            }
-            while asked.try_join_next().is_some() {}
-            let this = Arc::clone(&self);
-            let done = tokio::task::spawn_blocking(move || this.take_turn(turn));
-            let done = done.await;
-            lock(&self.cosigned).telling = None;
-            let Ok((next, rest)) = done else {
-                tracing::error!("gossip failed, and goes on");
-                turn = Turn::default();
-                continue;
-            };
-            turn = next;
-            self.ready.send_replace(true);
-            for action in rest {
-                self.begin(action, &mut asked);
-            }
-            let is_unstored = !lock(&self.unstored).is_empty();
-            if is_unstored != std::mem::replace(&mut unstored, is_unstored) {
-                self.tell(&ToldAlarm::heads_not_stored(), is_unstored);
-            }
-        }
-    }
-
-    /// One turn of the driver: what changed in the lists, heads, evidence, then what came from
-    /// others, and some of the stored heads when there are more.
-    fn take_turn(&self, mut turn: Turn) -> (Turn, Vec<Action>) {
-        let mut rest = Vec::new();
-        self.take_lists(&mut turn, &mut rest);
-        for event in self.newest_cosigned() {
-            rest.extend(self.settle(event));
-        }
-        for event in self.newly_found() {
-            rest.extend(self.settle(event));
-        }
-        for event in std::mem::take(&mut turn.events) {
-            if matches!(event, Event::Tick) {
-                self.store_again();
-            }
-            for head in self.heads_for(&event) {
-                rest.extend(self.settle(head));
-            }
-            rest.extend(self.settle(event));
-        }
-        if turn.brings {
-            let (heads, next) = self.next_stored(turn.after.as_ref());
-            turn.brings = next.is_some();
-            turn.after = next;
-            for head in heads {
-                rest.extend(self.settle(head));
-            }
-        }
-        (turn, rest)
-    }
-
-    /// Takes over the lists of logs and peers when they changed.
-    // Spec: GSP-46, GSP-96, GSP-97
-    fn take_lists(&self, turn: &mut Turn, rest: &mut Vec<Action>) {
-        let (logs, peers) = (self.logs.current(), self.settings.peers());
-        let same = |(before, with): &(Arc<Logs>, Arc<[Peer]>)| {
-            Arc::ptr_eq(before, &logs) && Arc::ptr_eq(with, &peers)
-        };
-        if turn.seen.as_ref().is_some_and(same) {
-            return;
-        }
-        let directory = directory(&self.settings, &self.cosigners, logs.logs());
-        self.claims.keep(|name| {
-            let mut peers = peers.iter();
-            peers.any(|peer| peer.settings.name == *name)
-        });
-        rest.extend(self.settle(Event::DirectoryChanged(Box::new(directory))));
-        let now = moment(&*self.clock);
-        let mut unlisted = lock(&self.unlisted);
-        for kept in std::mem::take(&mut *unlisted) {
-            if logs.log(&kept.origin).is_some() {
-                rest.extend(put_back(&mut lock(&self.node), &self.standings, kept, now));
-            } else {
-                unlisted.push(kept);
-            }
-        }
-        turn.seen = Some((logs, peers));
-        (turn.brings, turn.after) = (true, None);
-    }
-
-    /// Begins what waits for others.
-    fn begin(self: &Arc<Self>, action: Action, asked: &mut JoinSet<()>) {
-        match action {
-            Action::Ask {
-                peer,
-                ask,
-                question,
-            } => drop(asked.spawn(Arc::clone(self).ask(peer, ask, question))),
-            Action::ReadTiles { old, note } => {
-                drop(asked.spawn(Arc::clone(self).read_tiles(old, note)));
-            }
-            Action::Alarm { alarm, raised } => {
-                self.tell(&ToldAlarm::of(&alarm), raised);
-                let mut alarms = lock(&self.raised);
-                if raised {
-                    alarms.insert(alarm);
-                } else {
-                    alarms.remove(&alarm);
-                }
-            }
-            // Done before.
-            _ => {}
-        }
-    }
-
-    fn tell(&self, alarm: &ToldAlarm, raised: bool) {
-        self.metrics.alarm(alarm.kind, raised);
-        self.sinks.tell(alarm, raised);
-    }
-
-    /// Often enough for rounds of a drill, and seldom enough to cost nothing.
-    fn tick(&self) -> Duration {
-        (self.settings.round() / 4).clamp(TICK_MIN, TICK_MAX)
-    }
-
-    /// What is decided is obeyed by who cosigns before this returns.
-    fn step(&self, event: Event) -> Vec<Action> {
-        let now = moment(&*self.clock);
-        let mut dice = lock(&self.dice);
-        let mut node = lock(&self.node);
-        let actions = node.step(event, now, &mut *dice, &Strict);
-        self.standings.obey(&actions);
-        actions
-    }
-
-    fn newest_cosigned(&self) -> Vec<Event> {
-        let (stored, heads) = {
-            let mut cosigned = lock(&self.cosigned);
-            let heads = std::mem::take(&mut cosigned.heads);
-            cosigned.telling = heads.values().map(|(_, time)| *time).min();
-            (std::mem::take(&mut cosigned.stored), heads)
-        };
-        // In this order: what was stored before is older.
-        let heads = stored.into_iter().chain(heads.into_values());
-        heads
-            .filter_map(|(note, time)| head_event(&note, time))
-            .collect()
-    }
-
-    fn newly_found(&self) -> Vec<Event> {
-        let mut found = lock(&self.found);
-        let mut evidence: Vec<Evidence> = std::mem::take(&mut found.waiting).into();
-        let more = std::mem::take(&mut found.more);
-        drop(found);
-        if more {
-            evidence.extend(self.evidence.all());
-        }
-        let event = |evidence| Event::EvidenceReceived {
-            request: None,
-            evidence: Box::new(evidence),
-        };
-        evidence.into_iter().map(event).collect()
-    }
-
-    /// Does what an event leads to that waits for the disk, in order, and answers; the rest is for
-    /// who can wait for peers.
-    // Spec: GSP-73
-    fn settle(&self, event: Event) -> Vec<Action> {
-        let about = match &event {
-            Event::ChallengeReceived { note, .. } | Event::Observed { note, .. } => {
-                Some(note.origin().clone())
-            }
-            _ => None,
-        };
-        let mut rest = Vec::new();
-        let mut todo: VecDeque<Action> = self.step(event).into();
-        while let Some(action) = todo.pop_front() {
-            match action {
-                Action::StoreLog { origin, record } => self.store(origin, record),
-                Action::StoreEvidence { evidence, verdict } => {
-                    let id = verdict.id;
-                    let stored = match self.evidence.keep_told(&evidence) {
-                        Some((_, Outcome::NotWritten)) | None => Event::EvidenceNotStored { id },
-                        Some(_) => Event::EvidenceStored { id },
-                    };
-                    todo.extend(self.step(stored));
-                }
-                Action::Reply { request, reply } => {
-                    let reply = match &about {
-                        Some(origin) => self.durable_reply(origin, reply),
-                        None => reply,
-                    };
-                    if let Some(waits) = lock(&self.waiting).remove(&request) {
-                        // Who hung up needs no reply.
-                        drop(waits.send(reply));
-                    }
-                }
-                Action::StopCosigning { origin, id } => self.evidence.stop_log(&origin, id),
-                other @ (Action::Ask { .. } | Action::ReadTiles { .. } | Action::Alarm { .. }) => {
-                    rest.push(other);
-                }
-                other => log_of(&other),
-            }
-        }
-        rest
-    }
-
-    // Spec: GSP-73, GSP-94
-    fn store(&self, origin: Origin, record: Option<Box<LogRecord>>) {
-        let stored = self.records.store(&origin, record.as_deref());
-        let mut unstored = lock(&self.unstored);
-        match stored {
-            Ok(()) => drop(unstored.remove(&origin)),
-            Err(error) => {
-                tracing::error!(%origin, %error, "heads of gossip are not durable");
-                unstored.insert(origin, record);
-            }
-        }
-    }
-
-    /// Tries again to write what could not be written: all of it, when the disk takes the first.
-    // Spec: GSP-94
-    fn store_again(&self) {
-        loop {
-            let first = {
-                let unstored = lock(&self.unstored);
-                let first = unstored.first_key_value();
-                first.map(|(origin, record)| (origin.clone(), record.clone()))
-            };
-            let Some((origin, record)) = first else {
-                return;
-            };
-            if self.records.store(&origin, record.as_deref()).is_err() {
-                return;
-            }
-            lock(&self.unstored).remove(&origin);
-        }
-    }
-
-    /// Nobody is told of a head that a crash would forget.
-    // Spec: GSP-73, GSP-94
-    fn durable_reply(&self, origin: &Origin, reply: Reply) -> Reply {
-        if !matches!(reply, Reply::Pending | Reply::Consistent) {
-            return reply;
-        }
-        let record = lock(&self.unstored).get(origin).cloned();
-        let Some(record) = record else {
-            return reply;
-        };
-        self.store(origin.clone(), record);
-        if lock(&self.unstored).contains_key(origin) {
-            Reply::NotStored
-        } else {
-            reply
-        }
-    }
-
     async fn ask(self: Arc<Self>, peer: KeyName, ask: AskId, question: Question) {
         let answer = match self.settings.url(&peer) {
             Some(url) => self.answer_of(&peer, &url, question).await,
@@ -843,17 +564,6 @@ pub(crate) struct Confirmed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotNow;
 
-/// What the driver knows from turn to turn.
-#[derive(Default)]
-struct Turn {
-    events: Vec<Event>,
-    /// The lists that the node was told.
-    seen: Option<(Arc<Logs>, Arc<[Peer]>)>,
-    /// Whether stored heads are to be brought, and after which log.
-    brings: bool,
-    after: Option<Origin>,
-}
-
 /// Does what takes a thread for a while, when there is a place.
 async fn in_turn<T: Send + 'static>(
     places: &Arc<Semaphore>,
@@ -959,43 +669,6 @@ fn held_by(record: &LogRecord) -> Cosigning {
     }
 }
 
-/// What is only told to the log of the process.
-fn log_of(action: &Action) {
-    match action {
-        Action::Hold { origin, suspect } => {
-            let (size, root) = (suspect.size.get(), suspect.root_hash);
-            tracing::error!(%origin, size, %root, "held: nobody can join this head");
-        }
-        Action::Release { origin } => {
-            tracing::warn!(%origin, "gossip holds the log no more");
-        }
-        Action::Resolved {
-            origin,
-            head,
-            phase,
-        } => {
-            let size = head.size.get();
-            tracing::info!(%origin, size, %phase, "a head was joined to the others");
-        }
-        Action::StopSigning { id } => {
-            let id = jurat_proto::hex::encode(id.as_bytes());
-            tracing::error!(%id, "evidence convicts a key of this witness");
-        }
-        Action::Publish(suspicion) => {
-            let origin = &suspicion.origin;
-            tracing::error!(%origin, "told the public of a head that nobody can join");
-        }
-        // These are done, and not told.
-        Action::Ask { .. }
-        | Action::ReadTiles { .. }
-        | Action::Reply { .. }
-        | Action::StoreLog { .. }
-        | Action::StoreEvidence { .. }
-        | Action::StopCosigning { .. }
-        | Action::Alarm { .. } => {}
-    }
-}
-
 fn directory<'l>(
     settings: &GossipSettings,
     cosigners: &[VerifierKey],
@@ -1085,12 +758,7 @@ const WAITING_MAX: usize = 256;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// From the question to the last byte of the answer, at most.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// That long in the shortest round, too: a peer that is busy needs a moment.
-const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
-const TICK_MIN: Duration = Duration::from_millis(20);
-const TICK_MAX: Duration = Duration::from_secs(1);
-/// Events that are taken in one turn.
-const EVENTS_MAX: usize = 64;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Evidence that waits to be told; of more, what is kept is looked at.
 const FOUND_MAX: usize = 64;
 /// How long ago what is committed, and what a page does not have yet, was signed at most, in
