@@ -758,7 +758,8 @@ const WAITING_MAX: usize = 256;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// From the question to the last byte of the answer, at most.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// That long in the shortest round, too: a peer that is busy needs a moment.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
 /// Evidence that waits to be told; of more, what is kept is looked at.
 const FOUND_MAX: usize = 64;
 /// How long ago what is committed, and what a page does not have yet, was signed at most, in
