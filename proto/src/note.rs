@@ -13,6 +13,7 @@
 //! Rows: `spec/note.md`.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -269,8 +270,9 @@ const LINE_PREFIX: &str = "\u{2014} ";
 
 /// The name of a key: not empty, and without Unicode white space, plus signs and control
 /// characters. Names are compared byte for byte; they are not URLs that anyone should fetch.
+/// Copies share one text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyName(String);
+pub struct KeyName(Arc<str>);
 
 impl KeyName {
     /// Checks a name.
