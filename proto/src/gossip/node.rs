@@ -37,17 +37,18 @@
 //! Budgets of bytes, connections and anonymous requests are the shell's; the bounds on what is kept
 //! are here ([`Config`]).
 //!
-//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-85 to GSP-88.
+//! Rows: `spec/gossip.md` GSP-20 to GSP-60, GSP-82 to GSP-88, GSP-101.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::btree_map::{BTreeMap, Entry};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::checkpoint::{Origin, SignedCheckpoint};
 use crate::evidence::{Evidence, KeyRefused, KnownKeys, NotProven, Verdict};
-use crate::gossip::{Opening, OriginId, Random, SignedStatement};
+use crate::gossip::{Opening, Random, SignedStatement};
 use crate::hash::Hash;
 use crate::key::{KeyName, UnixSeconds, VerifierKey};
 use crate::note::SignatureLine;
@@ -67,7 +68,7 @@ mod record;
 mod resolve;
 mod serve;
 
-pub use self::directory::{Config, Directory, LogSettings, Own, PeerSettings};
+pub use self::directory::{Config, Directory, LogSettings, Own, PeerSettings, Roster};
 pub use self::message::{
     Action, Alarm, Answer, AskId, Dice, Event, Failure, Moment, Phase, Question, Reply, RequestId,
 };
@@ -116,8 +117,8 @@ impl Verifier for Strict {}
 pub struct Node {
     config: Config,
     own: Own,
-    keys: KnownKeys,
-    cosigners: BTreeMap<KeyName, Vec<VerifierKey>>,
+    roster: Arc<Roster>,
+    /// Those of which anything was ever held.
     logs: BTreeMap<Hash, Log>,
     /// The logs that have heads which are not resolved.
     unsettled: BTreeSet<Hash>,
@@ -125,6 +126,7 @@ pub struct Node {
     reading: BTreeMap<Hash, (TreeSize, TreeHead, Moment)>,
     /// The logs whose tiles are to be read when there is room; each once.
     to_read: VecDeque<Hash>,
+    /// Those that were ever asked anything.
     peers: BTreeMap<KeyName, Peer>,
     journal: Journal,
     evidence: BTreeMap<Hash, Kept>,
@@ -178,13 +180,24 @@ impl Node {
         epoch: Random,
         now: Moment,
     ) -> Result<Self, KeyRefused> {
-        let keys = directory.known_keys()?;
+        let own = directory.own.clone();
+        let roster = Arc::new(Roster::new(directory)?);
+        Ok(Self::with_roster(config, own, roster, epoch, now))
+    }
+
+    /// As [`Node::new`], with a roster that other nodes may have as well.
+    pub fn with_roster(
+        config: Config,
+        own: Own,
+        roster: Arc<Roster>,
+        epoch: Random,
+        now: Moment,
+    ) -> Self {
         let config_reread = config.reread_every;
-        let mut node = Self {
+        Self {
             config,
-            own: directory.own.clone(),
-            keys,
-            cosigners: BTreeMap::new(),
+            own,
+            roster,
             logs: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             reading: BTreeMap::new(),
@@ -204,9 +217,7 @@ impl Node {
             last_ask: 0,
             wall: now,
             steady: now,
-        };
-        node.take_directory(directory, now);
-        Ok(node)
+        }
     }
 
     /// Puts back what was stored for a log. Heads that the directory knows no log of are left
@@ -226,7 +237,7 @@ impl Node {
         };
         let (ring, offer) = (self.config.ring, self.config.offer);
         let steady = self.steady;
-        let Some(log) = self.logs.get_mut(&key) else {
+        let Some(log) = self.log_mut(&key) else {
             return Vec::new();
         };
         // Spec: GSP-32. It was proven against the own head of its time, and not against one that
@@ -385,7 +396,7 @@ impl Node {
             if !peer.is_ready(now) {
                 continue;
             }
-            let Some(question) = peer.next_question() else {
+            let Some(question) = peer.next_question(now) else {
                 continue;
             };
             self.last_ask = self.last_ask.saturating_add(1);
@@ -410,7 +421,7 @@ impl Node {
         } else {
             self.unsettled.insert(*key);
         }
-        let offers = log.offers(self.config.offer);
+        let offers = log.offers(self.config.offer, self.config.round);
         if offers == log.offered {
             return;
         }
@@ -427,12 +438,31 @@ impl Node {
         self.journal.changed.insert(seq, id);
     }
 
-    /// Every known log that an id may stand for: 64 bits can be made to collide.
+    /// Every log of the directory that an id may stand for: 64 bits can be made to collide.
     fn keys_of(&self, id: OriginId) -> Vec<Hash> {
-        let logs = self.logs.range(first_hash(id)..);
-        logs.take_while(|(_, log)| log.id == id)
-            .map(|(key, _)| *key)
-            .collect()
+        self.roster.keys_of(id)
+    }
+
+    /// What is held of a log whose keys are known; its place, when that is nothing yet.
+    fn log_mut(&mut self, key: &Hash) -> Option<&mut Log> {
+        match self.logs.entry(*key) {
+            Entry::Occupied(log) => Some(log.into_mut()),
+            Entry::Vacant(place) => {
+                let settings = self.roster.logs.get(key)?.clone();
+                Some(place.insert(Log::new(settings, self.steady)))
+            }
+        }
+    }
+
+    /// What is known of a peer that the directory has.
+    fn peer_mut(&mut self, name: &KeyName) -> Option<&mut Peer> {
+        if self.roster.peer(name).is_none() || *name == self.own.name {
+            return None;
+        }
+        if !self.peers.contains_key(name) {
+            self.peers.insert(name.clone(), Peer::default());
+        }
+        self.peers.get_mut(name)
     }
 
     fn alarm(&mut self, step: &mut Step<'_>, alarm: Alarm, raised: bool) {
@@ -456,7 +486,7 @@ impl Node {
     ) {
         let key = note.origin().hash();
         let (ring, offer) = (self.config.ring, self.config.offer);
-        let Some(log) = self.logs.get_mut(&key) else {
+        let Some(log) = self.log_mut(&key) else {
             return;
         };
         let head = note.head();
@@ -500,48 +530,24 @@ impl Node {
         self.confirm(step, &key);
     }
 
-    fn take_directory(&mut self, directory: Directory, now: Moment) {
-        let Directory { own, logs, peers } = directory;
-        let mut cosigners: BTreeMap<KeyName, Vec<VerifierKey>> = BTreeMap::new();
-        let known = peers.iter().flat_map(|peer| &peer.cosigners);
-        for key in known.chain(&own.cosigners) {
-            cosigners
-                .entry(key.name().clone())
-                .or_default()
-                .push(key.clone());
-        }
-        self.cosigners = cosigners;
-        for settings in logs {
-            let key = settings.origin.hash();
-            match self.logs.get_mut(&key) {
-                Some(log) => log.settings = settings,
-                None => {
-                    self.logs.insert(key, Log::new(settings, now));
-                }
-            }
-        }
-        let names: BTreeSet<KeyName> = peers.iter().map(|peer| peer.name.clone()).collect();
-        self.peers.retain(|name, _| names.contains(name));
-        for settings in peers {
-            if let Some(peer) = self.peers.get_mut(&settings.name) {
-                peer.settings = settings;
-            } else {
-                let name = settings.name.clone();
-                self.peers.insert(name, Peer::new(settings));
-            }
-        }
-        self.own = own;
-    }
-
     /// A log is never forgotten: what it signed is held against it whether a list has it or not. A
     /// key that has a wrong type changes nothing.
     fn change_directory(&mut self, step: &mut Step<'_>, directory: Directory) {
-        let Ok(keys) = directory.known_keys() else {
+        let own = directory.own.clone();
+        let Ok(mut roster) = Roster::new(directory) else {
             return;
         };
-        self.keys = keys;
-        self.take_directory(directory, step.now);
-        let known = |name: &KeyName| self.peers.contains_key(name);
+        roster.keep_logs(&self.roster);
+        self.own = own;
+        self.roster = Arc::new(roster);
+        let roster = self.roster.clone();
+        for (key, log) in &mut self.logs {
+            if let Some(settings) = roster.logs.get(key) {
+                log.settings = settings.clone();
+            }
+        }
+        let known = |name: &KeyName| roster.peer(name).is_some();
+        self.peers.retain(|name, _| known(name));
         let of_nobody = |alarm: &&Alarm| match alarm {
             Alarm::PeerSilent { peer }
             | Alarm::PeerMisbehaves { peer }
@@ -552,7 +558,6 @@ impl Node {
         for alarm in over {
             self.alarm(step, alarm, false);
         }
-        let peers = &self.peers;
         for (key, log) in &mut self.logs {
             // A key that was retired holds nothing any more, and who is gone cannot be asked.
             let retired: Vec<bool> = log
@@ -562,10 +567,10 @@ impl Node {
                 .collect();
             for (open, retired) in log.open.iter_mut().zip(retired) {
                 open.retired = retired;
-                open.asking.take_if(|name| !peers.contains_key(name));
-                open.sources.retain(|name| peers.contains_key(name));
+                open.asking.take_if(|name| !known(name));
+                open.sources.retain(&known);
             }
-            log.agreed.retain(|name, _| peers.contains_key(name));
+            log.agreed.retain(|(name, _)| known(name));
             step.dirty.insert(*key);
         }
         // Evidence that proved nothing under the keys of before may prove something now.

@@ -1,8 +1,5 @@
-//! How many rounds it takes until somebody has a proof, and until everybody has.
-//!
-//! `GOSSIP_FIGURES=20 cargo test -p jurat-proto --test gossip -- figures --nocapture` prints the
-//! table of `docs/gossip-figures.md`, each line from as many seeds; without it, a small part is
-//! measured and must stay within its bounds.
+//! How many rounds it takes until somebody has a proof, and until everybody has: a few of the
+//! figures of `docs/gossip-figures.md`, which `benches/gossip.rs` takes of many more witnesses.
 
 use jurat_proto::gossip::node::Config;
 
@@ -15,13 +12,10 @@ struct Setting {
     loss: u64,
     /// Of a hundred witnesses, so many answer nothing.
     silent: usize,
-    /// How many cosign each history; nothing when one is the victim and all others are not.
-    followers: Option<usize>,
     mail: bool,
 }
 
-/// The rounds until the first and until the last honest witness has the proof.
-fn measure(seed: u64, setting: Setting) -> Option<[u64; 2]> {
+fn world(seed: u64, setting: Setting) -> World {
     let three = |config: &mut Config| {
         config.ask_all_up_to = 0;
         config.ask = 3;
@@ -31,117 +25,109 @@ fn measure(seed: u64, setting: Setting) -> Option<[u64; 2]> {
     world.through_bytes = false;
     world.loss = setting.loss;
     world.mail = setting.mail;
-    let fork = world.logs[0].fork(0, 5);
     let is_silent = |witness: usize| witness != 0 && witness * 100 % 101 < setting.silent;
-    for witness in 0..count {
-        if is_silent(witness) && witness + 1 < count {
-            world.witnesses[witness].conduct = Conduct::Silent;
-        }
+    for witness in (0..count - 1).filter(|witness| is_silent(*witness)) {
+        world.witnesses[witness].conduct = Conduct::Silent;
     }
-    match setting.followers {
-        None => {
-            for witness in 0..count - 1 {
-                assert!(world.submit(witness, 0, 0, 10));
-            }
-        }
-        Some(followers) => {
-            for witness in 0..followers {
-                assert!(world.submit(witness, 0, 0, 10));
-            }
-        }
-    }
-    let victims = setting.followers.unwrap_or(1);
-    for victim in count - victims..count {
-        assert!(world.submit(victim, 0, fork, 13));
-    }
+    world
+}
+
+/// The rounds from now until the first and until the last honest witness has the proof.
+fn rounds(world: &mut World) -> [u64; 2] {
+    let count = world.witnesses.len();
     let honest: Vec<usize> = (0..count)
         .filter(|witness| world.witnesses[*witness].conduct == Conduct::Honest)
         .collect();
     let mut first = None;
     for second in 1..6_000 {
-        world.run_to(second);
-        let round = second.div_ceil(world.config.round.as_secs());
-        let convicted = honest
-            .iter()
-            .filter(|witness| world.is_convicted(**witness, 0));
+        world.run(1);
+        let round = u64::div_ceil(second, world.config.round.as_secs());
+        let convicted = honest.iter();
+        let convicted = convicted.filter(|witness| world.is_convicted(**witness, 0));
         let convicted = convicted.count();
         if convicted > 0 {
             first.get_or_insert(round);
         }
-        if convicted == honest.len() {
-            return Some([first?, round]);
+        if let Some(first) = first
+            && convicted == honest.len()
+        {
+            return [first, round];
         }
     }
-    None
+    panic!("not in 100 rounds");
 }
 
-fn percentile(sorted: &[u64], percent: usize) -> u64 {
-    sorted[(sorted.len() - 1) * percent / 100]
+fn rank(mut rounds: Vec<u64>, percent: usize) -> u64 {
+    rounds.sort_unstable();
+    rounds[(rounds.len() * percent).div_ceil(100) - 1]
 }
 
-fn line(name: &str, setting: Setting, seeds: u64) -> [u64; 4] {
-    let runs = (0..seeds).map(|seed| {
-        measure(seed, setting).unwrap_or_else(|| panic!("seed {seed}: {name}: not in 100 rounds"))
+/// One witness is shown another history than all others.
+fn one_victim(seeds: u64, setting: Setting) -> [Vec<u64>; 2] {
+    let told = (0..seeds).map(|seed| {
+        let mut world = world(seed, setting);
+        let fork = world.logs[0].fork(0, 5);
+        for witness in 0..setting.count - 1 {
+            assert!(world.submit(witness, 0, 0, 10));
+        }
+        assert!(world.submit(setting.count - 1, 0, fork, 13));
+        rounds(&mut world)
     });
-    let (mut first, mut all): (Vec<u64>, Vec<u64>) = runs.map(|[first, all]| (first, all)).unzip();
-    first.sort_unstable();
-    all.sort_unstable();
-    let told = [
-        percentile(&first, 50),
-        percentile(&first, 99),
-        percentile(&all, 50),
-        percentile(&all, 99),
-    ];
-    let [f50, f99, a50, a99] = told;
-    let Setting {
-        count,
-        loss,
-        silent,
-        ..
-    } = setting;
-    println!("| {name} | {count} | {loss} | {silent} | {f50} / {f99} | {a50} / {a99} |");
-    told
+    let told: Vec<[u64; 2]> = told.collect();
+    [0, 1].map(|place| told.iter().map(|told| told[place]).collect())
 }
 
+// Spec: GSP-34, GSP-82
 #[test]
-fn one_victim_is_found_in_few_rounds() {
-    let victim = Setting {
-        count: 8,
+fn one_victim_is_found_in_the_first_round() {
+    let setting = Setting {
+        count: 32,
         loss: 10,
         silent: 0,
-        followers: None,
         mail: true,
     };
-    let [_, first, _, all] = line("one victim", victim, 10);
-    assert!(first <= 6 && all <= 7, "{first}, {all}");
-    let Ok(seeds) = std::env::var("GOSSIP_FIGURES") else {
-        return;
+    let [first, all] = one_victim(20, setting);
+    let told = (rank(first.clone(), 50), rank(first, 95), rank(all, 95));
+    assert!(told.0 == 1 && told.1 <= 2 && told.2 <= 3, "{told:?}");
+}
+
+/// A third answers nothing, and no evidence is mailed.
+// Spec: GSP-35, GSP-45
+#[test]
+fn all_know_in_few_rounds_without_mail_and_without_a_third() {
+    let setting = Setting {
+        count: 24,
+        loss: 10,
+        silent: 33,
+        mail: false,
     };
-    let seeds = seeds.parse().expect("a number");
-    let relayed = Setting {
-        followers: Some(1),
-        ..victim
-    };
-    for count in [8, 32, 128] {
-        line("one victim", Setting { count, ..victim }, seeds);
-        line(
-            "one victim, no mail",
-            Setting {
-                count,
-                mail: false,
-                ..victim
-            },
-            seeds,
-        );
-        line("one follower of each", Setting { count, ..relayed }, seeds);
-    }
-    for (loss, silent) in [(0, 33), (30, 33), (50, 33), (50, 45)] {
-        let setting = Setting {
-            count: 100,
-            loss,
-            silent,
-            ..victim
-        };
-        line("one victim", setting, seeds);
+    let [first, all] = one_victim(10, setting);
+    let told = (rank(first, 90), rank(all, 90));
+    assert!(told.0 <= 2 && told.1 <= 7, "{told:?}");
+}
+
+/// Two halves that did not reach each other, each with its history.
+// Spec: GSP-35
+#[test]
+fn the_end_of_an_outage_is_seen_within_a_round() {
+    for seed in 0..10 {
+        let count = 4;
+        let mut world = World::new(seed, count, 1);
+        world.through_bytes = false;
+        let fork = world.logs[0].fork(0, 5);
+        world.parts = (0..count).map(|witness| witness % 2).collect();
+        for witness in 0..count {
+            let (branch, to) = if witness % 2 == 0 {
+                (0, 10)
+            } else {
+                (fork, 13)
+            };
+            assert!(world.submit(witness, 0, branch, to));
+        }
+        world.rounds(40);
+        world.nobody_convicts();
+        world.parts = vec![0; count];
+        let [first, _] = rounds(&mut world);
+        assert_eq!(first, 1, "seed {seed}");
     }
 }

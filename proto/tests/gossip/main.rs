@@ -24,6 +24,7 @@ mod exhaustive;
 mod feed;
 mod figures;
 mod formats;
+mod many;
 mod model;
 mod network;
 mod promises;

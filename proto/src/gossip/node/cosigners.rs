@@ -65,7 +65,7 @@ impl Node {
 
     /// The time in a line of a known cosigner.
     fn cosigned_at(&self, line: &SignatureLine) -> Option<UnixSeconds> {
-        let mut keys = self.cosigners.get(line.name())?.iter();
+        let mut keys = self.roster.cosigners.get(line.name())?.iter();
         keys.find(|key| key.matches(line))?;
         let (time, _) = line.signature().split_first_chunk::<8>()?;
         UnixSeconds::new(u64::from_be_bytes(*time)).filter(|time| *time != UnixSeconds::ZERO)
@@ -78,7 +78,7 @@ impl Node {
         let mut found = Vec::new();
         for (index, row) in feed.rows().iter().enumerate() {
             if row.flags.newest_cosigned {
-                for key in self.keys_of(row.origin) {
+                for key in self.roster.keys_of(row.origin) {
                     found.extend(self.omission(name, &key, feed, (index, row)));
                 }
             }

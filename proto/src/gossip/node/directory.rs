@@ -1,12 +1,15 @@
 //! Whom a gossip node knows, and how it is set up.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::checkpoint::Origin;
 use crate::evidence::{KeyRefused, KnownKeys, LogKey, Standing};
-use crate::gossip::Random;
+use crate::gossip::{OriginId, Random};
+use crate::hash::Hash;
 use crate::key::{KeyName, VerifierKey};
 use crate::tree::TreeSize;
 
@@ -124,6 +127,100 @@ impl Directory {
     }
 }
 
+/// A directory as nodes look things up in it. Nothing in it is one node's alone, so that all the
+/// nodes of a simulation can have one.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    pub(super) keys: KnownKeys,
+    pub(super) cosigners: BTreeMap<KeyName, Vec<VerifierKey>>,
+    /// By the hash of the origin.
+    pub(super) logs: BTreeMap<Hash, Arc<LogSettings>>,
+    peers: BTreeMap<KeyName, PeerSettings>,
+    /// The names of the peers, in their order: to choose one by a number.
+    names: Vec<KeyName>,
+}
+
+impl Roster {
+    /// Takes a directory apart. The witness that it is of may be among the peers: a node never
+    /// takes itself for one.
+    ///
+    /// # Errors
+    /// [`KeyRefused`] when a key is not of a type that its use has.
+    pub fn new(directory: Directory) -> Result<Self, KeyRefused> {
+        let keys = directory.known_keys()?;
+        let Directory { own, logs, peers } = directory;
+        let mut cosigners: BTreeMap<KeyName, Vec<VerifierKey>> = BTreeMap::new();
+        let known = peers.iter().flat_map(|peer| &peer.cosigners);
+        for key in known.chain(&own.cosigners) {
+            let keys = cosigners.entry(key.name().clone()).or_default();
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        let logs = logs.into_iter();
+        let peers = peers.into_iter();
+        let peers: BTreeMap<_, _> = peers.map(|peer| (peer.name.clone(), peer)).collect();
+        Ok(Self {
+            keys,
+            cosigners,
+            logs: logs.map(|log| (log.origin.hash(), Arc::new(log))).collect(),
+            names: peers.keys().cloned().collect(),
+            peers,
+        })
+    }
+
+    /// A log is never forgotten: those of `before` that are not here are added.
+    pub(super) fn keep_logs(&mut self, before: &Self) {
+        for (key, log) in &before.logs {
+            self.logs.entry(*key).or_insert_with(|| log.clone());
+        }
+    }
+
+    pub(super) fn peer(&self, name: &KeyName) -> Option<&PeerSettings> {
+        self.peers.get(name)
+    }
+
+    /// Every known log that an id may stand for: 64 bits can be made to collide.
+    pub(super) fn keys_of(&self, id: OriginId) -> Vec<Hash> {
+        let mut first = [0; 32];
+        let (start, _) = first.split_at_mut(8);
+        start.copy_from_slice(&id.0);
+        let logs = self.logs.range(Hash::new(first)..);
+        logs.map(|(key, _)| *key)
+            .take_while(|key| key.as_bytes().starts_with(&id.0))
+            .collect()
+    }
+
+    /// How many others there are than these.
+    pub(super) fn count_but(&self, excluded: &[&KeyName]) -> usize {
+        let there = excluded.iter().filter(|name| self.place_of(name).is_some());
+        self.names.len().saturating_sub(there.count())
+    }
+
+    /// One of the others than these, which are different ones, by its number among them; the
+    /// numbers go round.
+    pub(super) fn one_but(&self, excluded: &[&KeyName], number: u64) -> Option<&KeyName> {
+        let count = u64::try_from(self.count_but(excluded)).ok()?;
+        let mut place = usize::try_from(number.checked_rem(count)?).ok()?;
+        let places = excluded.iter().filter_map(|name| self.place_of(name));
+        let mut places: Vec<usize> = places.collect();
+        places.sort_unstable();
+        for excluded in places {
+            place = place.saturating_add(usize::from(excluded <= place));
+        }
+        self.names.get(place)
+    }
+
+    /// All others than this one, in their order.
+    pub(super) fn all_but<'r>(&'r self, own: &'r KeyName) -> impl Iterator<Item = &'r KeyName> {
+        self.names.iter().filter(move |name| *name != own)
+    }
+
+    fn place_of(&self, name: &KeyName) -> Option<usize> {
+        self.names.binary_search(name).ok()
+    }
+}
+
 /// How a node behaves. Every time may be zero, so that a drill takes seconds.
 // Spec: GSP-60
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +261,15 @@ pub struct Config {
     pub ask_all_up_to: usize,
     /// `F`: how many are asked in a round when there are more.
     pub ask: usize,
+    /// How many more are asked for nothing but their evidence then: that is cheap, and whoever has
+    /// liars for all of `ask` has it from those.
+    pub ask_evidence: usize,
+    /// How many logs of a peer, of whose heads one is not known, are fetched at once in a round.
+    pub at_once: usize,
+    /// How many changes back the feed of a peer is read that is asked by chance.
+    pub glance: u64,
+    /// To how many peers evidence goes that others brought.
+    pub pass_on: usize,
     /// How many recent heads of a log are remembered.
     pub ring: usize,
     /// How many heads of a log a page has.
@@ -206,6 +312,10 @@ impl Config {
             quorum: 2,
             ask_all_up_to: 32,
             ask: 3,
+            ask_evidence: 3,
+            at_once: 16,
+            glance: 16_384,
+            pass_on: 32,
             ring: 64,
             offer: 8,
             unresolved: 16,

@@ -11,9 +11,10 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::log::{Log, Place};
+use super::directory::{Config, Roster};
+use super::log::{Held, Log, Place};
 use super::message::{Alarm, Answer, AskId, Failure, Moment, Question};
-use super::peer::{Cursor, MISSED_MAX, Missed, Peer};
+use super::peer::{Cursor, MISSED_MAX, Missed, Reading};
 use super::proven::Found;
 use super::{Node, Step};
 use crate::evidence::Evidence;
@@ -23,7 +24,7 @@ use crate::gossip::{
 };
 use crate::hash::{Hash, sha256};
 use crate::key::{KeyName, UnixSeconds};
-use crate::tree::TreeHead;
+use crate::tree::{TreeHead, TreeSize};
 
 /// How many rows of one id are remembered that are not known here: all that are wanted of three
 /// logs that have one id.
@@ -35,6 +36,9 @@ const ROWS_OF_ID_MAX: usize = 128;
 const PATIENCE_MAX: u32 = 64;
 /// How many files of evidence are fetched from a peer at a time.
 const EVIDENCE_ASKED_MAX: usize = 16;
+/// For how many quorums it is remembered who agrees on a head of a log: a thousand peers that do
+/// would need more room than the log itself.
+const AGREED_QUORUMS: usize = 4;
 
 impl Node {
     pub(super) fn answered(
@@ -51,19 +55,15 @@ impl Node {
         let Some((_, question, _)) = peer.busy.take_if(|busy| is_due(busy)) else {
             return;
         };
-        let about = match &question {
-            Question::Challenge(note) => Some(note.origin().hash()),
-            Question::Opening { origin, .. } => Some(origin.hash()),
-            _ => None,
-        };
+        if let Answer::Failed(failure) = answer {
+            self.unanswered(step, name, question, failure);
+            return;
+        }
+        let about = origin_asked(&question);
         if about.is_some() {
             self.asked_in_vain(name, about);
         }
         let failure = match (question, answer) {
-            (question, Answer::Failed(failure)) => {
-                self.mail_again(name, question, failure);
-                Some(failure)
-            }
             (Question::State { nonce }, Answer::State(signed)) => {
                 self.state_said(step, name, &nonce, *signed)
             }
@@ -111,9 +111,27 @@ impl Node {
         }
     }
 
-    /// Mail waits until the peer can be reached; one that refuses evidence is not asked again, it
-    /// finds it in our list.
-    pub(super) fn mail_again(&mut self, name: &KeyName, question: Question, failure: Failure) {
+    /// There is no answer. What was lost is asked once more, soon: an exchange is some questions in
+    /// a row, and each that is lost would cost a round.
+    // Spec: GSP-82
+    pub(super) fn unanswered(
+        &mut self,
+        step: &mut Step<'_>,
+        name: &KeyName,
+        question: Question,
+        failure: Failure,
+    ) {
+        if failure == Failure::Unreachable
+            && let Some(peer) = self.peers.get_mut(name)
+            && peer.ask_again(step.now, &self.config, &question)
+        {
+            return;
+        }
+        if let Some(origin) = origin_asked(&question) {
+            self.asked_in_vain(name, Some(origin));
+        }
+        // Mail waits until the peer can be reached; one that refuses evidence is not asked again,
+        // it finds it in our list.
         let later = matches!(failure, Failure::Unreachable | Failure::Busy { .. });
         if later
             && matches!(question, Question::Mail(_))
@@ -121,14 +139,14 @@ impl Node {
         {
             peer.ask_first(question);
         }
+        self.failed(step, name, failure);
     }
 
-    pub(super) fn failed(&mut self, step: &mut Step<'_>, name: &KeyName, failure: Failure) {
+    fn failed(&mut self, step: &mut Step<'_>, name: &KeyName, failure: Failure) {
         self.asked_in_vain(name, None);
-        let Some(peer) = self.peers.get_mut(name) else {
-            return;
-        };
-        peer.failed(step.now, &self.config, failure);
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.failed(step.now, &self.config, failure);
+        }
     }
 
     fn misbehaves(&mut self, step: &mut Step<'_>, name: &KeyName) -> Failure {
@@ -139,10 +157,11 @@ impl Node {
 
     /// Whether a statement is signed by the peer's gossip key, in its name.
     // Spec: GSP-10
-    fn is_said_by(step: &Step<'_>, peer: &Peer, signed: &SignedStatement) -> bool {
-        *signed.statement().name() == peer.settings.name
+    fn is_said_by(&self, step: &Step<'_>, name: &KeyName, signed: &SignedStatement) -> bool {
+        let keys = self.roster.peer(name).map(|peer| &peer.gossip[..]);
+        signed.statement().name() == name
             && signed.signatures().iter().any(|line| {
-                let mut keys = peer.settings.gossip.iter();
+                let mut keys = keys.unwrap_or_default().iter();
                 keys.any(|key| key.matches(line) && step.verifier.statement(key, signed, line))
             })
     }
@@ -156,15 +175,15 @@ impl Node {
         nonce: &Random,
         signed: SignedStatement,
     ) -> Option<Failure> {
-        let peer = self.peers.get_mut(name)?;
         let state = match signed.statement() {
             Statement::State(state)
-                if Self::is_said_by(step, peer, &signed) && state.nonce == Some(*nonce) =>
+                if self.is_said_by(step, name, &signed) && state.nonce == Some(*nonce) =>
             {
                 state.clone()
             }
             _ => return Some(self.misbehaves(step, name)),
         };
+        let peer = self.peers.get_mut(name)?;
         let before = peer.stated.replace(signed.clone());
         peer.clock_offset = Some(offset(state.time, step.wall.seconds()));
         let same_journal = peer.cursor.filter(|cursor| cursor.epoch == state.epoch);
@@ -185,6 +204,7 @@ impl Node {
         }
         let alarm = Alarm::PeerMisbehaves { peer: name.clone() };
         self.alarm(step, alarm, false);
+        let glance = self.config.glance;
         let peer = self.peers.get_mut(name)?;
         if same_journal.is_none() {
             peer.catalogue_next = 0;
@@ -198,6 +218,13 @@ impl Node {
         if same_journal.is_none() {
             // It is read from its beginning anyway.
             peer.reread = None;
+        }
+        // Spec: GSP-83
+        let recent = state.seq.saturating_sub(glance);
+        match peer.reading {
+            Reading::Newest if recent > cursor.next => peer.reread = Some(recent),
+            Reading::Newest | Reading::Whole => {}
+            Reading::Evidence => return None,
         }
         let since = peer.reread.unwrap_or(cursor.next);
         if state.seq > since {
@@ -222,10 +249,10 @@ impl Node {
     ) -> Option<Failure> {
         let page = feed.page();
         let skew_max = self.config.statement_skew.as_secs();
-        let peer = self.peers.get_mut(name)?;
-        if !Self::is_said_by(step, peer, feed.signed()) {
+        if !self.is_said_by(step, name, feed.signed()) {
             return Some(self.misbehaves(step, name));
         }
+        let peer = self.peers.get_mut(name)?;
         let before = peer.paged.replace(feed.signed().clone());
         let cursor = peer.cursor?;
         if let Some(before) = before
@@ -265,8 +292,11 @@ impl Node {
         let peer = self.peers.get_mut(name)?;
         let more = page.next > since && page.next < page.seq;
         if !is_full {
+            // What a glance left out was not read.
+            let is_next = since <= cursor.next;
+            let next = if is_next { page.next } else { 0 };
             peer.cursor = Some(Cursor {
-                next: cursor.next.max(page.next),
+                next: cursor.next.max(next),
                 seq: cursor.seq.max(page.seq),
                 ..cursor
             });
@@ -300,26 +330,24 @@ impl Node {
             return true;
         };
         let id = first.origin;
-        let is_settled = |key: &Hash| self.logs.get(key).is_none_or(Log::is_convicted);
+        let is_settled = |key: &Hash| self.logs.get(key).is_some_and(Log::is_convicted);
         if keys.iter().all(is_settled) {
             peer.missed.remove(&id);
             return true;
         }
-        let mut progressed = false;
+        let mut matching = Matching::new(&self.roster, &self.config, name, salt);
         let mut unknown: Vec<(bool, bool, Row)> = Vec::new();
         let mut contradicts = false;
         for (is_newest, row) in rows_with_newest(rows) {
-            let matched = match_logs(&mut self.logs, keys, name, salt, row);
+            if matching.any(&mut self.logs, keys, row) {
+                continue;
+            }
             // Nothing that we may learn later joins two roots of one size.
-            let is_other = matched.is_none() && is_size_known(&self.logs, keys, row);
+            let is_other = is_size_known(&self.logs, keys, row);
             contradicts |= is_other;
-            let flagged = row.flags.unresolved || row.flags.newest_cosigned;
-            match matched {
-                Some(grew) => progressed |= grew,
-                None if is_other || is_newest || flagged => {
-                    unknown.push((is_other, is_newest, *row));
-                }
-                None => {}
+            let is_flagged = row.flags.unresolved || row.flags.newest_cosigned;
+            if is_other || is_newest || is_flagged {
+                unknown.push((is_other, is_newest, *row));
             }
         }
         unknown.sort_by_key(|(is_other, is_newest, row)| {
@@ -336,15 +364,24 @@ impl Node {
             return false;
         }
         let is_urgent = contradicts || unknown.iter().any(|row| row.flags.unresolved);
+        let logs = keys.iter().filter_map(|key| self.logs.get(key));
+        let held = logs.filter_map(Log::reference).map(|held| held.head().size);
+        let held = held.max();
+        let agreed = before.and_then(|missed| missed.agreed);
         let rounds = before
-            .filter(|_| !progressed)
+            .filter(|_| matching.agreed <= agreed)
             .map_or(0, |missed| missed.rounds);
         let missed = Missed {
             salt: *salt,
-            rows: unknown,
             rounds,
             patience: if is_urgent { 0 } else { grace },
             since: before.map_or(now, |missed| missed.since),
+            agreed: agreed.max(matching.agreed),
+            is_behind: unknown
+                .iter()
+                .any(|row| Some(row.size) <= held),
+            is_asked: before.is_some_and(|missed| missed.is_asked),
+            rows: unknown,
         };
         peer.missed.insert(id, missed);
         true
@@ -358,50 +395,60 @@ impl Node {
         };
         let mut missed = core::mem::take(&mut peer.missed);
         let mut wanted: BTreeMap<Random, Vec<Wanted>> = BTreeMap::new();
-        let mut left = peer.notes_left;
+        let (mut left, mut at_once_left) = (peer.notes_left, peer.at_once_left);
         let mut progress: Vec<Hash> = Vec::new();
         missed.retain(|id, missed| {
-            let keys = self.keys_of(*id);
-            let is_settled = |key: &Hash| self.logs.get(key).is_none_or(Log::is_convicted);
+            let keys = self.roster.keys_of(*id);
+            // Nothing is held of a log that was not met.
+            let is_settled = |key: &Hash| self.logs.get(key).is_some_and(Log::is_convicted);
             if keys.iter().all(is_settled) {
                 return false;
             }
-            missed.rows.retain(|row| {
-                let known = match_logs(&mut self.logs, &keys, name, &missed.salt, row);
-                if known.is_some() {
-                    progress.extend(&keys);
-                }
-                known.is_none()
-            });
-            if missed.rows.is_empty() {
-                return false;
+            let mut matching = Matching::new(&self.roster, &self.config, name, &missed.salt);
+            let before = missed.rows.len();
+            let logs = &mut self.logs;
+            missed.rows.retain(|row| !matching.any(logs, &keys, row));
+            missed.agreed = missed.agreed.max(matching.agreed);
+            if missed.rows.len() < before {
+                progress.extend(&keys);
             }
             missed.rounds = missed.rounds.saturating_add(1);
-            true
+            !missed.rows.is_empty()
         });
-        let mut due: Vec<&mut Missed> = missed
+        let mut due: Vec<(bool, &mut Missed)> = missed
             .values_mut()
-            .filter(|missed| {
+            .filter_map(|missed| {
                 let is_old = step.now.since(missed.since) >= self.config.slow_every;
-                missed.rounds >= missed.patience || is_old
+                let is_due = missed.rounds >= missed.patience || is_old;
+                (is_due || !missed.is_asked).then_some((is_due, missed))
             })
             .collect();
         // Who waited longest is first, or the logs whose hashes are small would use up each round.
-        due.sort_by_key(|missed| missed.since);
-        for missed in due {
-            if left < missed.rows.len() {
+        // Then what is new: first where the peer has another history, perhaps, than ours.
+        due.sort_by_key(|(is_due, missed)| {
+            let is_first = *is_due || missed.is_behind;
+            (!is_due, !is_first, missed.since)
+        });
+        for (is_due, missed) in due {
+            if left < missed.rows.len() || (!is_due && at_once_left == 0) {
                 break;
             }
             left = left.saturating_sub(missed.rows.len());
             missed.since = step.now;
+            missed.is_asked = true;
             let rows = missed.rows.iter().map(Wanted::of);
             wanted.entry(missed.salt).or_default().extend(rows);
-            missed.rounds = 0;
-            missed.patience = missed.patience.saturating_mul(2).clamp(1, PATIENCE_MAX);
+            if is_due {
+                missed.rounds = 0;
+                missed.patience = missed.patience.saturating_mul(2).clamp(1, PATIENCE_MAX);
+            } else {
+                at_once_left -= 1;
+            }
         }
         if let Some(peer) = self.peers.get_mut(name) {
             peer.missed = missed;
             peer.notes_left = left;
+            peer.at_once_left = at_once_left;
             for (salt, rows) in wanted {
                 for rows in rows.chunks(FETCH_ROWS_MAX) {
                     if let Ok(fetch) = Fetch::new(salt, rows.to_vec()) {
@@ -455,44 +502,76 @@ fn rows_with_newest(rows: &[Row]) -> impl Iterator<Item = (bool, &Row)> {
     })
 }
 
-/// As [`match_row`], for each of the logs that a row may be of.
-fn match_logs(
-    logs: &mut BTreeMap<Hash, Log>,
-    keys: &[Hash],
-    name: &KeyName,
-    salt: &Random,
-    row: &Row,
-) -> Option<bool> {
-    keys.iter()
-        .find_map(|key| match_row(logs.get_mut(key)?, name, salt, row))
-}
-
 /// Whether a root of this size is in the history of one of these logs.
 fn is_size_known(logs: &BTreeMap<Hash, Log>, keys: &[Hash], row: &Row) -> bool {
     let mut logs = keys.iter().filter_map(|key| logs.get(key));
     logs.any(|log| log.known_root(row.size).is_some())
 }
 
-/// Whether a row stands for a head that is held: then whether the peer agrees on a larger head of
-/// the history than before.
-fn match_row(log: &mut Log, name: &KeyName, salt: &Random, row: &Row) -> Option<bool> {
-    let head: TreeHead = log.head_of_tag(salt, row.size, &row.tag)?;
-    match log.standing(&head) {
-        Place::Known => {
-            let agreed = log.agreed.get(name).copied();
-            let grew = agreed < Some(head.size);
-            if grew {
-                log.agreed.insert(name.clone(), head.size);
-            }
-            Some(grew)
+/// Rows of one peer beside the heads that are held.
+struct Matching<'m> {
+    roster: &'m Roster,
+    /// Of how many peers it is remembered what they agree on.
+    agreed_max: usize,
+    name: &'m KeyName,
+    salt: &'m Random,
+    /// The largest head of the history that a row stood for.
+    agreed: Option<TreeSize>,
+}
+
+impl<'m> Matching<'m> {
+    fn new(roster: &'m Roster, config: &Config, name: &'m KeyName, salt: &'m Random) -> Self {
+        Self {
+            roster,
+            agreed_max: config.quorum.saturating_mul(AGREED_QUORUMS),
+            name,
+            salt,
+            agreed: None,
         }
-        Place::Open(place) => {
-            if let Some(open) = log.open.get_mut(place) {
-                open.add_source(name);
+    }
+
+    /// Whether a row stands for a head that is held of one of these logs.
+    fn any(&mut self, logs: &mut BTreeMap<Hash, Log>, keys: &[Hash], row: &Row) -> bool {
+        let mut keys = keys.iter();
+        keys.any(|key| logs.get_mut(key).is_some_and(|log| self.row(log, row)))
+    }
+
+    /// Whether a row stands for a head that is held.
+    fn row(&mut self, log: &mut Log, row: &Row) -> bool {
+        let Some(head): Option<TreeHead> = log.head_of_tag(self.salt, row.size, &row.tag) else {
+            return false;
+        };
+        match log.standing(&head) {
+            Place::Known => {
+                self.agreed = self.agreed.max(Some(head.size));
+                let roster = self.roster;
+                let operator =
+                    |name: &KeyName| roster.peer(name).map(|peer| peer.operator.as_str());
+                log.agree(self.name, head.size, self.agreed_max, operator);
+                true
             }
-            Some(false)
+            Place::Open(place) => {
+                if let Some(open) = log.open.get_mut(place) {
+                    open.add_source(self.name);
+                }
+                true
+            }
+            Place::Unknown => false,
         }
-        Place::Unknown => None,
+    }
+}
+
+/// The log that an opening was asked of.
+fn origin_asked(question: &Question) -> Option<Hash> {
+    match question {
+        Question::Challenge(note) => Some(note.origin().hash()),
+        Question::Opening { origin, .. } => Some(origin.hash()),
+        Question::State { .. }
+        | Question::Heads { .. }
+        | Question::Fetch(_)
+        | Question::Catalogue { .. }
+        | Question::Evidence { .. }
+        | Question::Mail(_) => None,
     }
 }
 

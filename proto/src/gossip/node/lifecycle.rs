@@ -6,11 +6,13 @@
 //! ```
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::directory::Config;
 use super::log::{Attempts, Held};
 use super::message::{Action, Alarm, Failure, Phase, Question};
+use super::peer::{Peer, Reading};
 use super::{Node, Step, origin_of};
 use crate::gossip::Suspicion;
 use crate::hash::{Hash, sha256};
@@ -23,6 +25,8 @@ const FAILING_ASKED_MAX: usize = 2;
 const CLOCKS_MIN: usize = 3;
 /// How many cadences a log may miss.
 const CADENCES_MAX: u32 = 3;
+/// How often is drawn until enough are found that do not fail.
+const DRAWS_MAX: u64 = 32;
 /// The chosen peers change this often.
 const ROTATION_MS: u64 = 3_600_000;
 
@@ -37,9 +41,8 @@ impl Node {
         for name in late {
             let busy = self.peers.get_mut(&name).and_then(|peer| peer.busy.take());
             if let Some((_, question, _)) = busy {
-                self.mail_again(&name, question, Failure::Unreachable);
+                self.unanswered(step, &name, question, Failure::Unreachable);
             }
-            self.failed(step, &name, Failure::Unreachable);
         }
         let patience = timeout.saturating_mul(2);
         let stuck = self.reading.iter();
@@ -84,14 +87,22 @@ impl Node {
         self.store_again(step);
         let chosen = self.chosen(step);
         self.reread_one(step, &chosen);
-        for name in chosen {
+        for (name, reading) in chosen {
             let nonce = step.dice.random();
-            if let Some(peer) = self.peers.get_mut(&name) {
+            let Config {
+                pages_per_round,
+                notes_per_round,
+                at_once,
+                ..
+            } = self.config;
+            if let Some(peer) = self.peer_mut(&name) {
                 if peer.is_pausing(step.now) || peer.is_exchanging() {
                     continue;
                 }
-                peer.pages_left = self.config.pages_per_round;
-                peer.notes_left = self.config.notes_per_round;
+                peer.pages_left = pages_per_round;
+                peer.notes_left = notes_per_round;
+                peer.at_once_left = at_once;
+                peer.reading = reading;
                 peer.ask_round(Question::State { nonce });
             }
         }
@@ -100,51 +111,75 @@ impl Node {
 
     /// Has the feed of one peer, at random, read from its beginning, when it is time.
     // Spec: GSP-35
-    fn reread_one(&mut self, step: &mut Step<'_>, chosen: &BTreeSet<KeyName>) {
-        if step.now < self.reread_at || chosen.is_empty() {
+    fn reread_one(&mut self, step: &mut Step<'_>, chosen: &BTreeMap<KeyName, Reading>) {
+        let whole = chosen.iter();
+        let whole = whole.filter(|(_, reading)| **reading == Reading::Whole);
+        let whole: Vec<&KeyName> = whole.map(|(name, _)| name).collect();
+        if step.now < self.reread_at || whole.is_empty() {
             return;
         }
         self.reread_at = step.now.after(self.config.reread_every);
-        let count = u64::try_from(chosen.len()).unwrap_or(u64::MAX);
+        let count = u64::try_from(whole.len()).unwrap_or(u64::MAX);
         let place = usize::try_from(step.dice.below(count)).unwrap_or(0);
-        let name = chosen.iter().nth(place);
-        if let Some(peer) = name.and_then(|name| self.peers.get_mut(name)) {
+        if let Some(peer) = whole.get(place).and_then(|name| self.peer_mut(name)) {
             peer.reread = Some(0);
         }
     }
 
     /// Whom to ask in this round: all, when they are few. Else some that change by the hour, one
     /// that nobody can foretell, and some that failed. A fixed set would leave whoever is
-    /// surrounded by liars alone for ever.
-    // Spec: GSP-35
-    fn chosen(&self, step: &mut Step<'_>) -> BTreeSet<KeyName> {
-        if self.peers.len() <= self.config.ask_all_up_to {
-            return self.peers.keys().cloned().collect();
+    /// surrounded by liars alone for ever. Of those that are here by chance less is read.
+    // Spec: GSP-35, GSP-83
+    fn chosen(&self, step: &mut Step<'_>) -> BTreeMap<KeyName, Reading> {
+        let own = &self.own.name;
+        if self.roster.count_but(&[own]) <= self.config.ask_all_up_to {
+            let all = self.roster.all_but(own);
+            return all.map(|name| (name.clone(), Reading::Whole)).collect();
         }
+        let is_failing = |name: &KeyName| self.peers.get(name).is_some_and(Peer::is_failing);
         let hour = step.now.0 / ROTATION_MS;
-        let mut ranked: Vec<(Hash, &KeyName)> = self
-            .peers
-            .keys()
-            .map(|name| {
-                let mut message = Vec::from(self.config.secret.0);
-                message.extend(hour.to_be_bytes());
-                message.extend(name.as_str().as_bytes());
-                (sha256(&message), name)
-            })
-            .collect();
-        ranked.sort_unstable();
-        let rotating = ranked.iter().take(self.config.ask.saturating_sub(1));
-        let mut chosen: BTreeSet<KeyName> = rotating.map(|(_, name)| (*name).clone()).collect();
-        let count = u64::try_from(ranked.len()).unwrap_or(u64::MAX);
-        let place = usize::try_from(step.dice.below(count)).unwrap_or(0);
-        chosen.extend(ranked.get(place).map(|(_, name)| (*name).clone()));
+        let mut chosen: BTreeMap<KeyName, Reading> = BTreeMap::new();
+        // The next stands in for who fails.
+        for draw in 0..DRAWS_MAX {
+            if chosen.len() >= self.config.ask.saturating_sub(1) {
+                break;
+            }
+            let mut message = Vec::from(self.config.secret.0);
+            message.extend(hour.to_be_bytes());
+            message.extend(draw.to_be_bytes());
+            let hash = sha256(&message);
+            let (number, _) = hash.as_bytes().split_at(8);
+            let number = u64::from_be_bytes(number.try_into().unwrap_or_default());
+            let name = self.roster.one_but(&[own], number);
+            let name = name.filter(|name| !is_failing(name)).cloned();
+            chosen.extend(name.map(|name| (name, Reading::Whole)));
+        }
+        let mut by_chance = 0;
+        for _ in 0..DRAWS_MAX {
+            if by_chance > self.config.ask_evidence {
+                break;
+            }
+            let Some(name) = self.roster.one_but(&[own], step.dice.roll()) else {
+                break;
+            };
+            if !is_failing(name) && !chosen.contains_key(name) {
+                let reading = match by_chance {
+                    0 => Reading::Newest,
+                    _ => Reading::Evidence,
+                };
+                chosen.insert(name.clone(), reading);
+                by_chance += 1;
+            }
+        }
         let failing = self.peers.iter();
-        let failing = failing.filter(|(_, peer)| peer.is_due_again(step.now));
-        chosen.extend(
-            failing
-                .take(FAILING_ASKED_MAX)
-                .map(|(name, _)| name.clone()),
-        );
+        let failing = failing.filter(|(_, peer)| peer.is_failing() && !peer.is_pausing(step.now));
+        let mut failing: Vec<&KeyName> = failing.map(|(name, _)| name).collect();
+        for _ in 0..FAILING_ASKED_MAX.min(failing.len()) {
+            let count = u64::try_from(failing.len()).unwrap_or(u64::MAX);
+            let place = usize::try_from(step.dice.below(count)).unwrap_or(0);
+            let name = failing.swap_remove(place);
+            chosen.entry(name.clone()).or_insert(Reading::Newest);
+        }
         chosen
     }
 
@@ -208,8 +243,8 @@ impl Node {
         };
         let mut by_operator = BTreeMap::new();
         for (name, size) in &log.agreed {
-            if let Some(peer) = self.peers.get(name) {
-                let largest = by_operator.entry(&peer.settings.operator).or_insert(*size);
+            if let Some(peer) = self.roster.peer(name) {
+                let largest = by_operator.entry(&peer.operator).or_insert(*size);
                 *largest = (*largest).max(*size);
             }
         }
@@ -248,7 +283,8 @@ impl Node {
                 offsets.extend(peer.clock_offset);
             }
         }
-        let isolated = !self.peers.is_empty() && silent.saturating_mul(2) > self.peers.len();
+        let count = self.roster.count_but(&[&self.own.name]);
+        let isolated = silent.saturating_mul(2) > count;
         alarms.push((Alarm::Isolated, isolated));
         offsets.sort_unstable();
         if let Some(median) = offsets.get(offsets.len() / 2)
@@ -266,7 +302,7 @@ impl Node {
             let lag = log
                 .unconfirmed_since
                 .is_some_and(|since| now.since(since) >= self.config.agreement_lag);
-            let lag = lag && log.own.is_some() && !self.peers.is_empty();
+            let lag = lag && log.own.is_some() && count > 0;
             alarms.push((
                 Alarm::AgreementLag {
                     origin: origin_of(log),

@@ -18,6 +18,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
+use core::time::Duration;
 
 use super::directory::LogSettings;
 use super::message::{Dice, Moment, Phase};
@@ -40,7 +41,7 @@ const SOURCES_MAX: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    pub(super) settings: LogSettings,
+    pub(super) settings: Arc<LogSettings>,
     pub(super) id: OriginId,
     /// The newest head that this witness cosigned.
     pub(super) own: Option<Held>,
@@ -57,8 +58,8 @@ pub(super) struct Log {
     pub(super) openings: VecDeque<Opening>,
     /// Whether it waits until its tiles may be read.
     pub(super) is_waiting: bool,
-    /// The largest head that each peer is known to hold as well.
-    pub(super) agreed: BTreeMap<KeyName, TreeSize>,
+    /// The largest head that each of some peers is known to hold as well.
+    pub(super) agreed: Vec<(KeyName, TreeSize)>,
     /// What convicts the log, by id; the first ones.
     pub(super) convicted: Vec<Hash>,
     /// What was stored last.
@@ -222,7 +223,7 @@ pub(super) enum Place {
 }
 
 impl Log {
-    pub(super) fn new(settings: LogSettings, now: Moment) -> Self {
+    pub(super) fn new(settings: Arc<LogSettings>, now: Moment) -> Self {
         Self {
             id: OriginId::of(&settings.origin),
             settings,
@@ -234,7 +235,7 @@ impl Log {
             new_in_round: BTreeMap::new(),
             openings: VecDeque::new(),
             is_waiting: false,
-            agreed: BTreeMap::new(),
+            agreed: Vec::new(),
             convicted: Vec::new(),
             stored: None,
             offered: Vec::new(),
@@ -301,7 +302,7 @@ impl Log {
         let still = |confirmed: &TreeHead| confirmed.size <= proven || *confirmed == head;
         self.confirmed = self.confirmed.filter(|(confirmed, _)| still(confirmed));
         self.agreed
-            .retain(|_, size| *size <= proven || *size == head.size);
+            .retain(|(_, size)| *size <= proven || *size == head.size);
         if let Some(top) = self.top.take()
             && top.head() != head
         {
@@ -310,6 +311,48 @@ impl Log {
             open.retired = retired;
             self.open.push(open);
         }
+    }
+
+    /// A peer holds a head of the history, too. Of `most` peers the largest one is remembered:
+    /// those with smaller ones give way, and of an operator with several all but one.
+    // Spec: GSP-53
+    pub(super) fn agree<'n>(
+        &mut self,
+        name: &'n KeyName,
+        size: TreeSize,
+        most: usize,
+        operator: impl Fn(&KeyName) -> Option<&'n str>,
+    ) {
+        if let Some((_, largest)) = self.agreed.iter_mut().find(|(known, _)| known == name) {
+            *largest = size.max(*largest);
+            return;
+        }
+        if self.agreed.len() >= most {
+            let smaller = self.agreed.iter().filter(|(_, known)| *known < size);
+            let smallest = smaller.min_by_key(|(_, known)| *known);
+            let goes = smallest.map(|(known, _)| known.clone()).or_else(|| {
+                let operators: Vec<_> = self
+                    .agreed
+                    .iter()
+                    .map(|(known, _)| operator(known))
+                    .collect();
+                let of_many = |(known, _): &&(KeyName, TreeSize)| {
+                    let same = operators.iter().filter(|other| **other == operator(known));
+                    same.count() > 1
+                };
+                let is_new = !operators.contains(&operator(name));
+                let surplus = self.agreed.iter().find(of_many).filter(|(_, known)| {
+                    // Nobody with a larger head gives way to one with a smaller.
+                    is_new && *known <= size
+                });
+                surplus.map(|(known, _)| known.clone())
+            });
+            let Some(goes) = goes else {
+                return;
+            };
+            self.agreed.retain(|(known, _)| *known != goes);
+        }
+        self.agreed.push((name.clone(), size));
     }
 
     /// The head of the history, or the open one, that a tag stands for.
@@ -353,9 +396,9 @@ impl Log {
     }
 
     /// Which heads a page shows: the newest cosigned one, the largest one, those that are not
-    /// resolved, and recent ones.
+    /// resolved, and those that came shortly before, so that who is a little behind finds its own.
     // Spec: GSP-31
-    pub(super) fn offers(&self, most: usize) -> Vec<Offer> {
+    pub(super) fn offers(&self, most: usize, shortly: Duration) -> Vec<Offer> {
         let mut offers: Vec<Offer> = Vec::new();
         let mut add = |head: TreeHead, time: UnixSeconds, flags: Flags| {
             if offers.len() < most && !offers.iter().any(|offer| offer.head == head) {
@@ -379,7 +422,10 @@ impl Log {
             };
             add(open.head(), open.seen.seconds(), flags);
         }
-        for recent in self.ring.iter().rev() {
+        let newest = self.ring.iter().map(|recent| recent.time.get()).max();
+        let since = newest.unwrap_or(0).saturating_sub(shortly.as_secs());
+        let recent = self.ring.iter().rev();
+        for recent in recent.filter(|recent| recent.time.get() >= since) {
             add(recent.head, recent.time, Flags::default());
         }
         offers

@@ -3,11 +3,12 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use super::directory::{Config, PeerSettings};
+use super::directory::Config;
 use super::message::{AskId, Failure, Moment, Question};
 use crate::gossip::{OriginId, Random, Row, SignedStatement};
 use crate::hash::Hash;
 use crate::key::UnixSeconds;
+use crate::tree::TreeSize;
 
 /// How many questions wait for a peer.
 const QUEUE_MAX: usize = 64;
@@ -19,18 +20,23 @@ const ASIDE_MAX: usize = QUEUE_MAX / 2;
 pub(super) const MISSED_MAX: usize = 16_384;
 /// How many files of evidence are remembered that a peer offered and that were of no use.
 const REFUSED_MAX: usize = 256;
+/// What part of a round passes before a question that was lost is asked once more.
+const AGAIN_PART: u32 = 16;
 /// How often a pause doubles.
 const DOUBLINGS_MAX: u32 = 16;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
-    pub(super) settings: PeerSettings,
     /// The question that is out, and since when.
     pub(super) busy: Option<(AskId, Question, Moment)>,
     pub(super) queue: VecDeque<Question>,
     pub(super) failures: u32,
+    /// Whether the question that is out was lost before, and is asked once more.
+    pub(super) is_again: bool,
     pub(super) failing_since: Option<Moment>,
     pub(super) wait_until: Moment,
+    /// When evidence is mailed again, unless it answers before.
+    pub(super) mail_from: Moment,
     /// How far its journal was read.
     pub(super) cursor: Option<Cursor>,
     /// How far its journal was read again, while it is.
@@ -49,6 +55,20 @@ pub(super) struct Peer {
     /// What is left of this round's share.
     pub(super) pages_left: u32,
     pub(super) notes_left: usize,
+    pub(super) at_once_left: usize,
+    pub(super) reading: Reading,
+}
+
+/// What is read of a peer in a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// All that is new.
+    #[default]
+    Whole,
+    /// Of its feed the newest changes alone.
+    Newest,
+    /// Its evidence, and nothing of its feed.
+    Evidence,
 }
 
 /// How far the journal of a peer was read.
@@ -73,30 +93,15 @@ pub(super) struct Missed {
     pub(super) patience: u32,
     /// Since when, or since when they were fetched last.
     pub(super) since: Moment,
+    /// The largest head that the peer and we were seen to agree on meanwhile.
+    pub(super) agreed: Option<TreeSize>,
+    /// Whether one of them is no larger than our history: what it was should be known here.
+    pub(super) is_behind: bool,
+    /// Whether they, or earlier ones, were fetched.
+    pub(super) is_asked: bool,
 }
 
 impl Peer {
-    pub(super) fn new(settings: PeerSettings) -> Self {
-        Self {
-            settings,
-            busy: None,
-            queue: VecDeque::new(),
-            failures: 0,
-            failing_since: None,
-            wait_until: Moment::default(),
-            cursor: None,
-            reread: None,
-            stated: None,
-            paged: None,
-            clock_offset: None,
-            catalogue_next: 0,
-            refused: VecDeque::new(),
-            missed: BTreeMap::new(),
-            pages_left: 0,
-            notes_left: 0,
-        }
-    }
-
     /// Whether it may be asked anything now.
     pub(super) fn is_ready(&self, now: Moment) -> bool {
         self.busy.is_none() && self.wait_until <= now
@@ -107,9 +112,8 @@ impl Peer {
         self.wait_until > now
     }
 
-    /// Whether it failed last, and its pause is over.
-    pub(super) fn is_due_again(&self, now: Moment) -> bool {
-        self.failing_since.is_some() && self.is_ready(now)
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing_since.is_some()
     }
 
     /// Puts a question behind the others; drops it when there are too many.
@@ -140,8 +144,12 @@ impl Peer {
         }
     }
 
-    pub(super) fn next_question(&mut self) -> Option<Question> {
-        self.queue.pop_front()
+    /// The first that waits; evidence does until it may be mailed.
+    pub(super) fn next_question(&mut self, now: Moment) -> Option<Question> {
+        let may_mail = self.failures == 0 || self.mail_from <= now;
+        let mut waiting = self.queue.iter();
+        let place = waiting.position(|next| may_mail || !matches!(next, Question::Mail(_)))?;
+        self.queue.remove(place)
     }
 
     pub(super) fn is_exchanging(&self) -> bool {
@@ -154,26 +162,44 @@ impl Peer {
 
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
+        self.is_again = false;
         self.failing_since = None;
     }
 
-    /// A pause that doubles with each failure. What waited is dropped, save evidence: the next
-    /// round asks again.
+    /// There was no answer: asks once more, soon, what was asked, unless that was the second time,
+    /// or the peer is failing anyway. Whether it will.
+    // Spec: GSP-82
+    pub(super) fn ask_again(&mut self, now: Moment, config: &Config, question: &Question) -> bool {
+        if self.is_again || self.failures > 0 {
+            return false;
+        }
+        self.is_again = true;
+        self.failing_since.get_or_insert(now);
+        self.wait_until = now.after(config.round / AGAIN_PART);
+        self.queue.push_front(question.clone());
+        true
+    }
+
+    /// A pause that doubles with each failure. When nobody answers it is a short one, but evidence
+    /// waits for the whole of it. What waited is dropped, save evidence: the next round asks again.
     ///
     /// Who cannot be reached has no burden to be spared, and to ask costs nothing: a partition that
     /// lasted for hours is over within a round of its end, and not after the longest pause.
     // Spec: GSP-35, GSP-100
     pub(super) fn failed(&mut self, now: Moment, config: &Config, failure: Failure) {
         self.failures = self.failures.saturating_add(1);
+        self.is_again = false;
         self.failing_since.get_or_insert(now);
         let doublings = self.failures.saturating_sub(1).min(DOUBLINGS_MAX);
-        let pause = config.round.saturating_mul(1 << doublings) / 2;
+        let shortest = config.round / 2;
+        let longest = config.round.saturating_mul(1 << doublings) / 2;
         let pause = match failure {
-            Failure::Unreachable => pause.min(config.round),
-            Failure::Busy { wait } => pause.max(wait),
-            Failure::Malformed | Failure::Refused => pause,
+            Failure::Unreachable => shortest,
+            Failure::Busy { wait } => longest.max(wait),
+            Failure::Malformed | Failure::Refused => longest,
         };
         self.wait_until = now.after(pause.min(config.backoff_max));
+        self.mail_from = now.after(longest.min(config.backoff_max));
         self.queue
             .retain(|question| matches!(question, Question::Mail(_)));
         // Files that its list named were not fetched, perhaps. What is held is not fetched again.

@@ -38,7 +38,17 @@ pub(super) struct Kept {
     pub(super) waiting: Vec<RequestId>,
     /// Who sent it, and needs no mail.
     pub(super) from: BTreeSet<KeyName>,
+    pub(super) finder: Finder,
     pub(super) since: Moment,
+}
+
+/// Who found evidence first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finder {
+    /// This witness: nobody else may know.
+    Here,
+    /// Somebody else, who tells others as well.
+    Elsewhere,
 }
 
 /// What became of evidence.
@@ -73,7 +83,7 @@ impl Node {
             kept.from.extend(from.cloned());
             return Found::Known(id);
         }
-        let (smallest, verdict) = match step.verifier.evidence(evidence, &self.keys) {
+        let (smallest, verdict) = match step.verifier.evidence(evidence, &self.roster.keys) {
             Ok(proven) => proven,
             Err(reason) => return Found::Nothing(reason),
         };
@@ -86,7 +96,7 @@ impl Node {
         self.latch(step, &verdict);
         if let Some(kept) = self.evidence.get_mut(&id) {
             // Spec: GSP-45. Nobody shields a guilty witness by spreading a stripped copy first.
-            let merged = kept.evidence.merged(&smallest, &self.keys);
+            let merged = kept.evidence.merged(&smallest, &self.roster.keys);
             return match merged {
                 // Lines by keys that nobody here knows can be made by anybody: other ones are not
                 // more, or each copy would be stored and mailed to everybody.
@@ -120,6 +130,10 @@ impl Node {
             late: false,
             waiting: Vec::new(),
             from: from.into_iter().cloned().collect(),
+            finder: match from {
+                Some(_) => Finder::Elsewhere,
+                None => Finder::Here,
+            },
             since: step.wall,
         };
         self.evidence.insert(id, kept);
@@ -153,7 +167,7 @@ impl Node {
         };
         let key = origin.hash();
         let limit = self.config.evidence_per_culprit;
-        let Some(log) = self.logs.get_mut(&key) else {
+        let Some(log) = self.log_mut(&key) else {
             return;
         };
         let empty = verdict.kind == Kind::Empty && verdict.log == LogFinding::Guilty;
@@ -227,7 +241,7 @@ impl Node {
         });
         let waiting = core::mem::take(&mut kept.waiting);
         let evidence = kept.evidence.clone();
-        let from = kept.from.clone();
+        let (from, finder) = (kept.from.clone(), kept.finder);
         // What stood in the way of the proof is not needed any more.
         let origin = evidence.origin().map(crate::checkpoint::Origin::hash);
         if let Some(before) = before {
@@ -241,8 +255,8 @@ impl Node {
             log.open.clear();
             step.dirty.extend(origin);
         }
-        for (name, peer) in &mut self.peers {
-            if !from.contains(name) {
+        for name in self.told_by_mail(step, &from, finder) {
+            if let Some(peer) = self.peer_mut(&name) {
                 peer.ask_first(Question::Mail(evidence.clone()));
             }
         }
@@ -252,6 +266,34 @@ impl Node {
         }
         let late = self.evidence.values().any(|kept| kept.late);
         self.alarm(step, Alarm::NotStored, late);
+    }
+
+    /// Who gets evidence by mail: everybody, from the witness that found it. Who has it from others
+    /// passes it on to some, or each of a thousand witnesses would send it to each.
+    // Spec: GSP-84
+    fn told_by_mail(
+        &self,
+        step: &mut Step<'_>,
+        from: &BTreeSet<KeyName>,
+        finder: Finder,
+    ) -> Vec<KeyName> {
+        let most = self.config.pass_on;
+        let own = &self.own.name;
+        let others = || {
+            self.roster
+                .all_but(own)
+                .filter(|name| !from.contains(*name))
+        };
+        if finder == Finder::Here || self.roster.count_but(&[own]) <= most {
+            return others().cloned().collect();
+        }
+        let mut chosen: BTreeSet<KeyName> = BTreeSet::new();
+        // Some are drawn twice, or had sent it: then it is fewer, which is enough.
+        for _ in 0..most {
+            let name = self.roster.one_but(&[own], step.dice.roll());
+            chosen.extend(name.filter(|name| !from.contains(*name)).cloned());
+        }
+        chosen.into_iter().collect()
     }
 
     /// The disk did not take it: who waits is told, and the next round tries again.
@@ -292,11 +334,16 @@ impl Node {
     ) {
         let known_log = evidence
             .origin()
-            .is_none_or(|origin| self.logs.contains_key(&origin.hash()));
+            .is_none_or(|origin| self.roster.logs.contains_key(&origin.hash()));
         let found = self.found(step, evidence, None);
         let Some(request) = request else {
             return;
         };
+        if let Found::New(id) = found
+            && let Some(kept) = self.evidence.get_mut(&id)
+        {
+            kept.finder = Finder::Elsewhere;
+        }
         let reply = match found {
             // Spec: GSP-45. It may be known here, and not be durable yet.
             Found::New(id) | Found::Known(id) => match self.evidence.get_mut(&id) {
@@ -335,6 +382,10 @@ impl Node {
             dirty: BTreeSet::new(),
         };
         if let Found::New(id) = self.found(&mut step, evidence, None) {
+            // Others were told before; those who were not have it from them.
+            if let Some(kept) = self.evidence.get_mut(&id) {
+                kept.finder = Finder::Elsewhere;
+            }
             self.stored(&mut step, &id);
         }
         let actions = self.conclude(step);

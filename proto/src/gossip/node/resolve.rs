@@ -7,18 +7,18 @@
 //! that leads nowhere.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::directory::Roster;
 use super::log::{Held, Open, Place, Recent};
 use super::message::{Action, Phase, Question, Reply, RequestId};
-use super::peer::Peer;
 use super::proven::Found;
 use super::{Node, Step};
 use crate::checkpoint::{Origin, SignedCheckpoint};
 use crate::evidence::{Evidence, NoContradiction, Standing};
-use crate::gossip::Opening;
+use crate::gossip::{Opening, Random};
 use crate::hash::{Hash, empty_root};
 use crate::key::KeyName;
 use crate::note::SignatureLine;
@@ -55,7 +55,7 @@ impl Node {
     ) -> Learned {
         let key = note.origin().hash();
         let head = note.head();
-        let Some(log) = self.logs.get(&key) else {
+        let Some(log) = self.log_mut(&key) else {
             return Learned::UnknownOrigin;
         };
         if let Some(id) = log.convicted.first() {
@@ -148,7 +148,7 @@ impl Node {
             let Some(line) = note.signatures().get(place) else {
                 continue;
             };
-            let keys = self.cosigners.get(line.name());
+            let keys = self.roster.cosigners.get(line.name());
             let Some(key) = keys.and_then(|keys| keys.iter().find(|key| key.matches(line))) else {
                 continue;
             };
@@ -280,7 +280,7 @@ impl Node {
     pub(super) fn apply(&mut self, step: &mut Step<'_>, opening: &Opening, from: Option<&KeyName>) {
         let key = opening.note().origin().hash();
         let head = opening.note().head();
-        let Some(log) = self.logs.get(&key) else {
+        let Some(log) = self.log_mut(&key) else {
             return;
         };
         let known = log.notes().find(|note| note.head() == head).cloned();
@@ -440,6 +440,7 @@ impl Node {
         };
         // Of one size there is nothing to open: such a head is never read, and the others are.
         let two_sizes = |open: &&Open| open.head().size != reference.head().size;
+        let whose = (&self.own.name, self.config.secret);
         let least = log.open.iter().filter(two_sizes).map(read).min();
         for open in &mut log.open {
             let (small, large) = if open.head().size < reference.head().size {
@@ -471,7 +472,8 @@ impl Node {
                 continue;
             }
             let is_larger = Arc::ptr_eq(large, &open.note);
-            let Some(name) = whom_to_ask(&log.agreed, &self.peers, open, is_larger, of.size) else {
+            let name = whom_to_ask(&log.agreed, &self.roster, whose, open, is_larger, of.size);
+            let Some(name) = name else {
                 if !log.settings.tiles {
                     // There is nobody to ask.
                     open.attempts = open.attempts.saturating_add(1);
@@ -488,9 +490,8 @@ impl Node {
                     size: of.size,
                 }
             };
-            if let Some(peer) = self.peers.get_mut(&name)
-                && peer.ask_aside(question)
-            {
+            let peer = self.peers.entry(name.clone()).or_default();
+            if peer.ask_aside(question) {
                 open.asking = Some(name);
                 open.left.ask = false;
             }
@@ -640,31 +641,40 @@ impl Node {
 
 /// Who has the larger head can open it: of others' heads who showed it, of ours whoever agrees on
 /// it. Those in turn, and every other time one of the others: they may have it by now, and a head
-/// that comes from the disk, or was in the history once, has nobody who is known to have it.
+/// that comes from the disk, or was in the history once, has nobody who is known to have it. Where
+/// the turns of the others begin is each witness's secret, or all would ask the same ones.
 fn whom_to_ask(
-    agreed: &BTreeMap<KeyName, TreeSize>,
-    peers: &BTreeMap<KeyName, Peer>,
+    agreed: &[(KeyName, TreeSize)],
+    roster: &Roster,
+    (own, secret): (&KeyName, Random),
     open: &Open,
     is_larger: bool,
     size: TreeSize,
 ) -> Option<KeyName> {
     let mut holders: Vec<&KeyName> = Vec::new();
     if !is_larger {
-        let agreeing = agreed.iter().filter(|(_, largest)| **largest >= size);
+        let agreeing = agreed.iter().filter(|(_, largest)| *largest >= size);
         holders.extend(agreeing.map(|(name, _)| name));
     }
-    holders.extend(&open.sources);
-    let others = peers.keys().filter(|name| !holders.contains(name));
-    let others: Vec<&KeyName> = others.collect();
+    for name in &open.sources {
+        if !holders.contains(&name) {
+            holders.push(name);
+        }
+    }
     let [_, asked] = open.tried;
-    let turn = if others.is_empty() || (asked % 2 == 0 && !holders.is_empty()) {
-        holders
-    } else {
-        others
-    };
-    let count = u64::try_from(turn.len()).unwrap_or(u64::MAX);
     // Of a smaller head each is asked twice: see where this is called.
     let turns = if is_larger { asked / 2 } else { asked / 4 };
+    let mut known = holders.clone();
+    if !known.contains(&own) {
+        known.push(own);
+    }
+    let has_others = roster.count_but(&known) > 0;
+    if has_others && (asked % 2 == 1 || holders.is_empty()) {
+        let (start, _) = secret.0.split_at(8);
+        let start = u64::from_be_bytes(start.try_into().unwrap_or_default());
+        return roster.one_but(&known, start.wrapping_add(turns)).cloned();
+    }
+    let count = u64::try_from(holders.len()).unwrap_or(u64::MAX);
     let place = usize::try_from(turns.checked_rem(count)?).ok()?;
-    turn.get(place).map(|name| (*name).clone())
+    holders.get(place).map(|name| (*name).clone())
 }

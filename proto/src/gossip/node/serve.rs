@@ -284,7 +284,7 @@ impl Node {
     pub fn counts(&self) -> [usize; 4] {
         let logs = self.logs.values();
         [
-            self.logs.len(),
+            self.roster.logs.len(),
             logs.clone().map(|log| log.open.len()).sum(),
             logs.map(|log| log.ring.len()).sum(),
             self.evidence.len(),

@@ -1,0 +1,375 @@
+//! One node among many peers, each event brought by hand: whom it asks, what it reads of them, and
+//! what it remembers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jurat_proto::evidence::Evidence;
+use jurat_proto::gossip::node::{
+    Action, Answer, AskId, Config, Directory, Event, Failure, LogSettings, Moment, Node, Own,
+    PeerSettings, Question, RequestId,
+};
+use jurat_proto::gossip::{Feed, Flags, OriginId, Page, Random, Row, State, Statement, Tag};
+use jurat_proto::key::{KeyName, UnixSeconds};
+use jurat_proto::tree::TreeHead;
+
+use crate::actors::{Chance, Key, Memory, SimLog};
+use crate::network::START;
+
+const EPOCH: Random = Random([5; 16]);
+const SALT: Random = Random([6; 16]);
+
+struct Among {
+    node: Node,
+    cosigner: Key,
+    peers: BTreeMap<KeyName, Key>,
+    chance: Chance,
+    memory: Memory,
+    now: u64,
+}
+
+impl Among {
+    fn new(peers: usize, logs: &[SimLog], operator: impl Fn(usize) -> String) -> Self {
+        let gossip = Key::note("own.example", 1);
+        let cosigner = Key::cosigner("own.example", 2);
+        let keys =
+            (0..peers).map(|peer| Key::note(&format!("peer{peer}.example"), 10 + peer as u64));
+        let keys: Vec<Key> = keys.collect();
+        let settings = keys.iter().enumerate().map(|(peer, key)| PeerSettings {
+            name: key.vkey().name().clone(),
+            gossip: vec![key.vkey()],
+            cosigners: Vec::new(),
+            operator: operator(peer),
+        });
+        let directory = Directory {
+            own: Own {
+                name: gossip.vkey().name().clone(),
+                cosigners: vec![cosigner.vkey()],
+                gossip: vec![gossip.vkey()],
+            },
+            logs: logs
+                .iter()
+                .map(|log| LogSettings::new(log.origin.clone(), log.key.vkey()))
+                .collect(),
+            peers: settings.collect(),
+        };
+        let mut config = Config::new(Random([1; 16]));
+        config.jitter_percent = 0;
+        let named = |key: Key| (key.vkey().name().clone(), key);
+        Self {
+            node: Node::new(config, directory, Random([2; 16]), Moment(START)).unwrap(),
+            cosigner,
+            peers: keys.into_iter().map(named).collect(),
+            chance: Chance(7),
+            memory: Memory::default(),
+            now: START,
+        }
+    }
+
+    fn happen(&mut self, event: Event) -> Vec<(KeyName, AskId, Question)> {
+        let now = Moment(self.now);
+        let (chance, memory) = (&mut self.chance, &self.memory);
+        let actions = self.node.step(event, now, chance, memory).into_iter();
+        let asks = actions.filter_map(|action| match action {
+            Action::Ask {
+                peer,
+                ask,
+                question,
+            } => Some((peer, ask, question)),
+            _ => None,
+        });
+        asks.collect()
+    }
+
+    fn run(&mut self, seconds: u64) -> Vec<(KeyName, AskId, Question)> {
+        let mut asks = Vec::new();
+        for _ in 0..seconds {
+            self.now += 1_000;
+            asks.extend(self.happen(Event::Tick));
+        }
+        asks
+    }
+
+    fn cosign(&mut self, log: &mut SimLog, to: u64) {
+        let time = Moment(self.now).seconds();
+        let note = self.cosigner.cosign(&log.note(0, to), time);
+        let grown_from = None;
+        self.happen(Event::HeadCosigned {
+            note,
+            time,
+            grown_from,
+        });
+    }
+
+    fn answer(
+        &mut self,
+        peer: &KeyName,
+        ask: AskId,
+        answer: Answer,
+    ) -> Vec<(KeyName, AskId, Question)> {
+        let peer = peer.clone();
+        self.happen(Event::Answer { peer, ask, answer })
+    }
+
+    fn state(&mut self, peer: &KeyName, ask: AskId, nonce: Random, seq: u64) -> Vec<Question> {
+        let state = State {
+            name: peer.clone(),
+            epoch: EPOCH,
+            seq,
+            time: Moment(self.now).seconds(),
+            rows: TreeHead::empty(),
+            evidence: TreeHead::empty(),
+            nonce: Some(nonce),
+        };
+        let said = self.peers[peer].say(Statement::State(state));
+        let asks = self.answer(peer, ask, Answer::State(Box::new(said)));
+        asks.into_iter().map(|(_, _, question)| question).collect()
+    }
+
+    /// A round in which every peer that is asked shows these rows. What else it is asked then.
+    fn round(&mut self, seq: u64, rows: &[Row]) -> Vec<Question> {
+        let mut left = Vec::new();
+        let mut asks = Vec::new();
+        while asks.is_empty() {
+            asks = self.run(1);
+        }
+        while let Some((peer, ask, question)) = asks.pop() {
+            let name = peer.clone();
+            let statement = match question {
+                Question::State { nonce } => Statement::State(State {
+                    name,
+                    epoch: EPOCH,
+                    seq,
+                    time: Moment(self.now).seconds(),
+                    rows: TreeHead::empty(),
+                    evidence: TreeHead::empty(),
+                    nonce: Some(nonce),
+                }),
+                Question::Heads { since, .. } => Statement::Page(Page {
+                    name,
+                    epoch: EPOCH,
+                    seq,
+                    since,
+                    next: seq,
+                    time: Moment(self.now).seconds(),
+                    salt: SALT,
+                    rows: Page::rows_head(rows).unwrap(),
+                }),
+                other => {
+                    left.push(other);
+                    asks.extend(self.answer(&peer, ask, Answer::Nothing));
+                    continue;
+                }
+            };
+            let said = self.peers[&peer].say(statement);
+            let answer = match said.statement() {
+                Statement::State(_) => Answer::State(Box::new(said)),
+                Statement::Page(_) => {
+                    Answer::Heads(Box::new(Feed::new(rows.to_vec(), said).unwrap()))
+                }
+            };
+            asks.extend(self.answer(&peer, ask, answer));
+        }
+        left
+    }
+}
+
+fn row(log: &mut SimLog, to: u64) -> Row {
+    let head = log.head(0, to);
+    Row {
+        origin: OriginId::of(&log.origin),
+        size: head.size,
+        tag: Tag::of(&SALT, &log.origin, &head),
+        time: UnixSeconds::new(START / 1_000).unwrap(),
+        flags: Flags {
+            newest_cosigned: true,
+            unresolved: false,
+        },
+    }
+}
+
+fn logs(count: u64) -> Vec<SimLog> {
+    let logs = (0..count).map(|log| SimLog::new(&format!("log{log}.example"), 1_000 + log));
+    logs.collect()
+}
+
+fn alone(peer: usize) -> String {
+    format!("operator {peer}")
+}
+
+/// Once, soon, and with the same words; then its peer fails, and the next round asks.
+// Spec: GSP-82
+#[test]
+fn a_question_that_was_lost_is_asked_once_more() {
+    let mut among = Among::new(1, &logs(1), alone);
+    let lost = || Answer::Failed(Failure::Unreachable);
+    let first = among.run(1);
+    let [(peer, ask, Question::State { nonce })] = &first[..] else {
+        panic!("{first:?}");
+    };
+    assert!(among.answer(peer, *ask, lost()).is_empty(), "not at once");
+    let again = among.run(5);
+    let [(_, ask, Question::State { nonce: same })] = &again[..] else {
+        panic!("{again:?}");
+    };
+    assert_eq!(same, nonce);
+    among.answer(peer, *ask, lost());
+    assert!(among.run(40).is_empty(), "until the next round");
+    let next = among.run(30);
+    let [(_, ask, Question::State { nonce: other })] = &next[..] else {
+        panic!("{next:?}");
+    };
+    assert_ne!(other, nonce);
+    // It fails still: no second attempt in this round.
+    among.answer(peer, *ask, lost());
+    assert!(among.run(20).is_empty());
+}
+
+/// Two by the order of the hour, from the beginning; one by chance, of which only the newest
+/// changes are read; and three for nothing but their evidence.
+// Spec: GSP-35, GSP-83
+#[test]
+fn of_a_peer_that_is_met_by_chance_the_newest_changes_are_read() {
+    let mut among = Among::new(100, &logs(1), alone);
+    let asks = among.run(1);
+    assert_eq!(asks.len(), 6);
+    let mut begins = Vec::new();
+    for (peer, ask, question) in asks {
+        let Question::State { nonce } = question else {
+            panic!("{question:?}");
+        };
+        let questions = among.state(&peer, ask, nonce, 100_000);
+        match questions[..] {
+            [] => {}
+            [Question::Heads { since, .. }] => begins.push(since),
+            _ => panic!("{questions:?}"),
+        }
+    }
+    begins.sort_unstable();
+    assert_eq!(begins, [0, 0, 100_000 - 16_384]);
+}
+
+/// Who fails is asked besides the others, and does not take their place.
+// Spec: GSP-35
+#[test]
+fn who_fails_does_not_take_the_place_of_others() {
+    let mut among = Among::new(100, &logs(1), alone);
+    // As long as enough are left that do not.
+    for round in 0..8 {
+        let mut nonces = BTreeSet::new();
+        for _ in 0..60 {
+            let mut asks = among.run(1);
+            while let Some((peer, ask, question)) = asks.pop() {
+                let Question::State { nonce } = question else {
+                    panic!("{question:?}");
+                };
+                nonces.insert(nonce);
+                among.answer(&peer, ask, Answer::Failed(Failure::Unreachable));
+            }
+        }
+        let most = if round == 0 { 6 } else { 8 };
+        assert!((6..=most).contains(&nonces.len()), "round {round}");
+    }
+}
+
+/// By mail: to all from who found it, to some from who was told.
+// Spec: GSP-45, GSP-84
+#[test]
+fn evidence_that_others_brought_is_passed_on_to_some() {
+    let mut log = SimLog::new("log.example", 1_000);
+    let fork = log.fork(0, 5);
+    let [one, other] = [0, fork].map(|branch| log.note(branch, 10));
+    let evidence = Evidence::same_size(one, other).unwrap();
+    let id = evidence.id();
+    let mailed = |peers: usize, request: Option<RequestId>| {
+        let mut among = Among::new(peers, &[log.clone()], alone);
+        let evidence = Box::new(evidence.clone());
+        among.happen(Event::EvidenceReceived { request, evidence });
+        let asks = among.happen(Event::EvidenceStored { id });
+        let mails = asks.iter();
+        let mails = mails.filter(|(_, _, question)| matches!(question, Question::Mail(_)));
+        mails
+            .map(|(peer, _, _)| peer)
+            .collect::<BTreeSet<_>>()
+            .len()
+    };
+    assert_eq!(mailed(100, None), 100, "found here");
+    let passed_on = mailed(100, Some(RequestId(1)));
+    assert!((20..=32).contains(&passed_on), "{passed_on}");
+    assert_eq!(mailed(32, Some(RequestId(1))), 32, "they are few");
+}
+
+/// Nine witnesses of one operator confirm nothing, and do not hide the one of another.
+// Spec: GSP-53, GSP-84
+#[test]
+fn many_witnesses_of_one_operator_hide_no_other() {
+    for others in [0, 1] {
+        let mut known = logs(1);
+        let of_few = |peer: usize| alone(usize::from(peer >= 20));
+        let mut among = Among::new(20 + others, &known, of_few);
+        among.cosign(&mut known[0], 10);
+        let rows = [row(&mut known[0], 10)];
+        for _ in 0..2 {
+            among.round(1, &rows);
+            among.run(30);
+        }
+        let confirmed = among.node.confirmed(&known[0].origin);
+        assert_eq!(confirmed.is_some(), others == 1);
+    }
+}
+
+/// What is not known is fetched at once, of some logs: first where the peer's head is no larger
+/// than ours, so that it should be in our history.
+// Spec: GSP-34
+#[test]
+fn heads_of_some_logs_are_fetched_at_once() {
+    let mut known = logs(20);
+    let mut among = Among::new(1, &known, alone);
+    for log in &mut known {
+        among.cosign(log, 10);
+    }
+    let rows: Vec<Row> = known
+        .iter_mut()
+        .enumerate()
+        .map(|(index, log)| row(log, if index >= 10 { 5 } else { 20 }))
+        .collect();
+    let asks = among.round(1, &rows);
+    let [Question::Fetch(fetch)] = &asks[..] else {
+        panic!("{asks:?}");
+    };
+    let wanted: BTreeSet<OriginId> = fetch.rows().iter().map(|wanted| wanted.origin).collect();
+    assert_eq!(wanted.len(), 16);
+    assert!(rows[10..].iter().all(|row| wanted.contains(&row.origin)));
+    among.run(30);
+    // Each once: of the others in the next round, which is the second in which they are unknown.
+    let asks = among.round(1, &rows);
+    let [Question::Fetch(fetch)] = &asks[..] else {
+        panic!("{asks:?}");
+    };
+    let rest = fetch.rows().iter().map(|wanted| wanted.origin);
+    assert!(
+        rows.iter()
+            .all(|row| wanted.contains(&row.origin) || rest.clone().any(|id| id == row.origin))
+    );
+}
+
+/// A log that was quiet shows one head, and one that is not those of a round.
+// Spec: GSP-31
+#[test]
+fn heads_that_were_replaced_long_ago_are_not_offered() {
+    let mut known = logs(1);
+    let mut among = Among::new(1, &known, alone);
+    for to in [10, 11, 12] {
+        among.cosign(&mut known[0], to);
+        among.now += 61_000;
+    }
+    let sizes = |among: &Among| {
+        let (_, rows) = among.node.page(None, 0, 100, Moment(among.now));
+        rows.iter().map(|row| row.size.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&among), [12]);
+    for to in [13, 14, 15] {
+        among.cosign(&mut known[0], to);
+        among.now += 10_000;
+    }
+    assert_eq!(sizes(&among), [15, 14, 13]);
+}
