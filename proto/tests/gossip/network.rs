@@ -422,11 +422,13 @@ impl World {
                     };
                 }
                 let said = this.gossip.say(Statement::State(state));
+                self.memory.signed(&this.gossip.vkey(), &said);
                 Answer::State(Box::new(SignedStatement::parse(&said.to_bytes()).unwrap()))
             }
             Question::Heads { epoch, since } => {
                 let (page, rows) = shown.page(Some(epoch), since, ROWS_MAX, now);
                 let said = this.gossip.say(Statement::Page(page));
+                self.memory.signed(&this.gossip.vkey(), &said);
                 let feed = Feed::new(rows, said).unwrap();
                 Answer::Heads(Box::new(
                     self.whole(feed, |feed| Feed::parse(&feed.to_bytes()).unwrap()),

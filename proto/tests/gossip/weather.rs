@@ -3,14 +3,13 @@
 //! Two laws. Whatever the weather, an honest log is never convicted, and in the end it is free. And
 //! a log that forks is convicted by everyone as soon as the weather is good.
 //!
-//! `GOSSIP_RUNS=30000 cargo test -p jurat-proto --test gossip weather` runs more than a million
-//! rounds of the first law.
+//! `cargo bench -p jurat-proto --bench gossip -- weather` tells a million rounds of the first law.
 
 use jurat_proto::evidence::Standing;
 use jurat_proto::gossip::node::{Cosigning, Dice as _};
 
 use crate::actors::{Chance, Tiles};
-use crate::network::{World, under_seeds};
+use crate::network::{START, World, under_seeds};
 
 /// How many stories are told, each of some thirty rounds.
 fn runs(usual: u64) -> u64 {
@@ -57,45 +56,51 @@ fn clear_up(world: &mut World) {
     world.rounds(8);
 }
 
+/// A story of up to so many honest logs, and how many rounds of a log it had.
+pub(crate) fn honest(seed: u64, logs_max: u64) -> u64 {
+    let mut chance = Chance(seed ^ 0x5eed);
+    let count = usize::try_from(2 + chance.below(4)).unwrap();
+    let logs = usize::try_from(1 + chance.below(logs_max)).unwrap();
+    let mut world = World::new(seed, count, logs);
+    world.through_bytes = false;
+    let mut sizes = vec![5; logs];
+    for _ in 0..20 {
+        changing(&mut world, &mut chance);
+        for (log, size) in sizes.iter_mut().enumerate() {
+            *size += chance.below(5);
+            match chance.below(10) {
+                0 => world.logs[log].tiles = Tiles::Refused,
+                1 => world.logs[log].tiles = Tiles::UpTo(size.saturating_sub(4)),
+                2 => world.logs[log].tiles = Tiles::Open,
+                3 => world.rotate(log),
+                4 => world.set_standing(log, Standing::Retired),
+                _ => {}
+            }
+            for witness in 0..count {
+                if chance.percent(60) {
+                    world.submit(witness, log, 0, *size);
+                }
+            }
+        }
+        world.run(chance.below(90));
+    }
+    clear_up(&mut world);
+    world.nobody_convicts();
+    for witness in 0..count {
+        for log in 0..logs {
+            assert_eq!(world.cosigning(witness, log), Cosigning::Free, "w{witness}");
+        }
+        let [_, open, _, _] = world.witnesses[witness].node.counts();
+        assert_eq!(open, 0, "w{witness} has open heads");
+    }
+    (world.now - START) / 60_000 * logs as u64
+}
+
 /// P2 and L1.
 #[test]
 fn p2_honest_logs_are_never_convicted_and_free_in_the_end() {
     under_seeds(0..runs(280), |seed| {
-        let mut chance = Chance(seed ^ 0x5eed);
-        let count = usize::try_from(2 + chance.below(4)).unwrap();
-        let logs = usize::try_from(1 + chance.below(2)).unwrap();
-        let mut world = World::new(seed, count, logs);
-        world.through_bytes = false;
-        let mut sizes = vec![5; logs];
-        for _ in 0..20 {
-            changing(&mut world, &mut chance);
-            for (log, size) in sizes.iter_mut().enumerate() {
-                *size += chance.below(5);
-                match chance.below(10) {
-                    0 => world.logs[log].tiles = Tiles::Refused,
-                    1 => world.logs[log].tiles = Tiles::UpTo(size.saturating_sub(4)),
-                    2 => world.logs[log].tiles = Tiles::Open,
-                    3 => world.rotate(log),
-                    4 => world.set_standing(log, Standing::Retired),
-                    _ => {}
-                }
-                for witness in 0..count {
-                    if chance.percent(60) {
-                        world.submit(witness, log, 0, *size);
-                    }
-                }
-            }
-            world.run(chance.below(90));
-        }
-        clear_up(&mut world);
-        world.nobody_convicts();
-        for witness in 0..count {
-            for log in 0..logs {
-                assert_eq!(world.cosigning(witness, log), Cosigning::Free, "w{witness}");
-            }
-            let [_, open, _, _] = world.witnesses[witness].node.counts();
-            assert_eq!(open, 0, "w{witness} has open heads");
-        }
+        honest(seed, 2);
     });
 }
 

@@ -133,7 +133,8 @@ fn of_peer(peer: &Peer, into: &mut impl Hasher) {
     for question in &peer.queue {
         of_question(question, into);
     }
-    (peer.failures, peer.failing_since, peer.wait_until).hash(into);
+    (peer.failures, peer.is_again, peer.failing_since).hash(into);
+    (peer.wait_until, peer.mail_from).hash(into);
     peer.cursor.is_some().hash(into);
     if let Some(cursor) = peer.cursor {
         let Cursor {
@@ -155,10 +156,15 @@ fn of_peer(peer: &Peer, into: &mut impl Hasher) {
             rounds,
             patience,
             since,
+            agreed,
+            is_behind,
+            is_asked,
         } = missed;
         (id, salt, rows, rounds, patience, since).hash(into);
+        (agreed, is_behind, is_asked).hash(into);
     }
-    (peer.pages_left, peer.notes_left).hash(into);
+    (peer.pages_left, peer.notes_left, peer.at_once_left).hash(into);
+    peer.reading.hash(into);
 }
 
 fn of_question(question: &Question, into: &mut impl Hasher) {
@@ -182,5 +188,5 @@ fn of_kept(kept: &Kept, into: &mut impl Hasher) {
         .map(|entry| (entry.number, entry.file))
         .hash(into);
     (kept.stored, kept.outstanding, kept.spoiled, kept.late).hash(into);
-    (&kept.waiting, &kept.from, kept.since).hash(into);
+    (&kept.waiting, &kept.from, kept.finder, kept.since).hash(into);
 }

@@ -60,7 +60,7 @@ pub(super) struct Peer {
 }
 
 /// What is read of a peer in a round.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Reading {
     /// All that is new.
     #[default]

@@ -43,8 +43,8 @@ pub(super) struct Kept {
 }
 
 /// Who found evidence first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finder {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Finder {
     /// This witness: nobody else may know.
     Here,
     /// Somebody else, who tells others as well.

@@ -1,0 +1,349 @@
+//! What a witness reads in an hour, in the bytes that are really sent, among a thousand witnesses
+//! and a hundred thousand logs.
+//!
+//! Six nodes are real and hold all the logs. Each knows a thousand peers; whoever it asks is played
+//! by one of the other five, who answers with what it really holds, in that peer's name. So what is
+//! read is real, to the byte; only that there are no more than five others to differ from is not.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io::Write as _;
+use std::sync::Arc;
+
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::gossip::node::{
+    Action, Answer, AskId, Config, Dice as _, Event, Moment, Node, Question, Reply, RequestId,
+};
+use jurat_proto::tree::TreeSize;
+
+use crate::actors::{Chance, SimLog};
+use crate::crowd::{Cast, START, serve};
+
+const REAL: usize = 6;
+const PEERS: usize = 1_000;
+/// Logs that sign a checkpoint each second, each ten seconds, and each half an hour.
+const HOT: usize = 100;
+const WARM: usize = 1_000;
+const LOGS: usize = 100_000;
+/// In percent: how many pushed checkpoints do not reach a witness.
+const LOST: u64 = 5;
+/// What is read in this time counts, after that one; by the hour it is six times as much, and what
+/// is read of whole feeds: of two peers when the order changes, and of one once more.
+const WARM_UP_S: u64 = 300;
+const COUNTED_S: u64 = 600;
+const AN_HOUR: u64 = 3_600 / COUNTED_S;
+const WHOLE_FEEDS: u64 = 3;
+
+enum What {
+    Tick,
+    Push(usize, Arc<SignedCheckpoint>),
+    Served(usize, AskId, Question),
+    Answered(usize, AskId, Answer),
+    Tiles(TreeSize, Arc<SignedCheckpoint>),
+}
+
+struct Due {
+    at: u64,
+    order: u64,
+    node: usize,
+    what: What,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// How many were read, their bytes, and their bytes under gzip.
+type Read = BTreeMap<&'static str, [u64; 3]>;
+
+struct World {
+    cast: Cast,
+    nodes: Vec<Node>,
+    queue: BinaryHeap<Reverse<Due>>,
+    order: u64,
+    now: u64,
+    chance: Chance,
+    read: Read,
+    counts: bool,
+    /// The newest size that each witness cosigned of each log.
+    held: Vec<TreeSize>,
+    waiting: BTreeMap<(usize, RequestId), (usize, usize, AskId)>,
+    requests: u64,
+    tiles: u64,
+}
+
+pub(crate) fn measure() {
+    let logs = (0..LOGS).map(|index| {
+        let mut log = SimLog::new(
+            &format!("log{index}.example/tree"),
+            5_000_000 + index as u64,
+        );
+        log.grow(0, 2);
+        log
+    });
+    let cast = Cast::new(PEERS, logs.collect());
+    let mut chance = Chance(0);
+    let nodes = (0..REAL).map(|index| {
+        let config = Config::new(chance.random());
+        let (own, roster) = (cast.own(index), cast.roster.clone());
+        Node::with_roster(config, own, roster, chance.random(), Moment(START))
+    });
+    let mut world = World {
+        nodes: nodes.collect(),
+        cast,
+        queue: BinaryHeap::new(),
+        order: 0,
+        now: START,
+        chance,
+        read: Read::new(),
+        counts: false,
+        held: vec![TreeSize::ZERO; REAL * LOGS],
+        waiting: BTreeMap::new(),
+        requests: 0,
+        tiles: 0,
+    };
+    let mut sizes = vec![2_u64; LOGS];
+    for log in 0..LOGS {
+        let note = Arc::new(world.cast.logs[log].note(0, 2));
+        for node in 0..REAL {
+            world.cosign(node, log, &note);
+        }
+    }
+    eprintln!(
+        "traffic: the logs are there, {:.0} MB",
+        crate::memory("VmRSS")
+    );
+    for node in 0..REAL {
+        let at = START + world.chance.below(60_000);
+        world.put(at, node, What::Tick);
+    }
+    for second in 0..WARM_UP_S + COUNTED_S {
+        world.counts = second >= WARM_UP_S;
+        let warm = (0..WARM).filter(|log| *log as u64 % 10 == second % 10);
+        let cold = HOT + WARM..LOGS;
+        let cold = cold.filter(|log| *log as u64 % 1_800 == second % 1_800);
+        let due: Vec<usize> = (0..HOT)
+            .chain(warm.map(|log| HOT + log))
+            .chain(cold)
+            .collect();
+        for log in due {
+            sizes[log] += 1;
+            let note = Arc::new(world.cast.logs[log].note(0, sizes[log]));
+            for node in 0..REAL {
+                if !world.chance.percent(LOST) {
+                    let at = START + second * 1_000 + world.chance.below(2_000);
+                    world.put(at, node, What::Push(log, note.clone()));
+                }
+            }
+        }
+        world.run_to(START + second * 1_000 + 999);
+    }
+    world.counts = true;
+    for read in world.read.values_mut() {
+        *read = read.map(|value| value * AN_HOUR);
+    }
+    let mut since = 0;
+    for _ in 0..WHOLE_FEEDS * REAL as u64 {
+        since = world.whole_feed();
+    }
+    eprintln!("traffic: a whole feed goes up to change {since}");
+    let mut sum = [0_u64; 3];
+    for (what, read) in &world.read {
+        let each = read.map(|value| value as f64 / REAL as f64);
+        for (sum, value) in sum.iter_mut().zip(read) {
+            *sum += value;
+        }
+        let [count, raw, packed] = each;
+        println!(
+            "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,,{what}: {count:.0} an hour; {:.2} MB; \
+             gzip {:.2} MB",
+            raw / 1e6,
+            packed / 1e6
+        );
+    }
+    let [count, raw, packed] = sum.map(|value| value as f64 / REAL as f64);
+    println!(
+        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,{:.0},sum: {count:.0} an hour; {:.2} MB; \
+         gzip {:.2} MB; {:.0} openings from tiles",
+        crate::memory("VmHWM"),
+        raw / 1e6,
+        packed / 1e6,
+        (world.tiles * AN_HOUR) as f64 / REAL as f64,
+    );
+    let open: usize = world.nodes.iter().map(|node| node.counts()[1]).sum();
+    let alarms: usize = world.nodes.iter().map(|node| node.alarms().count()).sum();
+    eprintln!("traffic: {open} heads are open, {alarms} alarms are raised");
+}
+
+impl World {
+    fn put(&mut self, at: u64, node: usize, what: What) {
+        self.order += 1;
+        let order = self.order;
+        self.queue.push(Reverse(Due {
+            at,
+            order,
+            node,
+            what,
+        }));
+    }
+
+    fn later(&mut self, node: usize, what: What) {
+        let at = self.now + 50 + self.chance.below(200);
+        self.put(at, node, what);
+    }
+
+    fn run_to(&mut self, until: u64) {
+        while self
+            .queue
+            .peek()
+            .is_some_and(|Reverse(due)| due.at <= until)
+        {
+            let Reverse(due) = self.queue.pop().unwrap();
+            self.now = due.at;
+            let node = due.node;
+            match due.what {
+                What::Tick => {
+                    self.put(self.now + 1_000, node, What::Tick);
+                    self.happen(node, Event::Tick);
+                }
+                What::Push(log, note) => self.cosign(node, log, &note),
+                What::Served(peer, ask, question) => self.serve(node, peer, ask, question),
+                What::Answered(peer, ask, answer) => {
+                    let peer = self.cast.names[peer].clone();
+                    self.happen(node, Event::Answer { peer, ask, answer });
+                }
+                What::Tiles(old, note) => {
+                    self.tiles += u64::from(self.counts);
+                    let event = self.cast.open(node, old, &note);
+                    self.happen(node, event);
+                }
+            }
+        }
+    }
+
+    fn cosign(&mut self, node: usize, log: usize, note: &SignedCheckpoint) {
+        // Two pushes may overtake each other: the older one is refused.
+        let held = &mut self.held[node * LOGS + log];
+        if *held >= note.head().size {
+            return;
+        }
+        *held = note.head().size;
+        let time = Moment(self.now).seconds();
+        let note = self.cast.cosigners[node].cosign(note, time);
+        let grown_from = None;
+        let event = Event::HeadCosigned {
+            note,
+            time,
+            grown_from,
+        };
+        self.happen(node, event);
+    }
+
+    fn happen(&mut self, node: usize, event: Event) {
+        let now = Moment(self.now);
+        let actions = self.nodes[node].step(event, now, &mut self.chance, &self.cast.memo);
+        for action in actions {
+            match action {
+                Action::Ask {
+                    peer,
+                    ask,
+                    question,
+                } => {
+                    let peer = self.cast.place_of(&peer);
+                    let (what, bytes) = match &question {
+                        Question::Fetch(fetch) => ("fetch, asked", fetch.to_bytes()),
+                        Question::Challenge(note) => ("challenge, asked", note.to_bytes()),
+                        _ => ("others, asked", Vec::new()),
+                    };
+                    self.count(what, &bytes);
+                    self.later(node, What::Served(peer, ask, question));
+                }
+                Action::ReadTiles { old, note } => self.later(node, What::Tiles(old, note)),
+                Action::Reply { request, reply } => {
+                    if let Some((asker, peer, ask)) = self.waiting.remove(&(node, request)) {
+                        let answer = match reply {
+                            Reply::Opening(opening) => Answer::Opening(opening),
+                            _ => Answer::Nothing,
+                        };
+                        self.answer(asker, peer, ask, answer);
+                    }
+                }
+                Action::StopCosigning { .. } | Action::StopSigning { .. } => {
+                    panic!("an honest log is convicted");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Another node plays the peer.
+    fn serve(&mut self, asker: usize, peer: usize, ask: AskId, question: Question) {
+        let player = (asker + 1 + peer % (REAL - 1)) % REAL;
+        if let Question::Challenge(note) = question {
+            self.requests += 1;
+            let request = RequestId(self.requests);
+            self.waiting.insert((player, request), (asker, peer, ask));
+            let note = (*note).clone();
+            self.happen(player, Event::ChallengeReceived { request, note });
+            return;
+        }
+        let (node, now) = (&self.nodes[player], Moment(self.now));
+        let answer = serve(&self.cast, peer, node, now, question);
+        self.answer(asker, peer, ask, answer);
+    }
+
+    fn answer(&mut self, asker: usize, peer: usize, ask: AskId, answer: Answer) {
+        let (what, bytes) = match &answer {
+            Answer::State(state) => ("state", state.to_bytes()),
+            Answer::Heads(feed) => ("heads", feed.to_bytes()),
+            Answer::Notes(notes) => ("notes", notes.to_bytes()),
+            Answer::Opening(opening) => ("opening", opening.to_bytes()),
+            Answer::Catalogue(list) => ("list", list.to_bytes()),
+            _ => ("none", Vec::new()),
+        };
+        self.count(what, &bytes);
+        self.later(asker, What::Answered(peer, ask, answer));
+    }
+
+    /// Counts a feed from its beginning to its end.
+    fn whole_feed(&mut self) -> u64 {
+        let state = self.nodes[0].state(Moment(self.now), None);
+        let (epoch, mut since) = (state.epoch, 0);
+        while since < state.seq {
+            let question = Question::Heads { epoch, since };
+            let answer = serve(&self.cast, 0, &self.nodes[0], Moment(self.now), question);
+            let Answer::Heads(feed) = answer else {
+                panic!("no feed");
+            };
+            self.count("whole feeds", &feed.to_bytes());
+            since = feed.page().next;
+        }
+        since
+    }
+
+    fn count(&mut self, what: &'static str, bytes: &[u8]) {
+        if !self.counts {
+            return;
+        }
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packed.write_all(bytes).unwrap();
+        let packed = packed.finish().unwrap().len().min(bytes.len());
+        let read = self.read.entry(what).or_default();
+        for (sum, value) in read.iter_mut().zip([1, bytes.len() as u64, packed as u64]) {
+            *sum += value;
+        }
+    }
+}
