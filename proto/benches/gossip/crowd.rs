@@ -646,7 +646,11 @@ impl Share {
                     world,
                     witness,
                     now,
-                    Event::ChallengeReceived { request, note },
+                    Event::ChallengeReceived {
+                        request,
+                        from: None,
+                        note,
+                    },
                 );
                 return;
             }

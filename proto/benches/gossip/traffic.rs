@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::gossip::node::{
-    Action, Answer, AskId, Config, Dice as _, Event, Moment, Node, Question, Reply, RequestId,
+    Action, Alarm, Answer, AskId, Config, Dice as _, Event, Moment, Node, Question, Reply,
+    RequestId,
 };
 use jurat_proto::tree::TreeSize;
 
@@ -184,8 +185,8 @@ pub(crate) fn measure() {
         (world.tiles * AN_HOUR) as f64 / REAL as f64,
     );
     let open: usize = world.nodes.iter().map(|node| node.counts()[1]).sum();
-    let alarms: usize = world.nodes.iter().map(|node| node.alarms().count()).sum();
-    eprintln!("traffic: {open} heads are open, {alarms} alarms are raised");
+    let alarms: Vec<&Alarm> = world.nodes.iter().flat_map(Node::alarms).collect();
+    eprintln!("traffic: {open} heads are open, alarms: {alarms:?}");
 }
 
 impl World {
@@ -297,7 +298,12 @@ impl World {
             let request = RequestId(self.requests);
             self.waiting.insert((player, request), (asker, peer, ask));
             let note = (*note).clone();
-            self.happen(player, Event::ChallengeReceived { request, note });
+            let challenged = Event::ChallengeReceived {
+                request,
+                from: None,
+                note,
+            };
+            self.happen(player, challenged);
             return;
         }
         let (node, now) = (&self.nodes[player], Moment(self.now));

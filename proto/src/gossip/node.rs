@@ -48,7 +48,7 @@ use core::time::Duration;
 
 use crate::checkpoint::{Origin, SignedCheckpoint};
 use crate::evidence::{Evidence, KeyRefused, KnownKeys, NotProven, Verdict};
-use crate::gossip::{Opening, Random, SignedStatement};
+use crate::gossip::{Opening, OriginId, Random, SignedStatement};
 use crate::hash::Hash;
 use crate::key::{KeyName, UnixSeconds, VerifierKey};
 use crate::note::SignatureLine;

@@ -12,7 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::directory::{Config, Roster};
-use super::log::{Held, Log, Place};
+use super::log::{Log, Place};
 use super::message::{Alarm, Answer, AskId, Failure, Moment, Question};
 use super::peer::{Cursor, MISSED_MAX, Missed, Reading};
 use super::proven::Found;
@@ -377,9 +377,7 @@ impl Node {
             patience: if is_urgent { 0 } else { grace },
             since: before.map_or(now, |missed| missed.since),
             agreed: agreed.max(matching.agreed),
-            is_behind: unknown
-                .iter()
-                .any(|row| Some(row.size) <= held),
+            is_behind: unknown.iter().any(|row| Some(row.size) <= held),
             is_asked: before.is_some_and(|missed| missed.is_asked),
             rows: unknown,
         };
