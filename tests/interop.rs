@@ -38,14 +38,20 @@ fn foreign_log_and_auditor_find_no_fault_also_after_a_kill() {
     let network = Network::set_up(folder, foreign_key.trim());
 
     let service = network.start_service(folder);
-    let first = run_program(&program, &network, &service, &foreign, 300);
+    let first = run_program(&program, &network, &service, &foreign, &["-anchors", "300"]);
     println!("{first}");
     assert!(first.contains("all proven"), "{first}");
     drop(service);
 
     let fsck = output(jurat(&["fsck", "--config"]).arg(&network.config));
     let service = network.start_service(folder);
-    let second = run_program(&program, &network, &service, &foreign, 8);
+    let second = run_program(
+        &program,
+        &network,
+        &service,
+        &foreign,
+        &["-anchors", "8", "-fork"],
+    );
     assert!(second.contains("all proven"), "{fsck}{second}");
 }
 
@@ -213,19 +219,14 @@ fn run_program(
     network: &Network,
     service: &Process,
     foreign: &Path,
-    anchors: usize,
+    how: &[&str],
 ) -> String {
     let mut command = Command::new(program);
     command
         .args(["run", "-url", &service.url, "-origin", ORIGIN, "-work"])
         .arg(foreign);
     command.args(["-log-vkey", ed25519_key(&network.log_keys)]);
-    command.args([
-        "-quorum",
-        &QUORUM.to_string(),
-        "-anchors",
-        &anchors.to_string(),
-    ]);
+    command.args(["-quorum", &QUORUM.to_string()]).args(how);
     for key in &network.witness_keys {
         command.args(["-witness-vkey", key]);
     }

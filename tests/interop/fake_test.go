@@ -28,7 +28,8 @@ const (
 
 // fake is the smallest service that does everything right. sabotage makes it do one thing wrong.
 type fake struct {
-	sabotage string
+	convicted bool
+	sabotage  string
 
 	mu        sync.Mutex
 	signer    note.Signer
@@ -185,7 +186,7 @@ func (f *fake) serveAdd(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	status, text := f.decide(body)
-	if f.sabotage == "accepts forks" && status == 422 && len(f.entries) > 0 {
+	if f.sabotage == "accepts forks" && status == 422 && text == isFork {
 		status = 200
 	}
 	switch status {
@@ -218,6 +219,8 @@ func (f *fake) serveAdd(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(202)
 }
 
+const isFork = "another root at this size"
+
 // decide is tlog-witness in its order: 404, 403, 400, 409, 422. The text is the reason.
 func (f *fake) decide(body []byte) (int, string) {
 	if len(body) > bodyBytesMax {
@@ -249,11 +252,18 @@ func (f *fake) decide(body []byte) (int, string) {
 	if err != nil && f.sabotage != "does not verify signatures" {
 		return 403, err.Error()
 	}
+	if f.convicted && f.sabotage != "forgives forks" {
+		return 403, "evidence says that this log forked"
+	}
 	if old > c.N {
 		return 400, "old size above the checkpoint's"
 	}
 	if old != f.latest.N {
 		return 409, ""
+	}
+	if old == c.N && c.Hash != f.latest.Hash {
+		f.convicted = true
+		return 422, isFork
 	}
 	if !f.consistent(old, c, proof) {
 		return 422, "not consistent"

@@ -29,6 +29,9 @@ func runAgainst(t *testing.T, sabotage string, anchors, runs int) (int, string) 
 	for _, w := range service.witnesses {
 		args = append(args, "-witness-vkey", w.vkey())
 	}
+	if runs == 1 {
+		args = append(args, "-fork")
+	}
 	code := 0
 	for range runs {
 		code = dispatch(context.Background(), args, &out, &out)
@@ -58,6 +61,7 @@ func TestWrongServiceIsFoundOut(t *testing.T) {
 		"no deduplication":             "for the same bytes",
 		"hash of another entry":        "entry 5 hashes to",
 		"accepts forks":                "another root at the same size",
+		"forgives forks":               "the same once more",
 		"entry without header":         "entry begins",
 		"does not verify signatures":   "status 200, want [403]",
 		"keeps unknown lines":          "signatures that nobody verified",

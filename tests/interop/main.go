@@ -23,7 +23,7 @@ import (
 const usage = `usage:
   interop key [-name NAME] DIR
   interop run -url URL -origin ORIGIN -log-vkey VKEY -witness-vkey VKEY... -work DIR
-              [-cosigner-vkey VKEY...] [-quorum N] [-anchors N] [-timeout D]
+              [-cosigner-vkey VKEY...] [-quorum N] [-anchors N] [-timeout D] [-fork]
   interop evidence [-origin ORIGIN -log-vkey VKEY... -retired-vkey VKEY...]
               [-cosigner-vkey VKEY...] [-gossip-vkey VKEY...] [FILE...]
 `
@@ -115,6 +115,8 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	work := flags.String("work", "", "the folder in which `interop key` made the foreign log's key")
 	quorum := flags.Int("quorum", 1, "how many of the witnesses must have cosigned")
 	anchors := flags.Int("anchors", 300, "how many sizes of the foreign log to anchor")
+	fork := flags.Bool("fork", false,
+		"at the end, fork the foreign log: it must be refused, and convicted for good")
 	timeout := flags.Duration("timeout", 4*time.Minute, "the longest that the whole run may take")
 	flags.Var(&witnessKeys, "witness-vkey", "a witness's verifier key (repeatable)")
 	flags.Var(&cosignerKeys, "cosigner-vkey",
@@ -154,6 +156,7 @@ func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		auditor:   auditor,
 		cosigners: cosigners,
 		anchors:   *anchors,
+		fork:      *fork,
 		out:       stdout,
 	}
 	return s.run(ctx)

@@ -146,22 +146,6 @@ func (s *session) refusalsBySize() ([]refusalCase, error) {
 	if err != nil {
 		return nil, err
 	}
-	sameSize, err := s.log.forked()
-	if err != nil {
-		return nil, err
-	}
-	split, err := sameSize.submission(s.last, s.log.signer)
-	if err != nil {
-		return nil, err
-	}
-	longer, err := s.log.forked()
-	if err := errors.Join(err, longer.growTo(s.last+10)); err != nil {
-		return nil, err
-	}
-	forked, err := longer.submission(s.last, s.log.signer)
-	if err != nil {
-		return nil, err
-	}
 	honest := *s.log
 	honest.hashes = append([]tlog.Hash(nil), s.log.hashes...)
 	if err := honest.growTo(s.last + 10); err != nil {
@@ -175,10 +159,52 @@ func (s *session) refusalsBySize() ([]refusalCase, error) {
 	return []refusalCase{
 		{"a stale old size", stale.body(s.last - 1), 409},
 		{"an old size above the checkpoint's", stale.body(s.last + 1), 400},
-		{"another root at the same size", split.body(s.last), 422},
-		{"a forked tree", forked.body(s.last), 422},
 		{"growth without a proof", unproven.body(s.last), 422},
 	}, nil
+}
+
+// convicted signs another root at the size that the service knows. That proves that the log forked:
+// it is refused, and so is all that the log signs from then on, honest or not, whatever proof comes
+// with it.
+func (s *session) convicted(ctx context.Context) error {
+	honest, err := s.log.submission(s.last, s.log.signer)
+	if err != nil {
+		return err
+	}
+	sameSize, err := s.log.forked()
+	if err != nil {
+		return err
+	}
+	split, err := sameSize.submission(s.last, s.log.signer)
+	if err != nil {
+		return err
+	}
+	longer, err := s.log.forked()
+	if err := errors.Join(err, longer.growTo(s.last+10)); err != nil {
+		return err
+	}
+	forked, err := longer.submission(s.last, s.log.signer)
+	if err != nil {
+		return err
+	}
+	for _, c := range []refusalCase{
+		{"another root at the same size", split.body(s.last), 422},
+		{"the same once more", split.body(s.last), 403},
+		{"a forked tree", forked.body(s.last), 403},
+		{"the checkpoint that was anchored before the fork", honest.body(s.last), 403},
+	} {
+		a, err := s.client.post(ctx, "/add-checkpoint", c.body)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err := a.want(c.status); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		if c.status == 403 && !bytes.Contains(a.body, []byte("evidence")) {
+			return fmt.Errorf("%s: %s: no evidence is named: %q", c.name, a.request, a.body)
+		}
+	}
+	return nil
 }
 
 func (s *session) refusalsByForm() ([]refusalCase, error) {

@@ -31,6 +31,7 @@ type session struct {
 	auditor   *auditor
 	cosigners []*cosigner
 	anchors   int
+	fork      bool
 	out       io.Writer
 
 	// What the service must be able to show at the end: by entry index, the text that was signed.
@@ -43,10 +44,11 @@ type session struct {
 func (s *session) run(ctx context.Context) error {
 	s.anchored, s.receipts = map[int64]string{}, map[int64]*receipt{}
 	var first, second checkpoint
-	steps := []struct {
+	type step struct {
 		claim string
 		run   func() error
-	}{
+	}
+	steps := []step{
 		{"old size is learned from 409", func() error { return s.learn(ctx) }},
 		{"a first size is anchored and its receipt verifies", func() error {
 			return s.firstAnchor(ctx)
@@ -76,6 +78,10 @@ func (s *session) run(ctx context.Context) error {
 			return s.auditAnchors(ctx, second)
 		}},
 		{"what is not in the tree is 404", func() error { return s.absences(ctx, second) }},
+	}
+	if s.fork {
+		steps = append(steps, step{"a log that forks is refused, and convicted for good",
+			func() error { return s.convicted(ctx) }})
 	}
 	for _, step := range steps {
 		began := time.Now()
