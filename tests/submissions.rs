@@ -39,6 +39,19 @@ fn at_five() -> (Home, Service, TestLog) {
     (home, service, log)
 }
 
+/// Sends a body that proves that its log forked: it is refused, and its log from then on.
+fn convicts(service: &Service, name: &str, body: &[u8]) {
+    let answer = service.call("POST", DOORS[0], &[], body);
+    assert_eq!(answer.status, 422, "{name}: {}", answer.text());
+    assert_eq!(answer.header("location"), None, "{name}");
+    let again = refused(service, name, body, 403);
+    assert!(
+        again.text().contains("evidence "),
+        "{name}: {}",
+        again.text()
+    );
+}
+
 /// Sends a body to both doors: both refuse with this status, and nothing changes.
 fn refused(service: &Service, name: &str, body: &[u8], status: u16) -> Answer {
     let before = service.state();
@@ -145,11 +158,6 @@ fn a_wrong_old_size_gets_400_or_409_and_our_size() {
 #[test]
 fn what_is_not_append_only_gets_422() {
     let (home, service, log) = at_five();
-    let fork = log.fork(4, 8);
-    let at_five = body(5, ConsistencyProof::default(), fork.checkpoint(5));
-    refused(&service, "a fork at the same size", &at_five, 422);
-    refused(&service, "a fork that grew", &fork.request(5, 8), 422);
-
     let good = log.proof(5, 8).into_hashes();
     let mut flipped = good.clone();
     flipped[1] = sha256(b"not this one");
@@ -183,7 +191,14 @@ fn what_is_not_append_only_gets_422() {
     });
     let wrong_root = fresh.sign(head(0, sha256(b"not nothing")));
     let wrong_root = body(0, ConsistencyProof::default(), wrong_root);
-    refused(&service, "a wrong empty root", &wrong_root, 422);
+    convicts(&service, "a wrong empty root", &wrong_root);
+
+    let fork = log.fork(4, 8);
+    let same_size = body(5, ConsistencyProof::default(), fork.checkpoint(5));
+    convicts(&service, "a fork at the same size", &same_size);
+    refused(&service, "what comes after it", &log.request(5, 8), 403);
+    let (_home, service, log) = at_five();
+    convicts(&service, "a fork that grew", &log.fork(4, 8).request(5, 8));
     let proof = fresh.proof(5, 8);
     let from_zero = body(0, proof, fresh.checkpoint(8));
     refused(&service, "a proof from size 0", &from_zero, 422);

@@ -175,7 +175,9 @@ fn listen(stream: TcpStream, tell: &mpsc::SyncSender<Told>) -> Option<()> {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         stream.get_mut().write_all(answer).ok()?;
         let text = String::from_utf8(body).unwrap();
-        let json: serde_json::Value = serde_json::from_str(text.lines().next()?).unwrap();
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("jurat/gossip-alarm@v0"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(lines.next()?).unwrap();
         let of = |field: &str| json[field].as_str().unwrap().to_owned();
         let told = Told {
             at,
