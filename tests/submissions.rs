@@ -191,17 +191,22 @@ fn what_is_not_append_only_gets_422() {
     });
     let wrong_root = fresh.sign(head(0, sha256(b"not nothing")));
     let wrong_root = body(0, ConsistencyProof::default(), wrong_root);
-    convicts(&service, "a wrong empty root", &wrong_root);
+    refused(&service, "a wrong empty root", &wrong_root, 422);
+    let proof = fresh.proof(5, 8);
+    let from_zero = body(0, proof, fresh.checkpoint(8));
+    refused(&service, "a proof from size 0", &from_zero, 422);
+}
 
+// Spec: WIT-18
+#[test]
+fn a_fork_gets_422_and_its_log_403_from_then_on() {
+    let (_home, service, log) = at_five();
     let fork = log.fork(4, 8);
     let same_size = body(5, ConsistencyProof::default(), fork.checkpoint(5));
     convicts(&service, "a fork at the same size", &same_size);
     refused(&service, "what comes after it", &log.request(5, 8), 403);
     let (_home, service, log) = at_five();
     convicts(&service, "a fork that grew", &log.fork(4, 8).request(5, 8));
-    let proof = fresh.proof(5, 8);
-    let from_zero = body(0, proof, fresh.checkpoint(8));
-    refused(&service, "a proof from size 0", &from_zero, 422);
 }
 
 // Spec: WIT-01, WIT-02, WIT-03, WIT-04, WIT-05, WIT-08
