@@ -67,6 +67,11 @@ pub struct Jury {
 }
 
 impl Jury {
+    /// Whether a log anchors here, or is this one.
+    fn knows(&self, origin: &Origin) -> bool {
+        *origin == self.origin || self.logs.borrow().log(origin).is_some()
+    }
+
     fn keys(&self, origin: Option<&Origin>) -> KnownKeys {
         let mut keys = KnownKeys::new();
         let logs = Arc::clone(&self.logs.borrow());
@@ -331,8 +336,14 @@ impl Docket {
     // Spec: SVC-53
     fn enough(&self, verdict: &Verdict) -> Option<Logged> {
         let state = self.state();
-        let alike =
-            |logged: &&Logged| logged.kind == verdict.kind && logged.origin == verdict.origin;
+        // A cosigner can contradict itself about any number of logs that it made up: those that
+        // nobody knows here are one.
+        let knows = |origin: &Option<Origin>| origin.as_ref().is_some_and(|o| self.jury.knows(o));
+        let is_made_up = !knows(&verdict.origin);
+        let alike = |logged: &&Logged| {
+            logged.kind == verdict.kind
+                && (logged.origin == verdict.origin || (is_made_up && !knows(&logged.origin)))
+        };
         let alike: Vec<&Logged> = state.logged.values().filter(alike).collect();
         let full = |key: &String| {
             alike
@@ -513,8 +524,9 @@ type Found = (Evidence, Convicts, Vec<LeafIndex>);
 
 /// All evidence of a log, in its order, each with its entries.
 fn read_all(store: &dyn LogStore) -> Result<Vec<Found>, DamagedEvidence> {
-    let mut files = EvidenceFiles::default();
-    let mut parts: BTreeMap<Hash, Vec<LeafIndex>> = BTreeMap::new();
+    // What was found before is another finding of the same file, and hides none.
+    let mut files: BTreeMap<Convicts, EvidenceFiles> = BTreeMap::new();
+    let mut parts: BTreeMap<(Convicts, Hash), Vec<LeafIndex>> = BTreeMap::new();
     let mut found = Vec::new();
     let mut from = LeafIndex::default();
     loop {
@@ -523,11 +535,12 @@ fn read_all(store: &dyn LogStore) -> Result<Vec<Found>, DamagedEvidence> {
             let entry = entry(store, index)?;
             let convicts = entry.convicts;
             let of = entry.part().map(|part| *part.file());
-            let complete = files.add(entry).map_err(|error| damaged(index, error))?;
+            let complete = files.entry(convicts).or_default().add(entry);
+            let complete = complete.map_err(|error| damaged(index, error))?;
             let entries = match of {
                 None => vec![index],
                 Some(file) => {
-                    let parts = parts.entry(file).or_default();
+                    let parts = parts.entry((convicts, file)).or_default();
                     parts.push(index);
                     parts.clone()
                 }

@@ -10,11 +10,11 @@
 //!
 //! One task drives the node, so that its actions are done in their order. What waits for a disk
 //! runs in a thread; what waits for a peer is a task of its own, whose answer comes back as an
-//! event. Who cosigns reads a table and waits for nobody ([`standings`]).
+//! event. Who cosigns reads a table and waits for nobody (`standings`).
 //!
 //! A start puts back what was kept of logs and evidence, which is little, before anything is
 //! answered. All logs, and then the newest cosigned head of each, come to the node after that; that
-//! of a log to which something happens comes first ([`stored`]).
+//! of a log to which something happens comes first (`stored`).
 //!
 //! In scope: the driver, the disk, asking peers. Out of scope: what follows from what (the node),
 //! routes and statuses ([`crate::http`]).
@@ -146,6 +146,9 @@ struct Cosigned {
     heads: BTreeMap<Origin, (Vec<u8>, UnixSeconds)>,
     /// Those that were stored before the start. No page was made with others of their logs.
     stored: Vec<(Vec<u8>, UnixSeconds)>,
+    /// When the earliest of `heads` was signed, with those that newer ones took the place of: no
+    /// page has those either.
+    since: Option<UnixSeconds>,
     /// When the earliest of those was signed that are being committed.
     committing: Option<UnixSeconds>,
     /// And of those that the node is being told of.
@@ -153,11 +156,16 @@ struct Cosigned {
 }
 
 impl Cosigned {
+    /// A head is durable.
+    fn takes(&mut self, origin: &Origin, note: Vec<u8>, time: UnixSeconds) {
+        self.since = Some(self.since.map_or(time, |since| since.min(time)));
+        self.heads.insert(origin.clone(), (note, time));
+    }
+
     /// When the earliest of those was signed that a page would not have.
     fn earliest(&self) -> Option<UnixSeconds> {
-        let waiting = self.heads.values().map(|(_, time)| *time);
-        let on_their_way = [self.committing, self.telling];
-        waiting.chain(on_their_way.into_iter().flatten()).min()
+        let on_their_way = [self.since, self.committing, self.telling];
+        on_their_way.into_iter().flatten().min()
     }
 }
 
@@ -175,9 +183,9 @@ impl Told for Gossip {
     }
 
     fn durable(&self, swap: &HeadSwap) {
-        self.offer(&swap.origin, &swap.new.note);
-        let head = (swap.new.note.clone(), swap.new.time);
-        lock(&self.cosigned).heads.insert(swap.origin.clone(), head);
+        self.offer(&swap.origin, &swap.new.note, false);
+        let (note, time) = (swap.new.note.clone(), swap.new.time);
+        lock(&self.cosigned).takes(&swap.origin, note, time);
         self.wake.notify_one();
     }
 }
@@ -311,9 +319,9 @@ impl Gossip {
 
     /// Has each distributor brought a head that is durable. Never waits.
     // Spec: GSP-108
-    fn offer(&self, origin: &Origin, note: &[u8]) {
+    fn offer(&self, origin: &Origin, note: &[u8], stored: bool) {
         for distributor in &self.distributors {
-            distributor.offer(origin, note);
+            distributor.offer(origin, note, stored);
         }
     }
 
@@ -766,3 +774,27 @@ const FOUND_MAX: usize = 64;
 /// seconds. Ten would convict us.
 // Spec: EVI-15
 pub(crate) const SIGNED_AGO_MAX: u64 = 7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: GSP-75, EVI-15
+    #[test]
+    fn a_newer_head_does_not_hide_when_the_one_before_it_was_signed() {
+        let time = |seconds| UnixSeconds::new(seconds).unwrap();
+        let origin = Origin::parse("log.example/a").unwrap();
+        let mut cosigned = Cosigned::default();
+        assert_eq!(cosigned.earliest(), None);
+        for seconds in [100, 106] {
+            cosigned.takes(&origin, Vec::new(), time(seconds));
+        }
+        assert_eq!(cosigned.heads.len(), 1);
+        assert_eq!(cosigned.earliest(), Some(time(100)));
+        cosigned.telling = cosigned.since.take();
+        cosigned.takes(&origin, Vec::new(), time(107));
+        assert_eq!(cosigned.earliest(), Some(time(100)));
+        cosigned.telling = None;
+        assert_eq!(cosigned.earliest(), Some(time(107)));
+    }
+}

@@ -13,6 +13,10 @@ use crate::tlog_proof::TlogProof;
 /// else knows, and too few to fill a store.
 // Spec: EVI-51
 const UNTRIED_LINES_MAX: usize = 16;
+/// No signature that anybody verifies is longer; sixteen of them leave half of a note to those that
+/// convict.
+// Spec: EVI-51
+const UNTRIED_LINE_BYTES_MAX: usize = 4 * 1024;
 
 impl Evidence {
     /// The same contradiction with the lines that it stands on, and no others: one line for each
@@ -218,7 +222,8 @@ fn untried(
         let wanted = others.iter().any(stands)
             && !convicted.iter().any(|other| same_key(line, other))
             && !failed.contains(line)
-            && !found.contains(line);
+            && !found.contains(line)
+            && line.encoded_len() <= UNTRIED_LINE_BYTES_MAX;
         if wanted {
             found.push(line.clone());
         }

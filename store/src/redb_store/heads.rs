@@ -189,24 +189,34 @@ fn put_heads<'a>(
     for (origin, new) in heads {
         let key = origin.as_str();
         let tip = tip_bytes(&new.head, new.time);
-        tips.insert(key, tip.as_slice()).map_err(engine(DOING))?;
+        let tipped = tips.insert(key, tip.as_slice()).map_err(engine(DOING))?;
+        let tipped = tipped.map(|row| row.value().to_vec());
         let row = OriginRow {
             head: new.clone(),
             newest: None,
         };
         let bytes = row.to_bytes();
         let before = table.insert(key, bytes.as_slice()).map_err(engine(DOING))?;
-        // Looked at once it is replaced, which spares a search. An error undoes all of it.
-        let current = match before {
-            // What it held is older than what the log holds, and gone with this.
-            Some(row) => match OriginRow::parse_head(row.value()) {
-                Ok(current) => Some(current),
-                Err(error) => {
-                    tracing::error!(%origin, %error, "a damaged head was replaced by a newer one");
-                    continue;
-                }
-            },
-            None => None,
+        // Looked at once it is replaced, which spares a search. An error undoes all of it. What is
+        // damaged, or not the same in both tables, is older than what the log holds, and gone.
+        let current = before
+            .map(|row| OriginRow::parse_head(row.value()))
+            .transpose();
+        let current = current.and_then(|current| {
+            let wanted = current.map(|(head, time)| tip_bytes(&head, time));
+            let origin = origin.clone();
+            if tipped == wanted {
+                Ok(current)
+            } else {
+                Err(Corruption::TwoHeads { origin }.into())
+            }
+        });
+        let current = match current {
+            Ok(current) => current,
+            Err(error) => {
+                tracing::error!(%origin, %error, "a damaged head was replaced by a newer one");
+                continue;
+            }
         };
         let swap = HeadSwap {
             origin: origin.clone(),
@@ -345,28 +355,42 @@ mod tests {
         let disk = SimulatedDisk::with_store(options);
         let store = disk.open(options).unwrap();
         let write = store.begin_write().unwrap();
-        let mut table = write.open_table(ORIGINS).unwrap();
-        table.insert("example.com/1", &b"junk"[..]).unwrap();
-        drop(table);
-        store.finish(write).unwrap();
-        let origin = Origin::parse("example.com/1").unwrap();
-        assert!(store.tip_twice(&origin).is_err());
-        let new = OriginHead {
+        let of_size = |size| OriginHead {
             head: TreeHead {
-                size: TreeSize::new(7).unwrap(),
+                size: TreeSize::new(size).unwrap(),
                 root_hash: sha256(b"7"),
             },
             time: UnixSeconds::new(8).unwrap(),
             note: b"note".to_vec(),
             log_index: None,
         };
+        // One is no row, one is a row whose size turned into a larger one.
+        let turned = OriginRow {
+            head: of_size(1 << 40),
+            newest: None,
+        };
+        let mut table = write.open_table(ORIGINS).unwrap();
+        table.insert("example.com/1", &b"junk"[..]).unwrap();
+        let turned = turned.to_bytes();
+        table.insert("example.com/2", turned.as_slice()).unwrap();
+        drop(table);
+        store.finish(write).unwrap();
+        let origins = [1, 2].map(|n| Origin::parse(&format!("example.com/{n}")).unwrap());
+        let new = of_size(7);
         let mark = WalMark {
             generation: 1,
             end: sha256(b"end"),
             open: true,
         };
-        let heads = HashMap::from([(origin.clone(), new.clone())]);
-        store.apply_heads(&heads, mark).unwrap();
-        assert_eq!(store.latest_twice(&origin).unwrap(), Some(new));
+        for origin in &origins {
+            assert!(store.tip_twice(origin).is_err());
+        }
+        let heads = origins
+            .each_ref()
+            .map(|origin| (origin.clone(), new.clone()));
+        store.apply_heads(&HashMap::from(heads), mark).unwrap();
+        for origin in &origins {
+            assert_eq!(store.latest_twice(origin).unwrap(), Some(new.clone()));
+        }
     }
 }

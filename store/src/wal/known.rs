@@ -24,14 +24,16 @@ pub(super) struct Known {
 impl Known {
     /// The time of this head, if it is known for the newest of the origin.
     pub(super) fn time_of(&self, origin: &Origin, head: &TreeHead) -> Option<UnixSeconds> {
-        let (known, time) = self.heads.get(&self.place(origin))?;
-        (*known == digest(origin, head)).then_some(*time)
+        let place = self.place(origin);
+        let (known, time) = self.heads.get(&place)?;
+        (*known == digest(place, origin, head)).then_some(*time)
     }
 
     /// This is the newest from now on.
     pub(super) fn remember(&mut self, origin: &Origin, head: &TreeHead, time: UnixSeconds) {
-        let (place, digest) = (self.place(origin), digest(origin, head));
-        self.heads.insert(place, (digest, time));
+        let place = self.place(origin);
+        self.heads
+            .insert(place, (digest(place, origin, head), time));
     }
 
     fn place(&self, origin: &Origin) -> u64 {
@@ -39,11 +41,13 @@ impl Known {
     }
 }
 
-/// The size comes first and the root behind it, both of a fixed length, so that no other origin and
-/// head have the same bytes.
-fn digest(origin: &Origin, head: &TreeHead) -> [u8; 16] {
-    let (size, root) = (head.size.get().to_be_bytes(), head.root_hash);
-    let bytes = [&size[..], root.as_bytes(), origin.as_str().as_bytes()].concat();
+/// The place, which nobody else knows, comes first, then the size and the root, all of a fixed
+/// length, so that no other origin and head have the same bytes, and none of one digest can be
+/// looked for.
+fn digest(place: u64, origin: &Origin, head: &TreeHead) -> [u8; 16] {
+    let (place, size) = (place.to_be_bytes(), head.size.get().to_be_bytes());
+    let (root, name) = (head.root_hash, origin.as_str().as_bytes());
+    let bytes = [&place[..], &size, root.as_bytes(), name].concat();
     let hash = sha256(&bytes);
     // A hash has 32 bytes, so it has a first chunk of 16.
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
@@ -88,7 +92,8 @@ mod tests {
         let mut known = Known::default();
         let time = UnixSeconds::new(10).unwrap();
         known.remember(&origin("a"), &head(5, 1), time);
-        let (place, other) = (known.place(&origin("a")), digest(&origin("b"), &head(5, 1)));
+        let place = known.place(&origin("a"));
+        let other = digest(place, &origin("b"), &head(5, 1));
         known.heads.insert(place, (other, time));
         assert_eq!(known.time_of(&origin("a"), &head(5, 1)), None);
     }

@@ -78,7 +78,9 @@ impl Distributor {
 
     /// A head is durable. Takes the place of an older one of the log; never waits.
     // Spec: GSP-108
-    pub(super) fn offer(&self, origin: &Origin, note: &[u8]) {
+    ///
+    /// One that was stored before the start is older than all that became durable since.
+    pub(super) fn offer(&self, origin: &Origin, note: &[u8], stored: bool) {
         let mut waiting = lock(&self.waiting);
         let Waiting {
             heads, due, takes, ..
@@ -88,6 +90,9 @@ impl Distributor {
             .is_some_and(|takes| !takes.contains(&log_id(origin)))
             || (heads.len() >= HEADS_MAX && !heads.contains_key(origin))
         {
+            return;
+        }
+        if stored && heads.contains_key(origin) {
             return;
         }
         let head = heads.entry(origin.clone()).or_insert_with(|| Head {
@@ -403,9 +408,11 @@ mod tests {
         let distributor = Distributor::new("http://d".to_owned());
         let (a, b) = (origin("a"), origin("b"));
         let every = Duration::from_secs(60);
-        distributor.offer(&a, b"one");
-        distributor.offer(&a, b"two");
-        distributor.offer(&b, b"three");
+        distributor.offer(&a, b"one", false);
+        distributor.offer(&a, b"two", false);
+        // Read before the other was durable.
+        distributor.offer(&a, b"zero", true);
+        distributor.offer(&b, b"three", false);
         assert_eq!(distributor.count(), 2);
         let now = Instant::now();
         assert_eq!(
@@ -417,7 +424,7 @@ mod tests {
         let (log, note) = distributor.next(now).unwrap();
         assert_eq!((&log, &*note), (&a, &b"two"[..]));
         // A newer one came while it was brought: it waits for the next round.
-        distributor.offer(&a, b"four");
+        distributor.offer(&a, b"four", false);
         distributor.done(&a, &note, Brought::Taken, every);
         assert_eq!(distributor.count(), 2);
         let (log, note) = distributor.next(now).unwrap();
@@ -437,9 +444,9 @@ mod tests {
         // A distributor that does not know a log is not brought its heads.
         distributor.takes(BTreeSet::from([log_id(&b)]));
         assert_eq!(distributor.next(due), Err(None));
-        distributor.offer(&a, b"five");
+        distributor.offer(&a, b"five", false);
         assert_eq!(distributor.count(), 0);
-        distributor.offer(&b, b"six");
+        distributor.offer(&b, b"six", false);
         assert_eq!(distributor.count(), 1);
     }
 
@@ -448,7 +455,7 @@ mod tests {
     async fn heads_that_wait_have_a_bound() {
         let distributor = Distributor::new("http://d".to_owned());
         for number in 0..=HEADS_MAX {
-            distributor.offer(&origin(&number.to_string()), b"note");
+            distributor.offer(&origin(&number.to_string()), b"note", false);
         }
         assert_eq!(distributor.count(), HEADS_MAX);
     }

@@ -80,8 +80,11 @@ impl Gossip {
     /// others, and some of the stored heads when there are more.
     fn take_turn(&self, mut turn: Turn) -> (Turn, Vec<Action>) {
         let mut rest = Vec::new();
+        // Before the lists are looked at: a log was listed before it was signed for, and a head of
+        // a log that the node does not know would be lost.
+        let cosigned = self.newest_cosigned();
         self.take_lists(&mut turn, &mut rest);
-        for event in self.newest_cosigned() {
+        for event in cosigned {
             rest.extend(self.settle(event));
         }
         for event in self.newly_found() {
@@ -185,7 +188,7 @@ impl Gossip {
         let (stored, heads) = {
             let mut cosigned = lock(&self.cosigned);
             let heads = std::mem::take(&mut cosigned.heads);
-            cosigned.telling = heads.values().map(|(_, time)| *time).min();
+            cosigned.telling = cosigned.since.take();
             (std::mem::take(&mut cosigned.stored), heads)
         };
         // In this order: what was stored before is older.

@@ -49,7 +49,7 @@ impl Gossip {
             return Ok(());
         }
         if let Some(stored) = self.read_stored(origin)? {
-            self.offer(origin, &stored.0);
+            self.offer(origin, &stored.0, true);
             lock(&self.cosigned).stored.push(stored);
             self.wake.notify_one();
         }
@@ -106,7 +106,7 @@ impl Gossip {
         let stored = self.read_stored(origin).ok()?;
         lock(&self.stored.brought).insert(key);
         let (note, time) = stored?;
-        self.offer(origin, &note);
+        self.offer(origin, &note, true);
         head_event(&note, time)
     }
 

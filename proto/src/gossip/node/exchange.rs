@@ -350,8 +350,12 @@ impl Node {
                 unknown.push((is_other, is_newest, *row));
             }
         }
+        // What is always wanted of each log goes first, or logs of one id could use up the room of
+        // another with rows of sizes that are known.
         unknown.sort_by_key(|(is_other, is_newest, row)| {
-            core::cmp::Reverse((*is_other, row.flags.newest_cosigned, *is_newest, row.size))
+            let flags = row.flags;
+            let wanted = (flags.newest_cosigned, *is_newest, flags.unresolved);
+            core::cmp::Reverse((wanted, *is_other, row.size))
         });
         unknown.truncate(MISSED_ROWS_MAX);
         let unknown: Vec<Row> = unknown.into_iter().map(|(_, _, row)| row).collect();

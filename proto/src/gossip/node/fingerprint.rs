@@ -73,12 +73,15 @@ fn of_log(log: &Log, into: &mut impl Hasher) {
     (&log.agreed, &log.convicted, log.changed, log.grew).hash(into);
     let stored = log.stored.as_ref().map(super::LogRecord::to_bytes);
     stored.hash(into);
+    log.offered.len().hash(into);
     for offer in &log.offered {
         let flags = [offer.flags.newest_cosigned, offer.flags.unresolved];
-        (offer.head.root_hash, offer.time, flags).hash(into);
+        (offer.head.size, offer.head.root_hash, offer.time, flags).hash(into);
     }
-    log.held.map(|head| head.root_hash).hash(into);
-    let confirmed = log.confirmed.map(|(head, since)| (head.root_hash, since));
+    log.held.map(|head| (head.size, head.root_hash)).hash(into);
+    let confirmed = log
+        .confirmed
+        .map(|(head, since)| (head.size, head.root_hash, since));
     (confirmed, log.unconfirmed_since).hash(into);
 }
 

@@ -581,7 +581,8 @@ impl Node {
     ) {
         let head = note.head();
         // Only the share of a peer that is known counts as one.
-        let from = from.filter(|name| self.peers.contains_key(*name));
+        let is_peer = |name: &&KeyName| **name != self.own.name && self.roster.peer(name).is_some();
+        let from = from.filter(is_peer);
         let learned = self.learn(step, note, from);
         let reply = match learned {
             Learned::UnknownOrigin => Reply::UnknownOrigin,
