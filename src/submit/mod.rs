@@ -168,6 +168,8 @@ impl Submit {
                 return Err(refusal.into());
             }
         };
+        // It may have been convicted since the attempt before.
+        self.is_free(origin)?;
         let time = self.time(latest.as_ref())?;
         let cosignatures = self.cosign(verified.checkpoint(), time)?;
         let note = served_note(verified, &cosignatures)?;
