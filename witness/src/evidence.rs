@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::evidence::{Evidence, Kind, KnownKeys, LogFinding, Said, Standing, Verdict};
+use jurat_proto::evidence::{Evidence, Kind, KnownKeys, Said, Standing, Verdict};
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::{KeyId, KeyName, VerifierKey};
@@ -569,14 +569,6 @@ fn has_all_of(merged: &Evidence, kept: &Evidence) -> bool {
 
 /// The keys that are convicted, or that convict their log between them.
 fn culprits(verdict: &Verdict) -> Vec<Signer> {
-    let guilty = verdict.guilty.iter().map(|guilty| &guilty.key);
-    let across = match &verdict.log {
-        LogFinding::AcrossKeys { keys } => &keys[..],
-        LogFinding::NotShown
-        | LogFinding::Guilty
-        | LogFinding::RetiredKey { .. }
-        | LogFinding::Undetermined { .. } => &[],
-    };
-    let keys = guilty.chain(across);
+    let keys = verdict.accused();
     keys.map(|key| (key.name().clone(), key.key_id())).collect()
 }

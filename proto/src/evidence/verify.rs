@@ -38,6 +38,19 @@ impl Verdict {
         !self.guilty.is_empty() || matches!(self.log, LogFinding::AcrossKeys { .. })
     }
 
+    /// The keys that are convicted, or that convict their log between them.
+    pub fn accused(&self) -> impl Iterator<Item = &VerifierKey> {
+        let across = match &self.log {
+            LogFinding::AcrossKeys { keys } => &keys[..],
+            LogFinding::NotShown
+            | LogFinding::Guilty
+            | LogFinding::RetiredKey { .. }
+            | LogFinding::Undetermined { .. } => &[],
+        };
+        let guilty = self.guilty.iter().map(|guilty| &guilty.key);
+        guilty.chain(across)
+    }
+
     /// Whether the log is convicted of two histories, so that nobody should cosign it any more.
     /// Nonsense about the empty tree is kept and told, and is no second history.
     // Spec: EVI-46
