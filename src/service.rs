@@ -391,8 +391,8 @@ async fn end_when_convicted(mut ours: watch::Receiver<Option<Convicted>>, shutdo
 // Spec: SVC-57
 fn stopped_by(by: &Convicted) -> anyhow::Error {
     anyhow::anyhow!(
-        "{by} convicts a key of this service: it signed two histories, or somebody who has the key \
-         did. Nothing is signed with it any more"
+        "{by} convicts a key of this service, or its log, whatever keys it has now: it signed two \
+         histories, or somebody who has the key did. Nothing is signed any more"
     )
 }
 

@@ -11,11 +11,14 @@
 
 mod network;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use jurat::evidence::{Docket, DocketError, Jury, Outcome, check_all};
-use jurat::log::{Append, Sequencer};
+use jurat::log::sequencer::WAITING_MAX;
+use jurat::log::{Append, AppendError, Sequencer};
 use jurat::submit::logs::Logs;
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, SignedCheckpoint};
@@ -29,7 +32,7 @@ use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
 use jurat_proto::policy::Policy;
 use jurat_proto::receipt::Receipt;
 use jurat_proto::tree::LeafIndex;
-use jurat_store::{LogStore, MemoryStore, NewEntry};
+use jurat_store::{HeadSwap, LogStore, MemoryStore, NewEntry, OriginHead};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -41,6 +44,7 @@ use crate::network::{
 };
 
 const FORKING: &str = "forking.example/log";
+const OWN: &str = "own.example/log";
 const TIME: u64 = 1_790_000_000;
 
 /// A log, and another history of it that begins after three entries.
@@ -459,10 +463,15 @@ impl Desk {
 
     /// As at a start.
     fn open(&self) -> Arc<Docket> {
+        self.open_with(&[])
+    }
+
+    /// The same with these keys of the service's own log.
+    fn open_with(&self, log_keys: &[VerifierKey]) -> Arc<Docket> {
         let logs = Logs::load(&self.home.file("logs.toml")).unwrap();
         let jury = Jury {
-            origin: jurat_proto::checkpoint::Origin::parse("own.example/log").unwrap(),
-            log_keys: Vec::new(),
+            origin: jurat_proto::checkpoint::Origin::parse(OWN).unwrap(),
+            log_keys: log_keys.to_vec(),
             cosigners: self.home.cosigner_keys(),
             policy: self.policy.clone(),
             logs: watch::Sender::new(Arc::new(logs)).subscribe(),
@@ -635,4 +644,122 @@ async fn a_cosigner_key_of_the_service_that_cosigned_two_histories_is_told_of() 
         "{refused:?}"
     );
     assert_eq!(logged.index, LeafIndex::new(1).unwrap());
+}
+
+// Spec: SVC-57
+#[tokio::test]
+async fn a_service_convicted_across_two_keys_stays_so_when_one_of_them_leaves() {
+    let (log, _) = forking();
+    let witness = key("w.example/w1", Algorithm::CosignatureV1);
+    let desk = Desk::new(&log, witness.verifier_key());
+    let mut own = TestLog::new(OWN);
+    own.grow(9);
+    let fork = own.fork(2, 9);
+    let other = key(OWN, Algorithm::Ed25519);
+    let by_other = sign(&fork.unsigned(fork.head(9)), &other);
+    let across = Evidence::same_size(own.checkpoint(9), by_other).unwrap();
+    let both = [own.vkey().clone(), other.verifier_key().clone()];
+    let docket = desk.open_with(&both);
+    let (_, logged) = docket.submit(across).await.unwrap();
+    for keys in [&both[..], &both[..1], &both[1..], &[]] {
+        let ours = desk.open_with(keys).convicts_us().borrow().clone();
+        assert_eq!(ours.map(|by| by.id), Some(logged.id), "{}", keys.len());
+    }
+}
+
+// Spec: SVC-59
+#[tokio::test]
+async fn a_submission_that_was_decided_before_the_evidence_is_not_committed_behind_it() {
+    let (log, fork) = forking();
+    let witness = key("w.example/w1", Algorithm::CosignatureV1);
+    for bytes in [0, 100_000] {
+        let desk = Desk::new(&log, witness.verifier_key());
+        let docket = desk.open();
+        // What a submission hands over, made before anything was known against its log.
+        let decided = Append {
+            entry: NewEntry::new(b"a checkpoint".to_vec()).unwrap(),
+            head: Some(HeadSwap {
+                origin: log.origin.clone(),
+                expected: None,
+                new: OriginHead {
+                    head: log.head(5),
+                    time: UnixSeconds::new(TIME).unwrap(),
+                    note: log.checkpoint(5).to_bytes(),
+                    log_index: None,
+                },
+            }),
+        };
+        let (_, logged) = docket.submit(long(&log, &fork, bytes)).await.unwrap();
+        let size = desk.size();
+        let refused = desk.sequencer.append(decided).await;
+        let by = docket.convicted(&log.origin).unwrap();
+        assert_eq!(by.index, logged.index);
+        assert_eq!(refused, Err(AppendError::Convicted(by)));
+        assert_eq!(desk.size(), size);
+        assert!(desk.store.latest(&log.origin).unwrap().is_none());
+    }
+}
+
+/// A service whose log takes nothing now must be shown the fork again, and not refuse it and
+/// forget.
+// Spec: SVC-54
+#[tokio::test]
+async fn a_fork_that_an_overloaded_log_cannot_take_is_not_passed_over() {
+    let (log, fork) = forking();
+    let witness = key("w.example/w1", Algorithm::CosignatureV1);
+    let desk = Desk::new(&log, witness.verifier_key());
+    let docket = desk.open();
+    // No commit goes on while a place is being given.
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+    let (held, holds) = std::sync::mpsc::sync_channel(1);
+    let sequencer = desk.sequencer.clone();
+    let holder = std::thread::spawn(move || {
+        let refused = sequencer.place(|_| {
+            held.send(()).unwrap();
+            released.recv().unwrap();
+            Err::<((), NewEntry), _>("held")
+        });
+        assert!(refused.is_err());
+    });
+    holds.recv().unwrap();
+    // The committer has taken one batch, and the queue is full behind it.
+    let mut waiting = Vec::new();
+    let mut is_full = false;
+    while !is_full || waiting.len() <= WAITING_MAX.get() {
+        let (sequencer, number) = (desk.sequencer.clone(), waiting.len());
+        let mut append = Box::pin(async move {
+            let entry = NewEntry::new(format!("entry {number}").into_bytes()).unwrap();
+            sequencer.append(Append { entry, head: None }).await
+        });
+        is_full = poll_once(append.as_mut()).await.is_some();
+        if is_full {
+            std::thread::yield_now();
+        } else {
+            waiting.push(append);
+        }
+    }
+    let (stored, shown) = (log.checkpoint(5).to_bytes(), fork.checkpoint(8));
+    let proof = fork.proof(5, 8);
+    let looked = docket.look(Some(&stored), &shown, &proof).await;
+    assert!(
+        matches!(looked, Err(DocketError::Append(AppendError::Overloaded))),
+        "{looked:?}"
+    );
+    release.send(()).unwrap();
+    holder.join().unwrap();
+    for append in waiting {
+        append.await.unwrap();
+    }
+    assert_eq!(docket.convicted(&log.origin), None);
+    docket.look(Some(&stored), &shown, &proof).await.unwrap();
+    assert!(docket.convicted(&log.origin).is_some());
+}
+
+/// The outcome, when it is there already.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }

@@ -18,15 +18,15 @@
 
 pub mod pull;
 
+pub use crate::log::Convicted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::entry::{Convicts, Entry, EvidenceEntry, EvidenceFiles};
-use jurat_proto::evidence::{
-    Evidence, Kind, KnownKeys, LogFinding, NotProven, Role, Standing, Verdict,
-};
+use jurat_proto::evidence::{Evidence, Kind, KnownKeys, NotProven, Role, Standing, Verdict};
 use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::VerifierKey;
@@ -41,7 +41,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, watch};
 
-use crate::log::{Append, AppendError, Sequencer};
+use crate::log::{Append, AppendError, Conviction, Sequencer};
 use crate::submit::logs::Logs;
 
 /// How much of one kind is logged that convicts the same keys about the same log. Any of it
@@ -142,22 +142,6 @@ pub struct Logged {
     pub keys: BTreeSet<String>,
     /// The entries of the copy that proves most.
     pub entries: Vec<LeafIndex>,
-}
-
-/// That a log is convicted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Convicted {
-    /// By which evidence.
-    pub id: Hash,
-    /// Where that stands in this log.
-    pub index: LeafIndex,
-}
-
-impl fmt::Display for Convicted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (id, index) = (hex::encode(self.id.as_bytes()), self.index.get());
-        write!(f, "evidence {id}, entry {index} of this log")
-    }
 }
 
 /// What became of evidence that was brought.
@@ -277,13 +261,17 @@ impl Docket {
 
     /// Looks whether a checkpoint that its log signed, and that is refused, contradicts the one
     /// that is stored; such evidence is logged before the refusal is told.
+    ///
+    /// # Errors
+    /// [`DocketError`]: there is evidence, and the log did not take it. Whoever refused the
+    /// checkpoint now would forget what it proves; who asks to come again is shown it again.
     // Spec: SVC-54
     pub async fn look(
         self: &Arc<Self>,
         stored: Option<&[u8]>,
         shown: &SignedCheckpoint,
         proof: &ConsistencyProof,
-    ) {
+    ) -> Result<(), DocketError> {
         let evidence = if shown.head().size == TreeSize::ZERO {
             Evidence::empty(shown.clone()).ok()
         } else {
@@ -291,9 +279,19 @@ impl Docket {
             let stored = stored.and_then(|stored| SignedCheckpoint::parse(stored).ok());
             stored.and_then(|stored| Evidence::of_growth(&stored, shown, proof).ok())
         };
-        let Some(evidence) = evidence else { return };
-        if let Err(error) = self.submit(evidence).await {
-            tracing::error!(origin = %shown.origin(), %error, "evidence was not logged");
+        let Some(evidence) = evidence else {
+            return Ok(());
+        };
+        match self.submit(evidence).await {
+            Ok(_) => Ok(()),
+            Err(error @ (DocketError::NotProven(_) | DocketError::Undetermined)) => {
+                tracing::warn!(origin = %shown.origin(), %error, "evidence was not logged");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(origin = %shown.origin(), %error, "evidence was not logged");
+                Err(error)
+            }
         }
     }
 
@@ -372,11 +370,28 @@ impl Docket {
         convicts: Convicts,
     ) -> Result<Logged, DocketError> {
         let mut entries = Vec::new();
-        for entry in EvidenceEntry::all_of(evidence, convicts) {
+        let mut conviction = evidence.origin().filter(|_| convicts == Convicts::Log);
+        let mut parts = EvidenceEntry::all_of(evidence, convicts)
+            .into_iter()
+            .peekable();
+        while let Some(entry) = parts.next() {
             let bytes = Entry::Evidence(entry).to_bytes();
             let entry = NewEntry::new(bytes).map_err(|_| DocketError::Entry)?;
             // Parts that a crash left alone are found again, and not logged twice (SVC-02).
-            let appended = self.sequencer.append(Append { entry, head: None }).await?;
+            // Spec: SVC-59. The entry that completes the file convicts.
+            let convicted = match parts.peek() {
+                None => conviction.take(),
+                Some(_) => None,
+            };
+            let appended = match convicted {
+                Some(origin) => {
+                    let (origin, id) = (origin.clone(), evidence.id());
+                    self.sequencer
+                        .convict(entry, Conviction { origin, id })
+                        .await?
+                }
+                None => self.sequencer.append(Append { entry, head: None }).await?,
+            };
             entries.push(appended.index);
         }
         let logged = self.note(evidence, Some(verdict), convicts, entries);
@@ -435,7 +450,9 @@ impl Docket {
         }
         self.metrics.logged(order.len(), convicted.len());
         drop(state);
-        if verdict.is_some_and(|verdict| self.jury.is_ours(verdict)) {
+        // Spec: SVC-57. This log stays convicted, whatever keys the configuration has left of it.
+        let own_log = convicts == Convicts::Log && evidence.origin() == Some(&self.jury.origin);
+        if own_log || verdict.is_some_and(|verdict| self.jury.is_ours(verdict)) {
             self.ours.send_if_modified(|ours| {
                 let first = ours.is_none();
                 ours.get_or_insert(Convicted { id, index });
@@ -593,15 +610,7 @@ fn found(verdict: &Verdict) -> Convicts {
 
 /// The keys that are convicted, or that convict their log between them.
 fn accused(verdict: &Verdict) -> BTreeSet<String> {
-    let guilty = verdict.guilty.iter().map(|guilty| &guilty.key);
-    let across = match &verdict.log {
-        LogFinding::AcrossKeys { keys } => &keys[..],
-        LogFinding::NotShown
-        | LogFinding::Guilty
-        | LogFinding::RetiredKey { .. }
-        | LogFinding::Undetermined { .. } => &[],
-    };
-    guilty.chain(across).map(ToString::to_string).collect()
+    verdict.accused().map(ToString::to_string).collect()
 }
 
 /// Evidence by what became of it; the outcomes are a closed set.
@@ -645,7 +654,9 @@ impl Metrics {
             Err(DocketError::NotProven(_) | DocketError::Undetermined) => "not_proven",
             Err(DocketError::Append(AppendError::Overloaded)) => "overloaded",
             Err(
-                DocketError::Append(AppendError::Stopped | AppendError::Conflict { .. })
+                DocketError::Append(
+                    AppendError::Stopped | AppendError::Conflict { .. } | AppendError::Convicted(_),
+                )
                 | DocketError::Entry
                 | DocketError::Store(_)
                 | DocketError::Damaged(_),

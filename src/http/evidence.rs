@@ -107,7 +107,10 @@ fn refused(why: &DocketError) -> Response {
             error(422, &said)
         }
         DocketError::Append(
-            AppendError::Overloaded | AppendError::Stopped | AppendError::Conflict { .. },
+            AppendError::Overloaded
+            | AppendError::Stopped
+            | AppendError::Conflict { .. }
+            | AppendError::Convicted(_),
         ) => http::too_busy(format!("{said}\n"), 1),
         DocketError::Entry | DocketError::Store(_) | DocketError::Damaged(_) => {
             tracing::error!("evidence could not be logged: {said}");

@@ -131,7 +131,9 @@ fn refusal(refused: &SubmitError) -> Response {
         SubmitError::Append(AppendError::Overloaded | AppendError::Stopped)
         | SubmitError::ClockBehind { .. } => http::too_busy(format!("{why}\n"), 1),
         // Spec: SVC-55
-        SubmitError::Convicted(_) => error(403, &why),
+        SubmitError::Convicted(_) | SubmitError::Append(AppendError::Convicted(_)) => {
+            error(403, &why)
+        }
         // Spec: SVC-40
         SubmitError::NoTime(_) => http::too_busy(format!("{why}\n"), NO_TIME_RETRY_SECONDS),
         SubmitError::Damaged(cause) => {
@@ -140,6 +142,10 @@ fn refusal(refused: &SubmitError) -> Response {
                 500,
                 "what is stored of this log is damaged; nothing was changed",
             )
+        }
+        SubmitError::Evidence(cause) => {
+            tracing::error!("evidence against a log could not be logged: {cause}");
+            error(500, "evidence against this log could not be logged")
         }
         SubmitError::Store(cause) => {
             tracing::error!("a submission could not be decided: {cause}");

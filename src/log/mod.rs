@@ -12,11 +12,13 @@
 //!
 //! Invariants, each with a test:
 //! - an entry is answered for only after the transaction that holds it is durable;
+//! - nothing of a log stands behind the entry that convicts it;
 //! - a tree head is signed only when its tree is durable and its signing has been recorded durably,
 //!   so a restart never signs a head that contradicts an earlier one;
 //! - the time of tree heads never goes back, across restarts too;
 //! - what is published is cosigned by a quorum, and its size never goes back.
 
+mod convicted;
 mod places;
 pub mod published;
 pub mod receipts;
@@ -24,5 +26,6 @@ pub mod sequencer;
 pub mod tree;
 pub mod tree_heads;
 
+pub use convicted::{Convicted, Conviction};
 pub use published::Published;
 pub use sequencer::{Append, AppendError, Appended, PlaceError, Placing, Sequencer};

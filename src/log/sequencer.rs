@@ -29,6 +29,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
+use super::convicted::{Convicted, Conviction, Convictions};
 use super::places::{Load, NoPlace, Placed, Places, next_place};
 
 /// Submitters that may wait at once. Beyond it a submission is refused with 503 rather than queued:
@@ -108,6 +109,9 @@ pub enum AppendError {
         /// The origin's latest head now.
         current: Option<TreeHead>,
     },
+    /// An entry that was committed first convicts the log whose head was to move.
+    #[error("{0} convicts this log: nothing of it is recorded any more")]
+    Convicted(Convicted),
     /// [`WAITING_MAX`] submitters wait already.
     #[error("too many submissions are waiting; try again shortly")]
     Overloaded,
@@ -178,8 +182,16 @@ impl Drop for Placing {
     }
 }
 
+/// An append, as the sequencing thread gets it.
+#[derive(Debug, Clone)]
+struct Wanted {
+    append: Append,
+    /// The log that the entry convicts: no head of it moves behind it.
+    convicts: Option<Conviction>,
+}
+
 enum Request {
-    Append(Append),
+    Append(Wanted),
     /// There are entries that have their places.
     Placed,
     RecordSigning(SignedHead),
@@ -222,6 +234,7 @@ impl Sequencer {
             head,
             places: Arc::clone(&places),
             announce,
+            convictions: Convictions::default(),
             metrics,
         };
         let batcher = Batcher::spawn("sequencer", WAITING_MAX, BATCH_MAX, move |requests| {
@@ -238,7 +251,31 @@ impl Sequencer {
     /// [`AppendError`]; nothing was kept, except after [`AppendError::Stopped`].
     // Spec: SVC-01, SVC-15
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        match self.queue.batcher.submit(Request::Append(append)).await {
+        self.want(append, None).await
+    }
+
+    /// Appends an entry that convicts a log: from there on no head of that log moves in any commit,
+    /// also for those who decided before and wait. Returns when it is durable.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    // Spec: SVC-59
+    pub async fn convict(
+        &self,
+        entry: NewEntry,
+        conviction: Conviction,
+    ) -> Result<Appended, AppendError> {
+        let append = Append { entry, head: None };
+        self.want(append, Some(conviction)).await
+    }
+
+    async fn want(
+        &self,
+        append: Append,
+        convicts: Option<Conviction>,
+    ) -> Result<Appended, AppendError> {
+        let wanted = Request::Append(Wanted { append, convicts });
+        match self.queue.batcher.submit(wanted).await {
             Ok(Answer::Append(result)) => result,
             Ok(Answer::Record(_) | Answer::Placed) | Err(BatchError::Stopped) => {
                 Err(AppendError::Stopped)
@@ -342,6 +379,7 @@ struct Committer {
     head: TreeHead,
     places: Arc<Places>,
     announce: watch::Sender<TreeHead>,
+    convictions: Convictions,
     metrics: Metrics,
 }
 
@@ -434,7 +472,7 @@ impl Committer {
     /// that have their places go first.
     fn commit_all(
         &mut self,
-        appends: Vec<Append>,
+        appends: Vec<Wanted>,
         records: Records,
     ) -> Result<(Vec<Outcome>, Recorded), String> {
         let heads = self
@@ -448,7 +486,7 @@ impl Committer {
             entries,
             swaps,
             answers,
-        } = plan(taking.size(), appends, &known, heads)?;
+        } = plan(taking.size(), appends, &known, heads, &mut self.convictions)?;
         let (entries, durable) = taking.then(entries, size);
         let appended = entries.len();
         let mut recorded = Recorded::default();
@@ -482,22 +520,23 @@ impl Committer {
     }
 
     /// Where equal entries are that were there before.
-    fn known(&self, appends: &[Append]) -> Result<Vec<Option<LeafIndex>>, String> {
+    fn known(&self, appends: &[Wanted]) -> Result<Vec<Option<LeafIndex>>, String> {
         if appends.is_empty() {
             return Ok(Vec::new());
         }
         let hashes: Vec<Hash> = appends
             .iter()
-            .map(|append| *append.entry.leaf_hash())
+            .map(|wanted| *wanted.append.entry.leaf_hash())
             .collect();
         self.store
             .find_leaves(&hashes)
             .map_err(|e| format!("cannot look up leaf hashes: {e}"))
     }
 
-    fn heads_of(&self, appends: &[Append]) -> Result<Heads, StoreError> {
+    fn heads_of(&self, appends: &[Wanted]) -> Result<Heads, StoreError> {
         let mut heads = HashMap::new();
-        let swaps = appends.iter().filter_map(|append| append.head.as_ref());
+        let swaps = appends.iter();
+        let swaps = swaps.filter_map(|wanted| wanted.append.head.as_ref());
         for swap in swaps {
             if !heads.contains_key(&swap.origin) {
                 let latest = self.store.latest(&swap.origin)?;
@@ -552,26 +591,32 @@ struct Plan {
 }
 
 /// Decides a batch behind a tree of `size`: who conflicts, what is a duplicate, which index each
-/// new entry gets. Pure. `known` has a row for each append, in their order.
-// Spec: SVC-02, SVC-03
+/// new entry gets, whose log is convicted. Pure. `known` has a row for each append, in their order.
+// Spec: SVC-02, SVC-03, SVC-59
 ///
 /// # Errors
 /// When indices run out (2^63 entries).
 fn plan(
     mut size: TreeSize,
-    appends: Vec<Append>,
+    appends: Vec<Wanted>,
     known: &[Option<LeafIndex>],
     mut heads: Heads,
+    convictions: &mut Convictions,
 ) -> Result<Plan, String> {
     let mut entries = Vec::with_capacity(appends.len());
     let mut swaps: Vec<HeadSwap> = Vec::new();
     let mut answers = Vec::with_capacity(appends.len());
     let mut fresh: HashMap<Hash, LeafIndex> = HashMap::new();
     let mut known = known.iter();
-    for Append { entry, head } in appends {
+    for Wanted { append, convicts } in appends {
+        let Append { entry, head } = append;
         let known = known.next().copied().flatten();
         let leaf_hash = *entry.leaf_hash();
         if let Some(swap) = &head {
+            if let Some(by) = convictions.of(&swap.origin) {
+                answers.push(Err(AppendError::Convicted(by.clone())));
+                continue;
+            }
             let latest = heads.get(&swap.origin).copied().flatten();
             let current = latest.map(|(head, _)| head);
             // Two refreshes of one second may arrive in the other order of their times.
@@ -592,6 +637,9 @@ fn plan(
             size = larger;
             next
         };
+        if let Some(conviction) = convicts {
+            convictions.add(conviction, index);
+        }
         if let Some(mut swap) = head {
             swap.new.log_index = Some(index);
             heads.insert(swap.origin.clone(), Some((swap.new.head, swap.new.time)));
@@ -658,9 +706,11 @@ impl Metrics {
             .filter(|answer| answer.duplicate)
             .count();
         self.duplicates.inc_by(count(duplicates));
-        self.conflicts.inc_by(count(
-            answers.iter().filter(|answer| answer.is_err()).count(),
-        ));
+        let conflicts = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(AppendError::Conflict { .. })))
+            .count();
+        self.conflicts.inc_by(count(conflicts));
         let submissions = u32::try_from(answers.len() + placed).unwrap_or(u32::MAX);
         self.batch_entries.observe(f64::from(submissions));
     }
@@ -705,12 +755,21 @@ mod tests {
         }
     }
 
+    fn wanted(append: Append) -> Wanted {
+        Wanted {
+            append,
+            convicts: None,
+        }
+    }
+
     fn planned(appends: Vec<Append>, known: &[Option<u64>], heads: Heads) -> Plan {
         let known: Vec<_> = known
             .iter()
             .map(|index| index.and_then(LeafIndex::new))
             .collect();
-        plan(TreeSize::new(10).unwrap(), appends, &known, heads).unwrap()
+        let appends = appends.into_iter().map(wanted).collect();
+        let none = &mut Convictions::default();
+        plan(TreeSize::new(10).unwrap(), appends, &known, heads, none).unwrap()
     }
 
     fn indices(plan: &Plan) -> Vec<Option<(u64, bool)>> {
@@ -763,7 +822,9 @@ mod tests {
     #[test]
     fn a_full_log_is_an_error_and_not_a_wrapped_index() {
         let full = TreeSize::MAX;
-        assert!(plan(full, vec![append("a", None)], &[None], Heads::new()).is_err());
+        let batch = vec![wanted(append("a", None))];
+        let none = &mut Convictions::default();
+        assert!(plan(full, batch, &[None], Heads::new(), none).is_err());
     }
 
     // Spec: SVC-50
@@ -925,13 +986,14 @@ mod tests {
             head,
             places: Arc::new(Places::behind(head.size)),
             announce,
+            convictions: Convictions::default(),
             metrics,
         };
         let time = UnixSeconds::new(7).unwrap();
         let note = b"note".to_vec();
         let requests = vec![
             Request::Publish(Published { head, note }),
-            Request::Append(append("a", None)),
+            Request::Append(wanted(append("a", None))),
             Request::RecordSigning(SignedHead { head, time }),
         ];
         let answers = thread.commit(requests).unwrap();
@@ -957,6 +1019,50 @@ mod tests {
             answers[..],
             [Answer::Record(Ok(())), Answer::Record(Err(_))]
         ));
+    }
+
+    // Spec: SVC-59
+    #[test]
+    fn nothing_of_a_log_is_committed_behind_its_conviction_in_whatever_order_and_batches() {
+        let (a, b) = (Origin::parse("a").unwrap(), Origin::parse("b").unwrap());
+        let conviction = Wanted {
+            append: append("convicts a", None),
+            convicts: Some(Conviction {
+                origin: a.clone(),
+                id: sha256(b"fork"),
+            }),
+        };
+        let of = |origin: &str, text| wanted(append(text, Some(swap(origin, None, 5, 100))));
+        // Where the conviction stands, and after how many requests a batch ends.
+        for (place, cuts) in (0..3).flat_map(|place| (0..4_u32).map(move |cuts| (place, cuts))) {
+            let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
+            let mut thread = Committer {
+                head: store.head().unwrap(),
+                places: Arc::new(Places::behind(TreeSize::ZERO)),
+                announce: watch::channel(store.head().unwrap()).0,
+                store: Arc::clone(&store),
+                convictions: Convictions::default(),
+                metrics: Metrics::new(&mut Registry::default()),
+            };
+            let mut waiting = vec![of("a", "of a"), of("b", "of b")];
+            waiting.insert(place, conviction.clone());
+            let mut batch = Vec::new();
+            let mut answers = Vec::new();
+            for (bit, wanted) in waiting.into_iter().enumerate() {
+                batch.push(Request::Append(wanted));
+                if bit == 2 || cuts & (1 << bit) != 0 {
+                    answers.extend(thread.commit(std::mem::take(&mut batch)).unwrap());
+                }
+            }
+            let refused = answers
+                .iter()
+                .filter(|answer| matches!(answer, Answer::Append(Err(AppendError::Convicted(_)))));
+            let refused = refused.count();
+            assert_eq!(refused, usize::from(place == 0), "{place} {cuts}");
+            assert_eq!(store.latest(&a).unwrap().is_none(), place == 0);
+            assert!(store.latest(&b).unwrap().is_some());
+            assert_eq!(store.head().unwrap().size.get(), 3 - u64::from(place == 0));
+        }
     }
 
     // Spec: SVC-04

@@ -24,7 +24,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use crate::evidence::{Convicted, Docket};
+use crate::evidence::{Convicted, Docket, DocketError};
 use crate::log::{Append, AppendError, Sequencer};
 
 pub mod heads;
@@ -80,6 +80,10 @@ pub enum SubmitError {
     /// The log could not take it.
     #[error("{0}")]
     Append(#[from] AppendError),
+    /// What the refused checkpoint proves could not be logged: the refusal is not told, so that
+    /// the checkpoint comes again.
+    #[error("evidence against this log could not be logged: {0}")]
+    Evidence(Box<DocketError>),
     /// The clock stands before the time of this origin's last cosignature.
     #[error("the clock is behind this origin's last cosignature by {behind} s; nothing is signed")]
     ClockBehind {
@@ -164,7 +168,8 @@ impl Submit {
             Ok(progress) => progress,
             Err(refusal) => {
                 let stored = latest.as_ref().map(|latest| &*latest.note);
-                self.docket.look(stored, verified, &request.proof).await;
+                let looked = self.docket.look(stored, verified, &request.proof);
+                looked.await.map_err(not_logged)?;
                 return Err(refusal.into());
             }
         };
@@ -178,7 +183,8 @@ impl Submit {
             entry: entry.clone(),
             head: Some(swap),
         };
-        let appended = self.sequencer.append(append).await?;
+        let appended = self.sequencer.append(append).await;
+        let appended = appended.map_err(not_appended)?;
         Ok(Accepted {
             index: appended.index,
             cosignatures,
@@ -208,6 +214,24 @@ impl Submit {
             .map(|signer| cosign(checkpoint, time, signer.as_ref()))
             .collect::<Result<_, _>>()
             .map_err(|error| SubmitError::Signer(error.to_string()))
+    }
+}
+
+// Spec: SVC-55, SVC-59
+fn not_appended(error: AppendError) -> SubmitError {
+    match error {
+        AppendError::Convicted(by) => SubmitError::Convicted(by),
+        AppendError::Conflict { .. } | AppendError::Overloaded | AppendError::Stopped => {
+            SubmitError::Append(error)
+        }
+    }
+}
+
+// Spec: SVC-54
+fn not_logged(error: DocketError) -> SubmitError {
+    match error {
+        DocketError::Append(error) => not_appended(error),
+        other => SubmitError::Evidence(Box::new(other)),
     }
 }
 
@@ -282,9 +306,12 @@ impl Metrics {
             Err(SubmitError::Append(AppendError::Overloaded)) => "overloaded",
             Err(SubmitError::ClockBehind { .. }) => "clock_behind",
             Err(SubmitError::NoTime(_)) => "no_time",
-            Err(SubmitError::Convicted(_)) => "convicted",
+            Err(SubmitError::Convicted(_) | SubmitError::Append(AppendError::Convicted(_))) => {
+                "convicted"
+            }
             Err(
                 SubmitError::Append(AppendError::Stopped)
+                | SubmitError::Evidence(_)
                 | SubmitError::Store(_)
                 | SubmitError::Damaged(_)
                 | SubmitError::Signer(_),
