@@ -113,6 +113,7 @@ pub struct Gossip {
     /// for who cosigns.
     making: Arc<Semaphore>,
     reading: Arc<Semaphore>,
+    lookups: Lookups,
     wake: Notify,
     /// Who is brought what we cosigned.
     distributors: Vec<Arc<Distributor>>,
@@ -311,6 +312,7 @@ impl Gossip {
             ready: watch::Sender::new(false),
             making: Arc::new(Semaphore::new(1)),
             reading: Arc::new(Semaphore::new(1)),
+            lookups: Lookups::default(),
             wake: Notify::new(),
             sinks,
             metrics,
@@ -425,6 +427,18 @@ impl Gossip {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NotNow> {
         in_turn(&self.making, work).await
+    }
+
+    /// Looks something up in the node, for which it may have to wait while that does a step.
+    ///
+    /// # Errors
+    /// [`NotNow`]: too many wait already.
+    pub(crate) async fn look<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, NotNow> {
+        let this = Arc::clone(self);
+        self.lookups.take(move || work(&this)).await
     }
 
     /// A log sent a proof that it grew from a head. Never waits: without it others must show it.
@@ -586,6 +600,35 @@ async fn in_turn<T: Send + 'static>(
         done
     });
     done.await.map_err(|_| NotNow)
+}
+
+/// Looking up what is there, which nobody counts. A thread does it, since the node may be busy, and
+/// it has one place, since threads are there for who cosigns.
+#[derive(Debug)]
+struct Lookups {
+    /// Those who wait, and the one that has its turn.
+    places: Semaphore,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(LOOKUPS_MAX),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+impl Lookups {
+    // Spec: GSP-130
+    async fn take<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotNow> {
+        let _place = self.places.try_acquire().map_err(|_| NotNow)?;
+        in_turn(&self.turn, work).await
+    }
 }
 
 /// A request that waits for a reply: who hangs up leaves no place taken.
@@ -762,6 +805,8 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 const INBOX: usize = 1_024;
 /// Requests that wait for a reply.
 const WAITING_MAX: usize = 256;
+/// Lookups that wait for their turn, each of which takes microseconds once the node is free.
+const LOOKUPS_MAX: usize = 256;
 /// How long one waits: some writes of a disk that is not well.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 /// From the question to the last byte of the answer, at most.
@@ -778,6 +823,36 @@ pub(crate) const SIGNED_AGO_MAX: u64 = 7;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Spec: GSP-130
+    #[tokio::test]
+    async fn who_looks_something_up_holds_up_nobody_while_the_node_is_busy() {
+        let (lookups, node) = (Arc::new(Lookups::default()), Arc::new(Mutex::new(7)));
+        let look = || {
+            let (lookups, node) = (Arc::clone(&lookups), Arc::clone(&node));
+            tokio::spawn(async move { lookups.take(move || *lock(&node)).await })
+        };
+        let (busy, free) = (Arc::clone(&node), oneshot::channel::<()>());
+        let (holds, held) = oneshot::channel();
+        let step = std::thread::spawn(move || {
+            let held = lock(&busy);
+            holds.send(()).unwrap();
+            drop(free.1.blocking_recv());
+            drop(held);
+        });
+        held.await.unwrap();
+        let waiting: Vec<_> = (0..LOOKUPS_MAX).map(|_| look()).collect();
+        // This thread is the only one that drives tasks: it goes on.
+        while lookups.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(look().await.unwrap(), Err(NotNow), "there is a bound");
+        free.0.send(()).unwrap();
+        for looked in waiting {
+            assert_eq!(looked.await.unwrap(), Ok(7));
+        }
+        step.join().unwrap();
+    }
 
     // Spec: GSP-75, EVI-15
     #[test]

@@ -57,6 +57,8 @@ struct Waiting {
 
 /// The newest head of a log.
 struct Head {
+    /// How the distributor names its log; made before the lock is taken.
+    id: String,
     /// Nothing once it was brought, or refused.
     note: Option<Bytes>,
     not_before: Instant,
@@ -81,13 +83,12 @@ impl Distributor {
     ///
     /// One that was stored before the start is older than all that became durable since.
     pub(super) fn offer(&self, origin: &Origin, note: &[u8], stored: bool) {
+        let id = log_id(origin);
         let mut waiting = lock(&self.waiting);
         let Waiting {
             heads, due, takes, ..
         } = &mut *waiting;
-        if takes
-            .as_ref()
-            .is_some_and(|takes| !takes.contains(&log_id(origin)))
+        if takes.as_ref().is_some_and(|takes| !takes.contains(&id))
             || (heads.len() >= HEADS_MAX && !heads.contains_key(origin))
         {
             return;
@@ -96,6 +97,7 @@ impl Distributor {
             return;
         }
         let head = heads.entry(origin.clone()).or_insert_with(|| Head {
+            id,
             note: None,
             not_before: Instant::now(),
             failures: 0,
@@ -116,7 +118,7 @@ impl Distributor {
         let mut waiting = lock(&self.waiting);
         if waiting.takes.as_ref() != Some(&ids) {
             let Waiting { heads, due, .. } = &mut *waiting;
-            heads.retain(|origin, _| ids.contains(&log_id(origin)));
+            heads.retain(|_, head| ids.contains(&head.id));
             due.retain(|(_, origin)| heads.contains_key(origin));
             waiting.takes = Some(ids);
         }
@@ -200,6 +202,18 @@ impl Brought {
     }
 }
 
+/// How long a distributor is left alone, whatever the log, when it failed so often in a row: as it
+/// wants, and no shorter because it has been asked for another log meanwhile.
+// Spec: GSP-132
+fn rest_after(outcome: Brought, failures: u32) -> Option<Duration> {
+    match outcome {
+        Brought::Failed { wanted } if failures > 0 => {
+            Some(pause_after(failures).max(wanted.unwrap_or_default()))
+        }
+        Brought::Taken | Brought::Refused | Brought::Failed { .. } => None,
+    }
+}
+
 impl Gossip {
     /// Reads what a distributor shows of the logs that we know and of all its witnesses.
     // Spec: GSP-107
@@ -216,6 +230,7 @@ impl Gossip {
                 distributor.asked();
                 continue;
             };
+            place.well(&self);
             let names = names(&witnesses);
             let ids: BTreeSet<String> = logs.into_iter().take(LOGS_MAX).collect();
             distributor.takes(ids.clone());
@@ -278,12 +293,8 @@ impl Gossip {
             } else {
                 unreachable.saturating_add(1)
             };
-            let pause = if reached {
-                pace
-            } else {
-                pause_after(unreachable)
-            };
-            tokio::time::sleep(pause).await;
+            let pause = rest_after(outcome, unreachable);
+            tokio::time::sleep(pause.unwrap_or(pace)).await;
         }
     }
 
@@ -448,6 +459,21 @@ mod tests {
         assert_eq!(distributor.count(), 0);
         distributor.offer(&b, b"six", false);
         assert_eq!(distributor.count(), 1);
+    }
+
+    // Spec: GSP-132
+    #[test]
+    fn who_wants_to_be_left_alone_is_for_all_logs() {
+        let wanted = Some(Duration::from_secs(120));
+        let failed = Brought::Failed { wanted };
+        assert_eq!(rest_after(failed, 1), wanted);
+        assert_eq!(
+            rest_after(Brought::Failed { wanted: None }, 2),
+            Some(pause_after(2))
+        );
+        // A fault with one log.
+        assert_eq!(rest_after(failed, 0), None);
+        assert_eq!(rest_after(Brought::Taken, 0), None);
     }
 
     // Spec: GSP-108

@@ -59,10 +59,16 @@ impl Gossip {
             let done = tokio::task::spawn_blocking(move || this.take_turn(turn));
             let done = done.await;
             lock(&self.cosigned).telling = None;
-            let Ok((next, rest)) = done else {
-                tracing::error!("gossip failed, and goes on");
-                turn = Turn::default();
-                continue;
+            let (next, rest) = match done {
+                Ok(done) => done,
+                // The heads of that turn would be told by no page: a page that hides them convicts
+                // us, and a start tells them.
+                Err(error) if error.is_panic() => {
+                    tracing::error!(%error, "gossip failed: ending at once");
+                    std::process::abort();
+                }
+                // The process ends.
+                Err(_) => return,
             };
             turn = next;
             self.ready.send_replace(true);

@@ -264,14 +264,20 @@ impl Place {
                 wanted.map_or(pause, |wanted| wanted.max(pause))
             }
             Shown::Bytes(_) | Shown::Nothing => {
-                self.failures = 0;
-                gossip.well(&mut self.trouble);
+                self.well(gossip);
                 self.pace
             }
         }
     }
 
-    /// Fetches a list of the place's own, with the same patience.
+    /// It does what it should.
+    pub(super) fn well(&mut self, gossip: &Gossip) {
+        self.failures = 0;
+        gossip.well(&mut self.trouble);
+    }
+
+    /// Fetches a list of the place's own, with the same patience. Of several lists one that comes
+    /// says nothing of the others: the caller says when all is well.
     pub(super) async fn list(&mut self, gossip: &Gossip, path: &str) -> Option<Vec<String>> {
         let request = ClientRequest::get(format!("{}{path}", self.url));
         let request = request.response_bytes_max(LIST_BYTES_MAX);
@@ -281,11 +287,10 @@ impl Place {
             _ => None,
         };
         let wanted = answer.ok().and_then(|answer| retry_after(&answer));
-        let shown = match list {
-            Some(_) => Shown::Nothing,
-            None => Shown::Failed(wanted),
+        let pause = match list {
+            Some(_) => self.pace,
+            None => self.pause(gossip, &Shown::Failed(wanted)),
         };
-        let pause = self.pause(gossip, &shown);
         tokio::time::sleep(pause).await;
         list
     }

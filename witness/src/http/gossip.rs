@@ -224,32 +224,65 @@ async fn shown(gossip: &Arc<Gossip>, path: &str, query: &str, headers: HeaderMap
             });
             page.await.flatten().unwrap_or_else(|NotNow| later())
         }
-        ("opening", [origin, old, size]) => {
-            let number = |text: &str| TreeSize::new(parse_decimal(text).ok()?);
-            let named = hash(origin).zip(number(old)).zip(number(size));
-            let opening =
-                named.and_then(|((origin, old), size)| gossip.opening(&origin, old, size));
-            match opening {
-                Some(opening) => again(&headers, &opening.to_bytes(), CACHE_SECONDS),
-                None => http::error(StatusCode::NOT_FOUND, "that opening is not known here\n"),
-            }
-        }
-        ("evidence", []) => match parameter(query, "since").map_or(Ok(0), parse_decimal) {
-            Ok(since) => again(&headers, &gossip.catalogue(since).to_bytes(), PAGE_SECONDS),
-            Err(_) => bad("since is no number"),
-        },
-        ("evidence", [id]) => match hash(id).and_then(|id| gossip.evidence(&id)) {
-            Some(evidence) => again(&headers, &evidence.to_bytes(), CACHE_SECONDS),
-            None => http::error(StatusCode::NOT_FOUND, "there is no such evidence\n"),
-        },
-        // Spec: GSP-79
-        ("confirmed", [origin]) => match hash(origin).and_then(|hash| gossip.confirmed_of(&hash)) {
-            Some(confirmed) => http::with_cache(http::json(StatusCode::OK, &confirmed), Cache::No),
-            None => http::error(StatusCode::NOT_FOUND, "no head of it is confirmed\n"),
-        },
         ("suspicions", []) => {
             let said = gossip.make(move || packed(&headers, &this.suspicions()).0);
             said.await.unwrap_or_else(|NotNow| later())
+        }
+        _ => looked_up(gossip, first, &rest, query, headers).await,
+    }
+}
+
+/// What waits for the node, each in its turn.
+// Spec: GSP-130
+async fn looked_up(
+    gossip: &Arc<Gossip>,
+    first: &str,
+    rest: &[&str],
+    query: &str,
+    headers: HeaderMap,
+) -> Response {
+    match (first, rest) {
+        ("opening", [origin, old, size]) => {
+            let number = |text: &str| TreeSize::new(parse_decimal(text).ok()?);
+            let named = hash(origin).zip(number(old)).zip(number(size));
+            let opening = move |this: &Gossip| {
+                let ((origin, old), size) = named?;
+                let opening = this.opening(&origin, old, size)?;
+                Some(again(&headers, &opening.to_bytes(), CACHE_SECONDS))
+            };
+            found(
+                gossip.look(opening).await,
+                "that opening is not known here\n",
+            )
+        }
+        ("evidence", []) => match parameter(query, "since").map_or(Ok(0), parse_decimal) {
+            Ok(since) => {
+                let list = move |this: &Gossip| {
+                    again(&headers, &this.catalogue(since).to_bytes(), PAGE_SECONDS)
+                };
+                gossip.look(list).await.unwrap_or_else(|NotNow| later())
+            }
+            Err(_) => bad("since is no number"),
+        },
+        ("evidence", [id]) => {
+            let id = hash(id);
+            let file = move |this: &Gossip| {
+                let evidence = this.evidence(&id?)?;
+                Some(again(&headers, &evidence.to_bytes(), CACHE_SECONDS))
+            };
+            found(gossip.look(file).await, "there is no such evidence\n")
+        }
+        // Spec: GSP-79
+        ("confirmed", [origin]) => {
+            let origin = hash(origin);
+            let confirmed = move |this: &Gossip| {
+                let confirmed = this.confirmed_of(&origin?)?;
+                Some(http::with_cache(
+                    http::json(StatusCode::OK, &confirmed),
+                    Cache::No,
+                ))
+            };
+            found(gossip.look(confirmed).await, "no head of it is confirmed\n")
         }
         _ => http::not_found(),
     }
@@ -367,6 +400,16 @@ fn gzip(body: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).ok()?;
     encoder.finish().ok()
+}
+
+/// What was looked up, if it was there.
+// Spec: GSP-130
+fn found(looked: Result<Option<Response>, NotNow>, missing: &'static str) -> Response {
+    match looked {
+        Ok(Some(response)) => response,
+        Ok(None) => http::error(StatusCode::NOT_FOUND, missing),
+        Err(NotNow) => later(),
+    }
 }
 
 fn later() -> Response {

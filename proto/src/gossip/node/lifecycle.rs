@@ -109,12 +109,18 @@ impl Node {
         self.look_around(step);
     }
 
-    /// Has the feed of one peer, at random, read from its beginning, when it is time.
-    // Spec: GSP-35
+    /// Has the feed of one peer, at random, read from its beginning, when it is time. Not one whose
+    /// page is on its way: that was asked for with another `since`, and its peer would be told as
+    /// one that misbehaves.
+    // Spec: GSP-35, GSP-131
     fn reread_one(&mut self, step: &mut Step<'_>, chosen: &BTreeMap<KeyName, Reading>) {
         let whole = chosen.iter();
         let whole = whole.filter(|(_, reading)| **reading == Reading::Whole);
-        let whole: Vec<&KeyName> = whole.map(|(name, _)| name).collect();
+        let is_free = |name: &&KeyName| {
+            let peer = self.peers.get(*name);
+            peer.is_none_or(|peer| !peer.is_pausing(step.now) && !peer.is_exchanging())
+        };
+        let whole: Vec<&KeyName> = whole.map(|(name, _)| name).filter(is_free).collect();
         if step.now < self.reread_at || whole.is_empty() {
             return;
         }
@@ -318,5 +324,59 @@ impl Node {
         for (alarm, raised) in alarms {
             self.alarm(step, alarm, raised);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec;
+    use core::time::Duration;
+
+    use super::super::{AskId, Dice, Directory, Event, Moment, Own, PeerSettings, Strict};
+    use super::*;
+    use crate::gossip::Random;
+
+    struct Even;
+
+    impl Dice for Even {
+        fn roll(&mut self) -> u64 {
+            0
+        }
+    }
+
+    // Spec: GSP-131
+    #[test]
+    fn a_feed_is_not_begun_anew_while_a_page_of_it_is_on_its_way() {
+        let [own, other] = ["a.example", "b.example"].map(|name| KeyName::parse(name).unwrap());
+        let directory = Directory {
+            own: Own {
+                name: own,
+                cosigners: vec![],
+                gossip: vec![],
+            },
+            logs: vec![],
+            peers: vec![PeerSettings {
+                name: other.clone(),
+                gossip: vec![],
+                cosigners: vec![],
+                operator: String::new(),
+            }],
+        };
+        let epoch = Random([1; 16]);
+        let config = Config {
+            round: Duration::from_secs(1),
+            jitter_percent: 0,
+            reread_every: Duration::ZERO,
+            ..Config::new(Random([0; 16]))
+        };
+        let mut node = Node::new(config, directory, epoch, Moment(0)).unwrap();
+        let asked = Question::Heads { epoch, since: 7 };
+        node.peer_mut(&other).unwrap().busy = Some((AskId(1), asked, Moment(0)));
+        drop(node.step(Event::Tick, Moment(1_000), &mut Even, &Strict));
+        assert_eq!(node.peers[&other].reread, None);
+        node.peer_mut(&other).unwrap().busy = None;
+        drop(node.step(Event::Tick, Moment(3_000), &mut Even, &Strict));
+        assert_eq!(node.peers[&other].reread, Some(0), "it is its turn later");
     }
 }
