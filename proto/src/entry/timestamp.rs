@@ -12,7 +12,7 @@
 //! The imprint is in the hash alone, and in there behind the client's nonce, so that a reader of
 //! the log learns how many time-stamps were made when and under which policy, and not of what.
 
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::decimal::parse_decimal;
@@ -63,7 +63,7 @@ impl TimestampEntry {
         Ok(Self {
             index,
             gen_time: gen_time.ok_or(EntryError::NotOurToken)?,
-            policy: dotted(&tst_info.policy).ok_or(EntryError::NotOurToken)?,
+            policy: tst_info.policy.dotted().ok_or(EntryError::NotOurToken)?,
             unit,
             tst_info: hash(),
         })
@@ -111,7 +111,7 @@ impl TimestampEntry {
         Ok(Self {
             index: place.ok_or_else(|| wrong("leaf index", index))?,
             gen_time: gen_time.ok_or_else(|| wrong("time", time))?,
-            policy: dotted(&oid).ok_or_else(|| wrong("policy", policy))?,
+            policy: oid.dotted().ok_or_else(|| wrong("policy", policy))?,
             unit: UnitId::parse(unit).ok_or_else(|| wrong("unit", unit))?,
             tst_info: Hash::from_base64(tst_info).map_err(|_| wrong("hash", tst_info))?,
         })
@@ -128,10 +128,4 @@ impl TimestampEntry {
         let body = alloc::format!("{index}\n{gen_time}\n{policy}\n{unit}\n{tst_info}\n");
         out.extend_from_slice(body.as_bytes());
     }
-}
-
-/// An identifier in dots, when those can be read again.
-fn dotted(oid: &Oid) -> Option<String> {
-    let text = oid.to_string();
-    (Oid::parse(&text).as_ref() == Ok(oid)).then_some(text)
 }

@@ -285,6 +285,33 @@ pub(crate) fn push(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     }
 }
 
+/// Appends an element whose content `inside` appends: all levels of a structure in one buffer. A
+/// length of more than one octet is known too late, so that the content moves up for it.
+pub(crate) fn nest(out: &mut Vec<u8>, tag: u8, inside: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[tag, 0]);
+    let start = out.len();
+    inside(out);
+    let end = out.len();
+    let length = end.saturating_sub(start);
+    let octets = length.to_be_bytes();
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    let octets = octets.get(zeros..).unwrap_or_default();
+    let first = match u8::try_from(length) {
+        Ok(short) if short < 0x80 => short,
+        _ => {
+            out.extend_from_slice(octets);
+            out.copy_within(start..end, start + octets.len());
+            if let Some(place) = out.get_mut(start..start + octets.len()) {
+                place.copy_from_slice(octets);
+            }
+            octets.iter().fold(0x80, |first, _| first + 1)
+        }
+    };
+    if let Some(place) = start.checked_sub(1).and_then(|at| out.get_mut(at)) {
+        *place = first;
+    }
+}
+
 /// A tag, and the longest length.
 const HEADER_BYTES_MAX: usize = 2 + size_of::<usize>();
 
@@ -297,23 +324,27 @@ pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// Appends an INTEGER from 0.
 pub(crate) fn push_unsigned(out: &mut Vec<u8>, value: u64) {
-    push(
-        out,
-        tag::INTEGER,
-        &[&unsigned_content(&value.to_be_bytes())],
-    );
+    let magnitude = value.to_be_bytes();
+    let (sign, digits) = sign_and_digits(&magnitude);
+    push(out, tag::INTEGER, &[sign, digits]);
 }
 
 /// The content of an INTEGER of this magnitude: minimal, and not negative.
 pub(crate) fn unsigned_content(magnitude: &[u8]) -> Vec<u8> {
+    let (sign, digits) = sign_and_digits(magnitude);
+    [sign, digits].concat()
+}
+
+/// What an INTEGER of this magnitude has: an octet of zero if it would be negative or empty
+/// without, and the octets from the first that is not zero.
+fn sign_and_digits(magnitude: &[u8]) -> (&'static [u8], &[u8]) {
     let zeros = magnitude.iter().take_while(|octet| **octet == 0).count();
     let digits = magnitude.get(zeros..).unwrap_or_default();
-    let mut content = Vec::with_capacity(digits.len().saturating_add(1));
     if digits.first().is_none_or(|first| first & 0x80 != 0) {
-        content.push(0);
+        (&[0], digits)
+    } else {
+        (&[], digits)
     }
-    content.extend_from_slice(digits);
-    content
 }
 
 /// A field that is not what it must be. Its maker is at fault.
@@ -391,3 +422,27 @@ impl fmt::Display for DerError {
 }
 
 impl core::error::Error for DerError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn an_element_is_the_same_written_around_its_content_or_behind_it() {
+        for length in [0, 1, 127, 128, 255, 256, 65_535, 65_536] {
+            let content = vec![0xab; length];
+            let mut whole = vec![7];
+            push(
+                &mut whole,
+                tag::SET,
+                &[&element(tag::SEQUENCE, &[&content])],
+            );
+            let mut nested = vec![7];
+            nest(&mut nested, tag::SET, |out| {
+                nest(out, tag::SEQUENCE, |out| out.extend_from_slice(&content));
+            });
+            assert_eq!(nested, whole, "{length}");
+        }
+    }
+}

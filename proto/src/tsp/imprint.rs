@@ -9,7 +9,7 @@ use core::fmt;
 use const_oid::ObjectIdentifier;
 use sha2::Digest as _;
 
-use crate::tsp::element::{Algorithm, DerError, Element, Parameters, element, push, tag};
+use crate::tsp::element::{Algorithm, DerError, Element, Parameters, element, nest, push, tag};
 use crate::tsp::oid::{self, Oid};
 
 /// A hash algorithm that a time-stamp may be about. Weaker ones (MD5, SHA-1, SHA-224) are unknown
@@ -171,11 +171,19 @@ impl HashParameters {
 
     /// An `AlgorithmIdentifier` of this form.
     pub(crate) fn algorithm(self, oid: ObjectIdentifier) -> Vec<u8> {
-        let mut inside = element(tag::OID, &[oid.as_bytes()]);
-        if self == Self::Null {
-            push(&mut inside, tag::NULL, &[]);
-        }
-        element(tag::SEQUENCE, &[&inside])
+        let mut out = Vec::new();
+        self.push_algorithm(&mut out, oid);
+        out
+    }
+
+    /// Appends the `AlgorithmIdentifier`.
+    pub(crate) fn push_algorithm(self, out: &mut Vec<u8>, oid: ObjectIdentifier) {
+        nest(out, tag::SEQUENCE, |out| {
+            push(out, tag::OID, &[oid.as_bytes()]);
+            if self == Self::Null {
+                push(out, tag::NULL, &[]);
+            }
+        });
     }
 }
 
@@ -243,9 +251,10 @@ impl MessageImprint {
 
     // Spec: TSP-05, TSP-31
     pub(crate) fn push(&self, out: &mut Vec<u8>) {
-        let algorithm = self.parameters.algorithm(self.algorithm.oid());
-        let digest = element(tag::OCTET_STRING, &[&self.digest]);
-        push(out, tag::SEQUENCE, &[&algorithm, &digest]);
+        nest(out, tag::SEQUENCE, |out| {
+            self.parameters.push_algorithm(out, self.algorithm.oid());
+            push(out, tag::OCTET_STRING, &[&self.digest]);
+        });
     }
 
     /// The algorithm.

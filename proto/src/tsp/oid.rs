@@ -6,7 +6,7 @@
 //! next arc has 128 bits, and Go's `encoding/asn1` (31 bits an arc) and the Rust `const-oid`
 //! (32 bits) then refuse the whole token, although they would only have to skip it.
 
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write as _};
 
@@ -118,6 +118,23 @@ impl Oid {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Its dotted form, if that can be read again: no arc has more than 128 bits.
+    pub(crate) fn dotted(&self) -> Option<String> {
+        let mut text = String::with_capacity(96);
+        let whole = self.arcs().all(|arc| arc.is_some());
+        (whole && write!(text, "{self}").is_ok()).then_some(text)
+    }
+
+    /// Its arcs, of which the first holds two; `None` for one of more than 128 bits.
+    fn arcs(&self) -> impl Iterator<Item = Option<u128>> {
+        let parts = self.0.split_inclusive(|octet| octet & 0x80 == 0);
+        parts.map(|part| {
+            part.iter().try_fold(0_u128, |arc, octet| {
+                (arc.leading_zeros() >= 7).then(|| (arc << 7) | u128::from(octet & 0x7f))
+            })
+        })
+    }
 }
 
 impl From<ObjectIdentifier> for Oid {
@@ -157,29 +174,32 @@ fn low_seven(value: u128) -> u8 {
 impl fmt::Display for Oid {
     /// The dotted form; an arc that does not fit into 128 bits is written as `…`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        let mut arc = Some(0_u128);
         let mut first = true;
-        for octet in &self.0 {
-            arc = arc
-                .filter(|arc| arc.leading_zeros() >= 7)
-                .map(|arc| (arc << 7) | u128::from(octet & 0x7f));
-            if octet & 0x80 != 0 {
-                continue;
-            }
-            let shown = arc.map_or_else(|| String::from("…"), |arc| arc.to_string());
+        for arc in self.arcs() {
             match arc {
                 Some(both) if first => {
                     let root = (both / 40).min(2);
-                    write!(text, "{root}.{}", both - root * 40)?;
+                    write!(f, "{root}.")?;
+                    write_arc(f, both - root * 40)?;
                 }
-                _ if first => text.push_str("2.…"),
-                _ => write!(text, ".{shown}")?,
+                Some(arc) => {
+                    f.write_char('.')?;
+                    write_arc(f, arc)?;
+                }
+                None if first => f.write_str("2.…")?,
+                None => f.write_str(".…")?,
             }
             first = false;
-            arc = Some(0);
         }
-        f.write_str(&text)
+        Ok(())
+    }
+}
+
+/// Most arcs are small, and numbers of 128 bits are written much more slowly.
+fn write_arc(f: &mut fmt::Formatter<'_>, arc: u128) -> fmt::Result {
+    match u64::try_from(arc) {
+        Ok(arc) => write!(f, "{arc}"),
+        Err(_) => write!(f, "{arc}"),
     }
 }
 
@@ -207,6 +227,8 @@ impl core::error::Error for OidError {}
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString as _;
+
     use super::*;
     use crate::tsp::element::element;
 
@@ -223,6 +245,7 @@ mod tests {
         ] {
             let oid = Oid::parse(text).unwrap();
             assert_eq!(oid.to_string(), text);
+            assert_eq!(oid.dotted().as_deref(), Some(text));
             let der = element(tag::OID, &[oid.as_bytes()]);
             let read = Element::only(&der, tag::OID, "policy").unwrap();
             assert_eq!(Oid::read(read, "policy"), Ok(oid));
@@ -230,6 +253,16 @@ mod tests {
         let known = Oid::parse("1.2.840.113549.1.9.16.1.4").unwrap();
         assert_eq!(known, TST_INFO);
         assert_eq!(NOT_BEFORE_CHECKPOINT.as_bytes().len(), 35);
+        // 2^128, as an arc of its own and in the first one.
+        let large = [&[0x84][..], &[0x80; 17], &[0x00]].concat();
+        for (content, text) in [
+            ([&[0x2a][..], &large, &[0x01]].concat(), "1.2.….1"),
+            ([&large[..], &[0x01]].concat(), "2.….1"),
+        ] {
+            let oid = Oid(content);
+            assert_eq!((oid.to_string().as_str(), oid.dotted()), (text, None));
+            assert!(Oid::parse(text).is_err());
+        }
     }
 
     // Spec: TSP-02

@@ -22,7 +22,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::tsp::element::{DerError, DerFault, Element, push, push_unsigned, tag};
+use crate::tsp::element::{DerError, DerFault, Element, nest, push, push_unsigned, tag};
 use crate::tsp::imprint::HashAlgorithm;
 use crate::tsp::oid::Oid;
 use crate::tsp::request::RequestError;
@@ -113,26 +113,29 @@ impl TimestampResponse {
 
     /// The response's DER: of a parsed one, the bytes that were parsed.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut info = Vec::new();
-        push_unsigned(&mut info, self.status.number());
-        if !self.texts.is_empty() {
-            let mut list = Vec::new();
-            for text in &self.texts {
-                push(&mut list, tag::UTF8_STRING, &[text.as_bytes()]);
+        let token = self.token.as_ref();
+        let mut response = Vec::with_capacity(64 + token.map_or(0, TimestampToken::size_hint));
+        nest(&mut response, tag::SEQUENCE, |out| {
+            nest(out, tag::SEQUENCE, |out| self.push_info(out));
+            if let Some(token) = token {
+                token.push(out);
             }
-            push(&mut info, tag::SEQUENCE, &[&list]);
+        });
+        response
+    }
+
+    fn push_info(&self, out: &mut Vec<u8>) {
+        push_unsigned(out, self.status.number());
+        if !self.texts.is_empty() {
+            nest(out, tag::SEQUENCE, |out| {
+                for text in &self.texts {
+                    push(out, tag::UTF8_STRING, &[text.as_bytes()]);
+                }
+            });
         }
         if let Some(failures) = self.failures {
-            failures.push(&mut info);
+            failures.push(out);
         }
-        let mut inside = Vec::new();
-        push(&mut inside, tag::SEQUENCE, &[&info]);
-        if let Some(token) = &self.token {
-            inside.extend_from_slice(&token.to_bytes());
-        }
-        let mut response = Vec::new();
-        push(&mut response, tag::SEQUENCE, &[&inside]);
-        response
     }
 
     /// The status.

@@ -36,7 +36,7 @@ use der::Decode as _;
 use crate::tlog_proof::TLOG_PROOF_BYTES_MAX;
 use crate::tsp::certificate::{Certificate, ProfileError, PublicKey, Scheme, SignatureFault};
 use crate::tsp::element::{
-    Algorithm, DerError, DerFault, Element, Elements, element, push, push_unsigned, tag,
+    Algorithm, DerError, DerFault, Element, Elements, element, nest, push, push_unsigned, tag,
 };
 use crate::tsp::gen_time::GenTime;
 use crate::tsp::imprint::{HashAlgorithm, HashParameters};
@@ -123,27 +123,57 @@ impl TimestampToken {
     /// The token's DER: of a parsed one, the bytes that were parsed.
     // Spec: TSP-40
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut data = Vec::with_capacity(1024);
-        push_unsigned(&mut data, 3);
+        let mut out = Vec::with_capacity(self.size_hint());
+        self.push(&mut out);
+        out
+    }
+
+    /// About how many bytes it has, and hardly more.
+    pub(crate) fn size_hint(&self) -> usize {
+        let values = |attributes: &[Attribute]| -> usize {
+            let values = attributes.iter().flat_map(|attribute| &attribute.values);
+            values.map(Vec::len).sum()
+        };
+        let bags = self.certificates.iter().chain(&self.crls);
+        bags.map(Vec::len).sum::<usize>()
+            + self.tst_info_der.len()
+            + values(&self.signer.signed_attributes)
+            + values(&self.signer.unsigned_attributes)
+            + 512
+    }
+
+    /// Appends the token's DER.
+    pub(crate) fn push(&self, out: &mut Vec<u8>) {
+        nest(out, tag::SEQUENCE, |out| {
+            push(out, tag::OID, &[oid::SIGNED_DATA.as_bytes()]);
+            nest(out, tag::CONSTRUCTED_0, |out| {
+                nest(out, tag::SEQUENCE, |out| self.push_signed_data(out));
+            });
+        });
+    }
+
+    fn push_signed_data(&self, out: &mut Vec<u8>) {
+        push_unsigned(out, 3);
         let digest_oid = self.signer.digest_algorithm.oid();
-        let digest_algorithm = self.digest_parameters.algorithm(digest_oid);
-        push(&mut data, tag::SET, &[&digest_algorithm]);
-        let octets = element(tag::OCTET_STRING, &[&self.tst_info_der]);
-        let mut content = element(tag::OID, &[oid::TST_INFO.as_bytes()]);
-        push(&mut content, tag::CONSTRUCTED_0, &[&octets]);
-        push(&mut data, tag::SEQUENCE, &[&content]);
+        nest(out, tag::SET, |out| {
+            self.digest_parameters.push_algorithm(out, digest_oid);
+        });
+        nest(out, tag::SEQUENCE, |out| {
+            push(out, tag::OID, &[oid::TST_INFO.as_bytes()]);
+            nest(out, tag::CONSTRUCTED_0, |out| {
+                push(out, tag::OCTET_STRING, &[&self.tst_info_der]);
+            });
+        });
         // Spec: TSP-44
-        if !self.certificates.is_empty() {
-            push(&mut data, tag::CONSTRUCTED_0, &slices(&self.certificates));
+        for (tag, bag) in [
+            (tag::CONSTRUCTED_0, &self.certificates),
+            (tag::CONSTRUCTED_1, &self.crls),
+        ] {
+            if !bag.is_empty() {
+                nest(out, tag, |out| extend_each(out, bag));
+            }
         }
-        if !self.crls.is_empty() {
-            push(&mut data, tag::CONSTRUCTED_1, &slices(&self.crls));
-        }
-        push(&mut data, tag::SET, &[&self.signer.to_bytes()]);
-        let data = element(tag::SEQUENCE, &[&data]);
-        let mut inside = element(tag::OID, &[oid::SIGNED_DATA.as_bytes()]);
-        push(&mut inside, tag::CONSTRUCTED_0, &[&data]);
-        element(tag::SEQUENCE, &[&inside])
+        nest(out, tag::SET, |out| self.signer.push(out));
     }
 
     /// What the token says.
@@ -236,8 +266,10 @@ fn list_of_any(list: Option<Element<'_>>, field: &'static str) -> Result<Vec<Vec
     Ok(items)
 }
 
-fn slices(items: &[Vec<u8>]) -> Vec<&[u8]> {
-    items.iter().map(Vec::as_slice).collect()
+fn extend_each(out: &mut Vec<u8>, items: &[Vec<u8>]) {
+    for item in items {
+        out.extend_from_slice(item);
+    }
 }
 
 fn read_hash(
@@ -320,31 +352,30 @@ impl SignerInfo {
         })
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
-        let serial = element(tag::INTEGER, &[&self.serial]);
-        let mut info = Vec::with_capacity(512);
-        push_unsigned(&mut info, 1);
-        push(&mut info, tag::SEQUENCE, &[&self.issuer, &serial]);
-        let digest = self
-            .digest_parameters
-            .algorithm(self.digest_algorithm.oid());
-        info.extend_from_slice(&digest);
-        let signed = attribute_bytes(&self.signed_attributes);
-        push(&mut info, tag::CONSTRUCTED_0, &[&signed]);
-        info.extend_from_slice(&self.signature_algorithm);
-        push(&mut info, tag::OCTET_STRING, &[&self.signature]);
-        if !self.unsigned_attributes.is_empty() {
-            let unsigned = attribute_bytes(&self.unsigned_attributes);
-            push(&mut info, tag::CONSTRUCTED_1, &[&unsigned]);
-        }
-        element(tag::SEQUENCE, &[&info])
+    fn push(&self, out: &mut Vec<u8>) {
+        nest(out, tag::SEQUENCE, |out| {
+            push_unsigned(out, 1);
+            nest(out, tag::SEQUENCE, |out| {
+                out.extend_from_slice(&self.issuer);
+                push(out, tag::INTEGER, &[&self.serial]);
+            });
+            let digest_oid = self.digest_algorithm.oid();
+            self.digest_parameters.push_algorithm(out, digest_oid);
+            push_attributes(out, tag::CONSTRUCTED_0, &self.signed_attributes);
+            out.extend_from_slice(&self.signature_algorithm);
+            push(out, tag::OCTET_STRING, &[&self.signature]);
+            if !self.unsigned_attributes.is_empty() {
+                push_attributes(out, tag::CONSTRUCTED_1, &self.unsigned_attributes);
+            }
+        });
     }
 
     /// What the signature is over: the attributes as they came, with the tag of SET.
     // Spec: TSP-42
     pub(crate) fn signed_message(&self) -> Vec<u8> {
-        let attributes = attribute_bytes(&self.signed_attributes);
-        element(tag::SET, &[&attributes])
+        let mut message = Vec::with_capacity(512);
+        push_attributes(&mut message, tag::SET, &self.signed_attributes);
+        message
     }
 
     /// The signed attribute of this kind.
@@ -392,12 +423,16 @@ impl Attribute {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let oid = element(tag::OID, &[self.oid.as_bytes()]);
-        let values = match &self.values[..] {
-            [value] => element(tag::SET, &[value]),
-            values => element(tag::SET, &slices(values)),
-        };
-        element(tag::SEQUENCE, &[&oid, &values])
+        let mut out = Vec::new();
+        self.push(&mut out);
+        out
+    }
+
+    fn push(&self, out: &mut Vec<u8>) {
+        nest(out, tag::SEQUENCE, |out| {
+            self.oid.push(out);
+            nest(out, tag::SET, |out| extend_each(out, &self.values));
+        });
     }
 
     /// Its only value.
@@ -410,12 +445,12 @@ impl Attribute {
     }
 }
 
-fn attribute_bytes(attributes: &[Attribute]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
-    for attribute in attributes {
-        bytes.extend_from_slice(&attribute.to_bytes());
-    }
-    bytes
+fn push_attributes(out: &mut Vec<u8>, tag: u8, attributes: &[Attribute]) {
+    nest(out, tag, |out| {
+        for attribute in attributes {
+            attribute.push(out);
+        }
+    });
 }
 
 fn read_receipt(attribute: &Attribute) -> Result<&[u8], DerError> {
@@ -433,7 +468,8 @@ pub struct TimestampUnit {
     chain: Vec<Certificate>,
     scheme: Scheme,
     signature_algorithm: Vec<u8>,
-    /// The signed attributes that all its tokens have.
+    /// The signed attributes of all its tokens, in their order. The message digest in there is of
+    /// no token; one of a token takes its place, since that does not depend on its value.
     attributes: Vec<Attribute>,
 }
 
@@ -490,8 +526,13 @@ impl TimestampUnit {
         };
         let signature_algorithm = parameters.algorithm(algorithm);
         let content_type = element(tag::OID, &[oid::TST_INFO.as_bytes()]);
-        let attributes = vec![
+        let any_digest = scheme.hash().digest(&[]);
+        let mut attributes = vec![
             Attribute::one(oid::CONTENT_TYPE, content_type),
+            Attribute::one(
+                oid::MESSAGE_DIGEST,
+                element(tag::OCTET_STRING, &[&any_digest]),
+            ),
             Attribute::one(
                 oid::ALGORITHM_PROTECTION,
                 algorithm_protection(scheme.hash(), algorithm, parameters),
@@ -501,6 +542,7 @@ impl TimestampUnit {
                 signing_certificate(&certificate),
             ),
         ];
+        attributes.sort_by_cached_key(Attribute::to_bytes);
         Ok(Self {
             certificate,
             chain,
@@ -581,8 +623,11 @@ impl TimestampUnit {
         let hash = self.scheme.hash();
         let digest = element(tag::OCTET_STRING, &[&hash.digest(&tst_info_der)]);
         let mut signed_attributes = self.attributes.clone();
-        signed_attributes.push(Attribute::one(oid::MESSAGE_DIGEST, digest));
-        signed_attributes.sort_by_cached_key(Attribute::to_bytes);
+        for attribute in &mut signed_attributes {
+            if attribute.oid == oid::MESSAGE_DIGEST {
+                attribute.values = vec![digest.clone()];
+            }
+        }
         let signer = SignerInfo {
             issuer: self.certificate.issuer().to_vec(),
             serial: self.certificate.serial().to_vec(),

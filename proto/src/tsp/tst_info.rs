@@ -29,7 +29,7 @@ use crate::checkpoint::Origin;
 use crate::hash::{Hash, sha256};
 use crate::tree::LeafIndex;
 use crate::tsp::element::{
-    DerError, DerFault, Element, Elements, Flag, element, push, push_unsigned, tag,
+    DerError, DerFault, Element, Elements, Flag, element, nest, push, push_unsigned, tag,
     unsigned_content,
 };
 use crate::tsp::gen_time::GenTime;
@@ -109,25 +109,29 @@ impl TstInfo {
     /// Its DER: of a parsed one, the bytes that were parsed.
     // Spec: TSP-30, TSP-31
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut inside = Vec::with_capacity(256);
-        push_unsigned(&mut inside, 1);
-        self.policy.push(&mut inside);
-        self.imprint.push(&mut inside);
-        push(&mut inside, tag::INTEGER, &[&self.serial.0]);
-        let gen_time = self.gen_time.content();
-        push(&mut inside, tag::GENERALIZED_TIME, &[gen_time.as_bytes()]);
-        if let Some(accuracy) = self.accuracy {
-            accuracy.push(&mut inside);
-        }
-        self.ordering.push(&mut inside);
-        if let Some(nonce) = &self.nonce {
-            nonce.push(&mut inside);
-        }
-        if let Some(tsa) = &self.tsa {
-            push(&mut inside, tag::CONSTRUCTED_0, &[&tsa.0]);
-        }
-        self.extensions.push(&mut inside);
-        element(tag::SEQUENCE, &[&inside])
+        let extensions = self.extensions.0.iter();
+        let values: usize = extensions.map(|extension| extension.value.len()).sum();
+        let mut out = Vec::with_capacity(512 + values);
+        nest(&mut out, tag::SEQUENCE, |out| {
+            push_unsigned(out, 1);
+            self.policy.push(out);
+            self.imprint.push(out);
+            push(out, tag::INTEGER, &[&self.serial.0]);
+            let gen_time = self.gen_time.content();
+            push(out, tag::GENERALIZED_TIME, &[gen_time.as_bytes()]);
+            if let Some(accuracy) = self.accuracy {
+                accuracy.push(out);
+            }
+            self.ordering.push(out);
+            if let Some(nonce) = &self.nonce {
+                nonce.push(out);
+            }
+            if let Some(tsa) = &self.tsa {
+                push(out, tag::CONSTRUCTED_0, &[&tsa.0]);
+            }
+            self.extensions.push(out);
+        });
+        out
     }
 
     /// The cosigned checkpoint that the token carries and is not older than, if it carries one.
@@ -347,19 +351,19 @@ impl Accuracy {
     }
 
     fn push(self, out: &mut Vec<u8>) {
-        let mut inside = Vec::new();
-        if let Some(seconds) = self.seconds {
-            push_unsigned(&mut inside, u64::from(seconds));
-        }
-        for (tag, part) in [
-            (tag::PRIMITIVE_0, self.millis),
-            (tag::PRIMITIVE_1, self.micros),
-        ] {
-            if let Some(part) = part {
-                push(&mut inside, tag, &[&unsigned_content(&part.to_be_bytes())]);
+        nest(out, tag::SEQUENCE, |out| {
+            if let Some(seconds) = self.seconds {
+                push_unsigned(out, u64::from(seconds));
             }
-        }
-        push(out, tag::SEQUENCE, &[&inside]);
+            for (tag, part) in [
+                (tag::PRIMITIVE_0, self.millis),
+                (tag::PRIMITIVE_1, self.micros),
+            ] {
+                if let Some(part) = part {
+                    push(out, tag, &[&unsigned_content(&part.to_be_bytes())]);
+                }
+            }
+        });
     }
 }
 
@@ -461,17 +465,18 @@ impl Extensions {
     }
 
     fn push(&self, out: &mut Vec<u8>) {
-        let mut list = Vec::new();
-        for extension in &self.0 {
-            let mut inside = Vec::new();
-            extension.oid.push(&mut inside);
-            extension.critical.push(&mut inside);
-            push(&mut inside, tag::OCTET_STRING, &[&extension.value]);
-            push(&mut list, tag::SEQUENCE, &[&inside]);
+        if self.0.is_empty() {
+            return;
         }
-        if !list.is_empty() {
-            push(out, tag::CONSTRUCTED_1, &[&list]);
-        }
+        nest(out, tag::CONSTRUCTED_1, |out| {
+            for extension in &self.0 {
+                nest(out, tag::SEQUENCE, |out| {
+                    extension.oid.push(out);
+                    extension.critical.push(out);
+                    push(out, tag::OCTET_STRING, &[&extension.value]);
+                });
+            }
+        });
     }
 }
 
