@@ -13,6 +13,7 @@
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use der::Decode as _;
@@ -152,25 +153,26 @@ impl Certificate {
 
     /// Whether the time is in the period of validity, both ends included.
     pub(crate) fn is_valid_at(&self, time: GenTime) -> bool {
+        self.validity().contains(&time.since_epoch())
+    }
+
+    /// The times since 1970 at which it is valid, both ends included.
+    pub(crate) fn validity(&self) -> RangeInclusive<Duration> {
         let validity = self.fields.tbs_certificate().validity();
-        let time = time.since_epoch();
-        validity.not_before.to_unix_duration() <= time
-            && time <= validity.not_after.to_unix_duration()
+        validity.not_before.to_unix_duration()..=validity.not_after.to_unix_duration()
     }
 
     /// The time since 1970 after which its private key must sign nothing more: the end of its
     /// validity, or of the key's period of use if that is sooner.
     pub fn signs_until(&self) -> Duration {
-        let period = self.read::<PrivateKeyUsagePeriod>().ok().flatten();
-        let to = period.and_then(|(_, period)| period.not_after);
-        let to = to.map_or(Duration::MAX, |time| time.to_unix_duration());
+        let period = self.usage_period();
+        let to = period.map_or(Duration::MAX, |period| *period.end());
         to.min(self.valid_until())
     }
 
     /// The time since 1970 after which it is not valid.
     pub(crate) fn valid_until(&self) -> Duration {
-        let validity = self.fields.tbs_certificate().validity();
-        validity.not_after.to_unix_duration()
+        *self.validity().end()
     }
 
     pub(crate) fn is_self_issued(&self) -> bool {
@@ -292,17 +294,23 @@ impl Certificate {
     /// Whether the private key was in its period of use, where the certificate names one.
     // Spec: TSP-68
     pub(crate) fn verify_usage_period(&self, time: GenTime) -> Result<(), ProfileError> {
-        let Some((_, period)) = self.read::<PrivateKeyUsagePeriod>()? else {
-            return Ok(());
-        };
-        let time = time.since_epoch();
-        let from = period.not_before.map(|time| time.to_unix_duration());
-        let to = period.not_after.map(|time| time.to_unix_duration());
-        if from.unwrap_or(Duration::ZERO) <= time && time <= to.unwrap_or(Duration::MAX) {
+        if self.usage_period()?.contains(&time.since_epoch()) {
             Ok(())
         } else {
             Err(ProfileError::UsagePeriod)
         }
+    }
+
+    /// The times since 1970 at which its private key may sign, both ends included: always, where
+    /// the certificate names no period.
+    // Spec: TSP-68
+    pub(crate) fn usage_period(&self) -> Result<RangeInclusive<Duration>, ProfileError> {
+        let period = self.read::<PrivateKeyUsagePeriod>()?;
+        let period = period.map(|(_, period)| period);
+        let from = period.as_ref().and_then(|period| period.not_before);
+        let to = period.as_ref().and_then(|period| period.not_after);
+        let from = from.map_or(Duration::ZERO, |time| time.to_unix_duration());
+        Ok(from..=to.map_or(Duration::MAX, |time| time.to_unix_duration()))
     }
 
     /// Whether it may sign a certificate with this many authorities between it and the signer.

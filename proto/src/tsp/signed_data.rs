@@ -28,6 +28,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use const_oid::ObjectIdentifier;
@@ -466,6 +467,10 @@ fn read_receipt(attribute: &Attribute) -> Result<&[u8], DerError> {
 pub struct TimestampUnit {
     certificate: Certificate,
     chain: Vec<Certificate>,
+    /// When the certificate and those above it are all valid, and when its key may sign: read once,
+    /// since each token asks.
+    validity: RangeInclusive<Duration>,
+    usage_period: Result<RangeInclusive<Duration>, ProfileError>,
     scheme: Scheme,
     signature_algorithm: Vec<u8>,
     /// The signed attributes of all its tokens, in their order. The message digest in there is of
@@ -543,9 +548,16 @@ impl TimestampUnit {
             ),
         ];
         attributes.sort_by_cached_key(Attribute::to_bytes);
+        let validity = chain.iter().map(Certificate::validity);
+        let validity = validity.fold(certificate.validity(), |whole, one| {
+            *whole.start().max(one.start())..=*whole.end().min(one.end())
+        });
+        let usage_period = certificate.usage_period();
         Ok(Self {
             certificate,
             chain,
+            validity,
+            usage_period,
             scheme,
             signature_algorithm,
             attributes,
@@ -591,15 +603,15 @@ impl TimestampUnit {
     /// [`UnitTimeError`] when a certificate or the private key must not be used then.
     // Spec: TSP-47
     pub fn verify_time(&self, time: GenTime) -> Result<(), UnitTimeError> {
-        if !self
-            .chain()
-            .all(|certificate| certificate.is_valid_at(time))
-        {
+        let time = time.since_epoch();
+        if !self.validity.contains(&time) {
             return Err(UnitTimeError::NotValid);
         }
-        self.certificate
-            .verify_usage_period(time)
-            .map_err(UnitTimeError::UsagePeriod)
+        match &self.usage_period {
+            Ok(period) if period.contains(&time) => Ok(()),
+            Ok(_) => Err(UnitTimeError::UsagePeriod(ProfileError::UsagePeriod)),
+            Err(error) => Err(UnitTimeError::UsagePeriod(error.clone())),
+        }
     }
 
     /// The time since 1970 after which it signs nothing more.
