@@ -139,6 +139,8 @@ pub struct Node {
     /// When a peer's feed is read from its beginning again.
     reread_at: Moment,
     last_ask: u64,
+    /// When any peer answered last.
+    heard: Moment,
     /// What the clock showed last.
     wall: Moment,
     /// The sum of what the clock went forward, in short steps: what every wait is measured in. A
@@ -215,6 +217,7 @@ impl Node {
             round_at: now,
             reread_at: now.after(config_reread),
             last_ask: 0,
+            heard: now,
             wall: now,
             steady: now,
         }

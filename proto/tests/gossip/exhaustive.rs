@@ -66,6 +66,7 @@ impl Story {
             config.jitter_percent = 0;
             config.grace_rounds = 0;
             config.suspect_after = Duration::ZERO;
+            config.tiles_after = Duration::ZERO;
             config.backoff_max = Duration::ZERO;
         };
         let mut world = World::with(1, 2, 1, at_once, |_| {});

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jurat_proto::evidence::Evidence;
 use jurat_proto::gossip::node::{
-    Action, Answer, AskId, Config, Directory, Event, Failure, LogSettings, Moment, Node, Own,
-    PeerSettings, Question, RequestId,
+    Action, Alarm, Answer, AskId, Config, Directory, Event, Failure, LogSettings, Moment, Node,
+    Own, PeerSettings, Question, RequestId,
 };
 use jurat_proto::gossip::{Feed, Flags, OriginId, Page, Random, Row, State, Statement, Tag};
 use jurat_proto::key::{KeyName, UnixSeconds};
@@ -40,16 +40,16 @@ impl Among {
             cosigners: Vec::new(),
             operator: operator(peer),
         });
+        let known = logs
+            .iter()
+            .map(|log| LogSettings::new(log.origin.clone(), log.key.vkey()));
         let directory = Directory {
             own: Own {
                 name: gossip.vkey().name().clone(),
                 cosigners: vec![cosigner.vkey()],
                 gossip: vec![gossip.vkey()],
             },
-            logs: logs
-                .iter()
-                .map(|log| LogSettings::new(log.origin.clone(), log.key.vkey()))
-                .collect(),
+            logs: known.collect(),
             peers: settings.collect(),
         };
         let mut config = Config::new(Random([1; 16]));
@@ -125,8 +125,24 @@ impl Among {
         asks.into_iter().map(|(_, _, question)| question).collect()
     }
 
+    /// Finds evidence of a fork at this size, and has it stored.
+    fn find(&mut self, log: &mut SimLog, size: u64) {
+        let fork = log.fork(0, 5);
+        let [one, other] = [0, fork].map(|branch| log.note(branch, size));
+        let evidence = Box::new(Evidence::same_size(one, other).unwrap());
+        let id = evidence.id();
+        let request = None;
+        self.happen(Event::EvidenceReceived { request, evidence });
+        self.happen(Event::EvidenceStored { id });
+    }
+
     /// A round in which every peer that is asked shows these rows. What else it is asked then.
     fn round(&mut self, seq: u64, rows: &[Row]) -> Vec<Question> {
+        self.round_of(seq, |_| rows.to_vec())
+    }
+
+    /// As [`Among::round`], each peer with rows of its own.
+    fn round_of(&mut self, seq: u64, rows: impl Fn(&KeyName) -> Vec<Row>) -> Vec<Question> {
         let mut left = Vec::new();
         let mut asks = Vec::new();
         while asks.is_empty() {
@@ -134,6 +150,7 @@ impl Among {
         }
         while let Some((peer, ask, question)) = asks.pop() {
             let name = peer.clone();
+            let rows = rows(&name);
             let statement = match question {
                 Question::State { nonce } => Statement::State(State {
                     name,
@@ -152,7 +169,7 @@ impl Among {
                     next: seq,
                     time: Moment(self.now).seconds(),
                     salt: SALT,
-                    rows: Page::rows_head(rows).unwrap(),
+                    rows: Page::rows_head(&rows).unwrap(),
                 }),
                 other => {
                     left.push(other);
@@ -163,9 +180,7 @@ impl Among {
             let said = self.peers[&peer].say(statement);
             let answer = match said.statement() {
                 Statement::State(_) => Answer::State(Box::new(said)),
-                Statement::Page(_) => {
-                    Answer::Heads(Box::new(Feed::new(rows.to_vec(), said).unwrap()))
-                }
+                Statement::Page(_) => Answer::Heads(Box::new(Feed::new(rows, said).unwrap())),
             };
             asks.extend(self.answer(&peer, ask, answer));
         }
@@ -196,32 +211,92 @@ fn alone(peer: usize) -> String {
     format!("operator {peer}")
 }
 
-/// Once, soon, and with the same words; then its peer fails, and the next round asks.
-// Spec: GSP-82
+/// Soon, with the same words, four times and each time later; then its peer fails, and the next
+/// round asks, as often.
+// Spec: GSP-82, GSP-112
 #[test]
-fn a_question_that_was_lost_is_asked_once_more() {
+fn a_question_that_was_lost_is_asked_again_within_the_round() {
     let mut among = Among::new(1, &logs(1), alone);
-    let lost = || Answer::Failed(Failure::Unreachable);
-    let first = among.run(1);
-    let [(peer, ask, Question::State { nonce })] = &first[..] else {
-        panic!("{first:?}");
-    };
-    assert!(among.answer(peer, *ask, lost()).is_empty(), "not at once");
-    let again = among.run(5);
-    let [(_, ask, Question::State { nonce: same })] = &again[..] else {
-        panic!("{again:?}");
-    };
-    assert_eq!(same, nonce);
-    among.answer(peer, *ask, lost());
-    assert!(among.run(40).is_empty(), "until the next round");
-    let next = among.run(30);
-    let [(_, ask, Question::State { nonce: other })] = &next[..] else {
-        panic!("{next:?}");
-    };
-    assert_ne!(other, nonce);
-    // It fails still: no second attempt in this round.
-    among.answer(peer, *ask, lost());
-    assert!(among.run(20).is_empty());
+    let mut nonces = Vec::new();
+    for _ in 0..2 {
+        let mut asks = among.run(1);
+        for later in [1, 2, 4, 8, 44] {
+            let [(peer, ask, Question::State { nonce })] = &asks[..] else {
+                panic!("{asks:?}");
+            };
+            nonces.push(*nonce);
+            let lost = Answer::Failed(Failure::Unreachable);
+            assert!(among.answer(peer, *ask, lost).is_empty(), "not at once");
+            let (wait, last) = if later == 44 { (44, 0) } else { (later - 1, 1) };
+            assert!(among.run(wait).is_empty(), "not before its time");
+            asks = among.run(last);
+        }
+    }
+    assert!(nonces[..5].iter().all(|nonce| *nonce == nonces[0]));
+    assert!(nonces[5..].iter().all(|nonce| *nonce == nonces[5]));
+    assert_ne!(nonces[0], nonces[5]);
+}
+
+/// Mail that gets no answer is given up for a while, however long each answer is waited for: the
+/// rounds go on.
+// Spec: GSP-82, GSP-111
+#[test]
+fn mail_that_is_lost_stops_no_round() {
+    let mut known = logs(1);
+    let mut among = Among::new(1, &known, alone);
+    among.find(&mut known[0], 10);
+    let asks = among.run(1_200);
+    let states = asks.iter();
+    let states = states.filter(|(_, _, question)| matches!(question, Question::State { .. }));
+    assert!(states.count() >= 5);
+}
+
+/// As many files as wait at most, and what is fetched has room still; and the other way round.
+// Spec: GSP-111
+#[test]
+fn mail_takes_no_place_of_what_is_fetched() {
+    let mut known = logs(20);
+    let mut among = Among::new(1, &known, alone);
+    for log in &mut known[1..] {
+        for size in [10, 11, 12, 13] {
+            among.find(log, size);
+        }
+    }
+    among.cosign(&mut known[0], 10);
+    let rows = [row(&mut known[0], 5)];
+    let asks = among.round(1, &rows);
+    let mails = asks.iter();
+    let mails = mails.filter(|question| matches!(question, Question::Mail(_)));
+    // One was out, besides.
+    assert!((64..=65).contains(&mails.count()));
+    let is_fetch = |question: &Question| matches!(question, Question::Fetch(_));
+    assert_eq!(asks.iter().filter(|question| is_fetch(question)).count(), 1);
+}
+
+/// So many heads are open that the peer whose turn it is has no room: the next one is asked in its
+/// place, and none waits a round longer.
+// Spec: GSP-114
+#[test]
+fn who_has_no_room_for_a_question_passes_its_turn_on() {
+    let mut known = logs(64);
+    let mut among = Among::new(2, &known, alone);
+    let mut asks = Vec::new();
+    for log in &mut known {
+        among.cosign(log, 10);
+        let (request, note) = (RequestId(1), log.note(0, 5));
+        asks.extend(among.happen(Event::Observed { request, note }));
+    }
+    let mut about = BTreeMap::new();
+    while let Some((peer, ask, question)) = asks.pop() {
+        let origin = match &question {
+            Question::Challenge(note) => note.origin().clone(),
+            Question::Opening { origin, .. } => origin.clone(),
+            _ => panic!("{question:?}"),
+        };
+        *about.entry(origin).or_insert(0) += 1;
+        asks.extend(among.answer(&peer, ask, Answer::Nothing));
+    }
+    assert_eq!(about.len(), 64);
 }
 
 /// Two by the order of the hour, from the beginning; one by chance, of which only the newest
@@ -315,6 +390,53 @@ fn many_witnesses_of_one_operator_hide_no_other() {
         let confirmed = among.node.confirmed(&known[0].origin);
         assert_eq!(confirmed.is_some(), others == 1);
     }
+}
+
+/// As many as one operator likes, with a larger head than the others, take one place.
+// Spec: GSP-53, GSP-116
+#[test]
+fn witnesses_of_one_operator_take_one_place_of_those_that_agree() {
+    let mut known = logs(1);
+    let of_few = |peer: usize| alone(peer.saturating_sub(19));
+    let mut among = Among::new(21, &known, of_few);
+    among.cosign(&mut known[0], 10);
+    among.cosign(&mut known[0], 11);
+    let (small, large) = (row(&mut known[0], 10), row(&mut known[0], 11));
+    let last = KeyName::parse("peer20.example").unwrap();
+    among.round_of(1, |peer| vec![if *peer == last { small } else { large }]);
+    let confirmed = among.node.confirmed(&known[0].origin).expect("two hold it");
+    assert_eq!(confirmed.0.size.get(), 10);
+}
+
+/// A newest head that nobody confirms for an hour is told, and one operator is not enough.
+// Spec: GSP-54
+#[test]
+fn a_head_that_is_not_confirmed_for_an_hour_is_an_alarm() {
+    let mut known = logs(1);
+    let mut among = Among::new(4, &known, |peer| alone(peer / 2));
+    among.cosign(&mut known[0], 10);
+    let origin = known[0].origin.clone();
+    let lag = Alarm::AgreementLag { origin };
+    let raised = |among: &Among| among.node.alarms().any(|alarm| *alarm == lag);
+    let rows = [row(&mut known[0], 10)];
+    let of_one = |peer: &KeyName| peer.as_str() < "peer2";
+    let mut seq = 0;
+    let began = among.now;
+    while among.now < began + 3_500_000 {
+        seq += 1;
+        among.round_of(seq, |peer| rows[..usize::from(of_one(peer))].to_vec());
+        assert!(!raised(&among), "not before");
+    }
+    for _ in 0..3 {
+        seq += 1;
+        among.round_of(seq, |peer| rows[..usize::from(of_one(peer))].to_vec());
+    }
+    assert!(raised(&among));
+    for _ in 0..2 {
+        seq += 1;
+        among.round(seq, &rows);
+    }
+    assert!(!raised(&among));
 }
 
 /// What is not known is fetched at once, of some logs: first where the peer's head is no larger

@@ -570,8 +570,8 @@ impl World {
 
     /// So many rounds more, each as long as rounds are at most.
     pub(crate) fn rounds(&mut self, rounds: u64) {
-        let longest = u64::from(100 + self.config.jitter_percent);
-        self.run(rounds * self.config.round.as_secs() * longest / 100 + 1);
+        // A tick later, that is.
+        self.run(rounds * (self.config.round.as_secs() + 1) + 1);
     }
 
     pub(crate) fn log_of(&self, origin: &Origin) -> usize {

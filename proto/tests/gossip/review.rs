@@ -343,7 +343,13 @@ fn mail_without_an_answer_is_mailed_again() {
     let is_mail = |(_, question): &(AskId, Question)| matches!(question, Question::Mail(_));
     let actions = alone.happen(Event::EvidenceStored { id });
     assert!(asked(&actions).iter().any(is_mail));
-    let actions = alone.run(200);
+    // A round is over, and the peer does not answer either what it is asked then.
+    let asks = asked(&alone.run(200));
+    assert!(!asks.iter().any(is_mail));
+    // It does answer something: evidence is mailed before all else.
+    let (ask, question) = asks.last().expect("a round");
+    let answer = alone.endless(question);
+    let actions = alone.answer(*ask, answer);
     assert!(asked(&actions).iter().any(is_mail), "once more");
 }
 
@@ -400,6 +406,42 @@ fn what_a_peer_cosigned_always_comes_in() {
     assert!(alone.node.phase(&log.origin, &theirs.head()).is_some());
     let record = alone.node.record(&log.origin).expect("open heads");
     assert_eq!(LogRecord::parse(&record.to_bytes()), Ok(record));
+}
+
+/// A peer's head that is larger than ours is read from the log's tiles when the log had the time to
+/// bring it here, and did not. One that is no larger is read at once: it does not come any more.
+// Spec: GSP-115
+#[test]
+fn tiles_are_not_read_for_what_the_log_is_about_to_bring() {
+    for (size, brings) in [(5, false), (20, false), (20, true)] {
+        let mut log = SimLog::new("log.example", 1);
+        let mut alone = Alone::new(&[&log], |_| {}, |log| log.tiles = true);
+        alone.cosign(&log.note(0, 10));
+        let theirs = log.note(0, size);
+        let salt = Random([6; 16]);
+        let row = Row {
+            origin: OriginId::of(&log.origin),
+            size: theirs.head().size,
+            tag: Tag::of(&salt, &log.origin, &theirs.head()),
+            time: Moment(START).seconds(),
+            flags: Flags::default(),
+        };
+        let asks = asked(&alone.feed(salt, vec![row]));
+        let [(ask, Question::Fetch(_))] = asks[..] else {
+            panic!("{asks:?}");
+        };
+        let reads = |actions: &[Action]| {
+            let is_read = |action: &&Action| matches!(action, Action::ReadTiles { .. });
+            actions.iter().filter(is_read).count()
+        };
+        let actions = alone.answer(ask, Answer::Notes(Notes::new(vec![theirs])));
+        assert_eq!(reads(&actions), usize::from(size == 5), "at once");
+        assert_eq!(reads(&alone.run(4)), 0);
+        if brings {
+            alone.cosign(&log.note(0, 20));
+        }
+        assert_eq!(reads(&alone.run(4)), usize::from(size == 20 && !brings));
+    }
 }
 
 /// A head of the size of ours cannot be opened, and does not keep the others from the tiles.

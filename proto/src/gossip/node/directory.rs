@@ -280,6 +280,9 @@ pub struct Config {
     pub new_per_round: u32,
     /// How many notes are fetched from a peer in a round.
     pub notes_per_round: usize,
+    /// How long a peer's head that is larger than ours waits until tiles are read for it: its log
+    /// brings it here meanwhile, nearly always, and then nothing has to be read.
+    pub tiles_after: Duration,
     /// The tiles of how many logs are read at a time.
     pub reads_at_once: usize,
     /// How many pages are read from a peer in a round.
@@ -321,6 +324,7 @@ impl Config {
             unresolved: 16,
             new_per_round: 4,
             notes_per_round: 2_000,
+            tiles_after: Duration::from_secs(5),
             reads_at_once: 16,
             pages_per_round: 16,
             evidence_per_culprit: 4,

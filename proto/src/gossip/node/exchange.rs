@@ -52,13 +52,14 @@ impl Node {
             return;
         };
         let is_due = |(due, _, _): &(AskId, Question, _)| *due == ask;
-        let Some((_, question, _)) = peer.busy.take_if(|busy| is_due(busy)) else {
+        let Some((_, question, asked)) = peer.busy.take_if(|busy| is_due(busy)) else {
             return;
         };
         if let Answer::Failed(failure) = answer {
-            self.unanswered(step, name, question, failure);
+            self.unanswered(step, name, (question, asked), failure);
             return;
         }
+        self.heard = step.now;
         let about = origin_asked(&question);
         if about.is_some() {
             self.asked_in_vain(name, about);
@@ -101,7 +102,7 @@ impl Node {
             _ => Some(Failure::Malformed),
         };
         if let Some(failure) = failure {
-            self.failed(step, name, failure);
+            self.failed(step, name, asked, failure);
         } else {
             if let Some(peer) = self.peers.get_mut(name) {
                 peer.succeeded();
@@ -111,19 +112,20 @@ impl Node {
         }
     }
 
-    /// There is no answer. What was lost is asked once more, soon: an exchange is some questions in
-    /// a row, and each that is lost would cost a round.
+    /// There is no answer. What was lost is asked again, soon: an exchange is some questions in a
+    /// row, and each that is lost would cost a round.
     // Spec: GSP-82
     pub(super) fn unanswered(
         &mut self,
         step: &mut Step<'_>,
         name: &KeyName,
-        question: Question,
+        (question, asked): (Question, Moment),
         failure: Failure,
     ) {
+        let times = (step.now, asked, self.round_at);
         if failure == Failure::Unreachable
             && let Some(peer) = self.peers.get_mut(name)
-            && peer.ask_again(step.now, &self.config, &question)
+            && peer.ask_again(times, &self.config, &question)
         {
             return;
         }
@@ -134,18 +136,19 @@ impl Node {
         // it finds it in our list.
         let later = matches!(failure, Failure::Unreachable | Failure::Busy { .. });
         if later
-            && matches!(question, Question::Mail(_))
+            && let Question::Mail(evidence) = question
             && let Some(peer) = self.peers.get_mut(name)
         {
-            peer.ask_first(question);
+            peer.mail(evidence);
         }
-        self.failed(step, name, failure);
+        self.failed(step, name, asked, failure);
     }
 
-    fn failed(&mut self, step: &mut Step<'_>, name: &KeyName, failure: Failure) {
+    fn failed(&mut self, step: &mut Step<'_>, name: &KeyName, asked: Moment, failure: Failure) {
         self.asked_in_vain(name, None);
+        let times = (step.now, asked, self.round_at);
         if let Some(peer) = self.peers.get_mut(name) {
-            peer.failed(step.now, &self.config, failure);
+            peer.failed(times, &self.config, failure);
         }
     }
 
@@ -267,8 +270,12 @@ impl Node {
         let is_fresh = page.time.get().abs_diff(cursor.time.get()) <= skew_max;
         let reread = self.peers.get(name).and_then(|peer| peer.reread);
         let due = reread.unwrap_or(cursor.next);
-        if page.since != since || since != due || !is_fresh {
+        if page.since != since || !is_fresh {
             return Some(self.misbehaves(step, name));
+        }
+        if since != due {
+            // It answers what it was asked, and something else is to be read meanwhile.
+            return None;
         }
         self.look_for_omission(step, name, feed);
         let mut by_origin: BTreeMap<OriginId, Vec<Row>> = BTreeMap::new();

@@ -40,7 +40,13 @@ impl Node {
         }
         self.alarms.hash(into);
         self.stopped.hash(into);
-        let times = [self.round_at, self.reread_at, self.wall, self.steady];
+        let times = [
+            self.round_at,
+            self.reread_at,
+            self.heard,
+            self.wall,
+            self.steady,
+        ];
         times.hash(into);
     }
 }
@@ -98,6 +104,7 @@ fn of_open(open: &Open, into: &mut impl Hasher) {
     (open.phase, open.seen, open.since, open.since_wall).hash(into);
     (open.rounds, open.tried, open.attempts, open.retired).hash(into);
     (&open.asking, open.left.read, open.left.ask, &open.sources).hash(into);
+    (open.read_from, open.passed).hash(into);
 }
 
 fn of_opening(opening: &Opening, into: &mut impl Hasher) {
@@ -136,7 +143,15 @@ fn of_peer(peer: &Peer, into: &mut impl Hasher) {
     for question in &peer.queue {
         of_question(question, into);
     }
-    (peer.failures, peer.is_again, peer.failing_since).hash(into);
+    peer.mail.len().hash(into);
+    for evidence in &peer.mail {
+        evidence.to_bytes().hash(into);
+    }
+    peer.again.is_some().hash(into);
+    if let Some(lost) = &peer.again {
+        of_question(lost, into);
+    }
+    (peer.failures, peer.lost, peer.failing_since).hash(into);
     (peer.wait_until, peer.mail_from).hash(into);
     peer.cursor.is_some().hash(into);
     if let Some(cursor) = peer.cursor {

@@ -27,6 +27,8 @@ const CLOCKS_MIN: usize = 3;
 const CADENCES_MAX: u32 = 3;
 /// How often is drawn until enough are found that do not fail.
 const DRAWS_MAX: u64 = 32;
+/// What part of a round a tick, and what it brings about, is late at most.
+const TICKS_PART: u32 = 8;
 /// The chosen peers change this often.
 const ROTATION_MS: u64 = 3_600_000;
 
@@ -40,10 +42,11 @@ impl Node {
         let late: Vec<KeyName> = late.map(|(name, _)| name.clone()).collect();
         for name in late {
             let busy = self.peers.get_mut(&name).and_then(|peer| peer.busy.take());
-            if let Some((_, question, _)) = busy {
-                self.unanswered(step, &name, question, Failure::Unreachable);
+            if let Some((_, question, asked)) = busy {
+                self.unanswered(step, &name, (question, asked), Failure::Unreachable);
             }
         }
+        self.listen(step);
         let patience = timeout.saturating_mul(2);
         let stuck = self.reading.iter();
         let stuck = stuck.filter(|(_, (_, _, since))| step.now.since(*since) > patience);
@@ -56,9 +59,27 @@ impl Node {
         let unsettled: Vec<Hash> = self.unsettled.iter().copied().collect();
         for key in &unsettled {
             self.advance(step, key);
+            self.ripen(step, key);
         }
         if step.now >= self.round_at {
             self.round(step, &unsettled);
+        }
+    }
+
+    /// Reads tiles for heads that their log had the time to bring, and did not.
+    // Spec: GSP-115
+    fn ripen(&mut self, step: &mut Step<'_>, key: &Hash) {
+        let Some(log) = self.logs.get_mut(key) else {
+            return;
+        };
+        let mut is_ripe = false;
+        for open in &mut log.open {
+            let suspect = open.is_suspect();
+            let over = open.read_from.take_if(|from| *from <= step.now || suspect);
+            is_ripe |= over.is_some();
+        }
+        if is_ripe {
+            self.attempt(step, key);
         }
     }
 
@@ -67,9 +88,9 @@ impl Node {
         let percent = u64::from(self.config.jitter_percent.min(100));
         let round = u64::try_from(self.config.round.as_millis()).unwrap_or(u64::MAX);
         let most = round.saturating_mul(percent) / 100;
-        // From one jitter too early to one too late.
-        let shift = step.dice.below(most.saturating_mul(2).saturating_add(1));
-        self.round_at.0 = self.round_at.0.saturating_add(shift).saturating_sub(most);
+        // Spec: GSP-112. A round is never longer than it is called.
+        let shift = step.dice.below(most.saturating_add(1));
+        self.round_at.0 = self.round_at.0.saturating_sub(shift);
 
         for log in self.logs.values_mut() {
             log.new_in_round.clear();
@@ -271,27 +292,45 @@ impl Node {
         }
     }
 
+    /// Who is silent, and whether anybody can be heard. With each tick, and a round too early: so
+    /// long a silence may have lasted before a question showed it, and the alarm is to be there
+    /// when the time is over.
+    // Spec: GSP-54, GSP-113
+    fn listen(&mut self, step: &mut Step<'_>) {
+        let Config {
+            round,
+            peer_silence,
+            ..
+        } = self.config;
+        let late = round / TICKS_PART;
+        let unseen = round.saturating_add(late).min(peer_silence / 2);
+        let patience = peer_silence.saturating_sub(unseen);
+        let silent = self.peers.iter().filter(|(_, peer)| {
+            let mut since = peer.failing_since.iter();
+            since.any(|since| step.now.since(*since) >= patience)
+        });
+        let silent: Vec<KeyName> = silent.map(|(name, _)| name.clone()).collect();
+        let is_failing = self.peers.values().any(Peer::is_failing);
+        let count = self.roster.count_but(&[&self.own.name]);
+        // Of many peers few are asked in a round, and it takes hours until most were.
+        let nobody = peer_silence.saturating_sub(late);
+        let nobody = nobody.max(round.saturating_mul(2));
+        let unheard = is_failing && step.now.since(self.heard) >= nobody;
+        let isolated = unheard || silent.len().saturating_mul(2) > count;
+        for peer in silent {
+            self.alarm(step, Alarm::PeerSilent { peer }, true);
+        }
+        self.alarm(step, Alarm::Isolated, isolated);
+    }
+
     /// Alarms about what does not happen.
     // Spec: GSP-54
     fn look_around(&mut self, step: &mut Step<'_>) {
         let now = step.now;
         let mut alarms: Vec<(Alarm, bool)> = Vec::new();
-        let mut silent = 0_usize;
-        let mut offsets = Vec::new();
-        for (name, peer) in &self.peers {
-            let is_silent = peer
-                .failing_since
-                .is_some_and(|since| now.since(since) >= self.config.peer_silence);
-            silent += usize::from(is_silent);
-            let peer_name = name.clone();
-            alarms.push((Alarm::PeerSilent { peer: peer_name }, is_silent));
-            if peer.failing_since.is_none() {
-                offsets.extend(peer.clock_offset);
-            }
-        }
+        let heard = self.peers.values().filter(|peer| !peer.is_failing());
+        let mut offsets: Vec<i64> = heard.filter_map(|peer| peer.clock_offset).collect();
         let count = self.roster.count_but(&[&self.own.name]);
-        let isolated = silent.saturating_mul(2) > count;
-        alarms.push((Alarm::Isolated, isolated));
         offsets.sort_unstable();
         if let Some(median) = offsets.get(offsets.len() / 2)
             && offsets.len() >= CLOCKS_MIN

@@ -118,12 +118,18 @@ pub(super) struct Open {
     pub(super) rounds: u32,
     /// How often tiles were read, and peers asked, in vain.
     pub(super) tried: [u64; 2],
+    /// How many turns went by because those whose turn it was had no room for a question.
+    // Spec: GSP-114
+    pub(super) passed: u64,
     /// How many attempts have ended since this process began.
     pub(super) attempts: u32,
     /// The peer that is being asked.
     pub(super) asking: Option<KeyName>,
     /// What may still be tried in this round.
     pub(super) left: Attempts,
+    /// When tiles may be read for it, while they may not: its log may bring it here first.
+    // Spec: GSP-115
+    pub(super) read_from: Option<Moment>,
     /// The peers that showed it.
     pub(super) sources: Vec<KeyName>,
     /// Only retired keys signed it: whoever stole one must not hold the log.
@@ -159,9 +165,11 @@ impl Open {
             since_wall: wall,
             rounds: 0,
             tried: [0; 2],
+            passed: 0,
             attempts: 0,
             asking: None,
             left: Attempts::ALL,
+            read_from: None,
             sources: Vec::new(),
             retired: false,
         }
@@ -196,6 +204,12 @@ impl Open {
         if self.sources.len() < SOURCES_MAX && !self.sources.contains(peer) {
             self.sources.push(peer.clone());
         }
+    }
+
+    /// Which peer's turn it is to be asked.
+    pub(super) fn turn(&self) -> u64 {
+        let [_, asked] = self.tried;
+        asked.wrapping_add(self.passed)
     }
 
     pub(super) fn is_suspect(&self) -> bool {
@@ -313,9 +327,10 @@ impl Log {
         }
     }
 
-    /// A peer holds a head of the history, too. Of `most` peers the largest one is remembered:
-    /// those with smaller ones give way, and of an operator with several all but one.
-    // Spec: GSP-53
+    /// A peer holds a head of the history, too. Of `most` operators the largest head and its peer
+    /// are remembered: those with smaller ones give way. However many peers one operator has, they
+    /// take one place.
+    // Spec: GSP-53, GSP-116
     pub(super) fn agree<'n>(
         &mut self,
         name: &'n KeyName,
@@ -323,34 +338,21 @@ impl Log {
         most: usize,
         operator: impl Fn(&KeyName) -> Option<&'n str>,
     ) {
-        if let Some((_, largest)) = self.agreed.iter_mut().find(|(known, _)| known == name) {
-            *largest = size.max(*largest);
+        let own = operator(name);
+        let mut agreed = self.agreed.iter_mut();
+        if let Some(same) = agreed.find(|(known, _)| operator(known) == own) {
+            if same.1 < size {
+                *same = (name.clone(), size);
+            }
             return;
         }
         if self.agreed.len() >= most {
-            let smaller = self.agreed.iter().filter(|(_, known)| *known < size);
-            let smallest = smaller.min_by_key(|(_, known)| *known);
-            let goes = smallest.map(|(known, _)| known.clone()).or_else(|| {
-                let operators: Vec<_> = self
-                    .agreed
-                    .iter()
-                    .map(|(known, _)| operator(known))
-                    .collect();
-                let of_many = |(known, _): &&(KeyName, TreeSize)| {
-                    let same = operators.iter().filter(|other| **other == operator(known));
-                    same.count() > 1
-                };
-                let is_new = !operators.contains(&operator(name));
-                let surplus = self.agreed.iter().find(of_many).filter(|(_, known)| {
-                    // Nobody with a larger head gives way to one with a smaller.
-                    is_new && *known <= size
-                });
-                surplus.map(|(known, _)| known.clone())
-            });
-            let Some(goes) = goes else {
+            let places = self.agreed.iter().enumerate();
+            let smallest = places.min_by_key(|(_, (_, known))| *known);
+            let Some((place, _)) = smallest.filter(|(_, (_, known))| *known < size) else {
                 return;
             };
-            self.agreed.retain(|(known, _)| *known != goes);
+            self.agreed.remove(place);
         }
         self.agreed.push((name.clone(), size));
     }

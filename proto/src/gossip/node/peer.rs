@@ -1,16 +1,18 @@
 //! One peer: what was asked, what it said of itself, and which of its heads we do not know.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::directory::Config;
 use super::message::{AskId, Failure, Moment, Question};
+use crate::evidence::Evidence;
 use crate::gossip::{OriginId, Random, Row, SignedStatement};
 use crate::hash::Hash;
 use crate::key::UnixSeconds;
 use crate::tree::TreeSize;
 
-/// How many questions wait for a peer.
+/// How many questions wait for a peer, and how many files of evidence besides.
 const QUEUE_MAX: usize = 64;
 /// From how many on no more openings are asked for.
 const ASIDE_MAX: usize = QUEUE_MAX / 2;
@@ -20,8 +22,9 @@ const ASIDE_MAX: usize = QUEUE_MAX / 2;
 pub(super) const MISSED_MAX: usize = 16_384;
 /// How many files of evidence are remembered that a peer offered and that were of no use.
 const REFUSED_MAX: usize = 256;
-/// What part of a round passes before a question that was lost is asked once more.
-const AGAIN_PART: u32 = 16;
+/// What parts of a round pass before a question that was lost is asked again: once for each. With
+/// answers that are waited for 5 s, all of them are over within a round of 60 s.
+const AGAIN_PARTS: [u32; 4] = [64, 32, 16, 8];
 /// How often a pause doubles.
 const DOUBLINGS_MAX: u32 = 16;
 
@@ -30,9 +33,16 @@ pub(super) struct Peer {
     /// The question that is out, and since when.
     pub(super) busy: Option<(AskId, Question, Moment)>,
     pub(super) queue: VecDeque<Question>,
+    /// Evidence that is to be mailed: it has a place of its own, or who cannot be reached would
+    /// have room for nothing else.
+    // Spec: GSP-111
+    pub(super) mail: VecDeque<Arc<Evidence>>,
+    /// The question that was lost, and comes before all others.
+    pub(super) again: Option<Question>,
+    /// How many questions were lost in a row, until it answered or was given up.
+    pub(super) lost: u32,
     pub(super) failures: u32,
-    /// Whether the question that is out was lost before, and is asked once more.
-    pub(super) is_again: bool,
+    /// When the first of the questions was asked that it has not answered.
     pub(super) failing_since: Option<Moment>,
     pub(super) wait_until: Moment,
     /// When evidence is mailed again, unless it answers before.
@@ -137,46 +147,67 @@ impl Peer {
         self.queue.push_front(question);
     }
 
-    /// Evidence goes before everything else.
-    pub(super) fn ask_first(&mut self, question: Question) {
-        if self.queue.len() < QUEUE_MAX {
-            self.queue.push_front(question);
+    /// Evidence goes before everything else, save what was lost.
+    // Spec: GSP-111
+    pub(super) fn mail(&mut self, evidence: Arc<Evidence>) {
+        if self.mail.len() < QUEUE_MAX {
+            self.mail.push_front(evidence);
         }
     }
 
     /// The first that waits; evidence does until it may be mailed.
     pub(super) fn next_question(&mut self, now: Moment) -> Option<Question> {
+        if let Some(lost) = self.again.take() {
+            return Some(lost);
+        }
         let may_mail = self.failures == 0 || self.mail_from <= now;
-        let mut waiting = self.queue.iter();
-        let place = waiting.position(|next| may_mail || !matches!(next, Question::Mail(_)))?;
-        self.queue.remove(place)
+        if may_mail && let Some(evidence) = self.mail.pop_front() {
+            return Some(Question::Mail(evidence));
+        }
+        self.queue.pop_front()
     }
 
     pub(super) fn is_exchanging(&self) -> bool {
         let is_round = |question: &Question| {
             matches!(question, Question::State { .. } | Question::Heads { .. })
         };
-        self.queue.iter().any(is_round)
-            || matches!(&self.busy, Some((_, question, _)) if is_round(question))
+        let out = self.busy.as_ref().map(|(_, question, _)| question);
+        let mut pending = self.queue.iter().chain(&self.again).chain(out);
+        pending.any(is_round)
     }
 
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
-        self.is_again = false;
+        self.lost = 0;
         self.failing_since = None;
     }
 
-    /// There was no answer: asks once more, soon, what was asked, unless that was the second time,
-    /// or the peer is failing anyway. Whether it will.
-    // Spec: GSP-82
-    pub(super) fn ask_again(&mut self, now: Moment, config: &Config, question: &Question) -> bool {
-        if self.is_again || self.failures > 0 {
+    /// There was no answer to what was asked then: asks the same again, soon, and not as soon when
+    /// that is lost as well, until the round is over. Whether it will. What was lost that often is
+    /// given up, however many rounds that took: it comes before all else, and nothing else would
+    /// ever be asked.
+    ///
+    /// Mail for who fails anyway has a longer pause, see [`Peer::failed`].
+    // Spec: GSP-82, GSP-111
+    pub(super) fn ask_again(
+        &mut self,
+        (now, asked, round_at): (Moment, Moment, Moment),
+        config: &Config,
+        question: &Question,
+    ) -> bool {
+        let lost = usize::try_from(self.lost).ok();
+        let part = lost.and_then(|lost| AGAIN_PARTS.get(lost));
+        let again_at = part.map(|part| now.after(config.round / *part));
+        let Some(again_at) = again_at.filter(|at| *at <= round_at) else {
+            return false;
+        };
+        if self.failures > 0 && matches!(question, Question::Mail(_)) {
             return false;
         }
-        self.is_again = true;
-        self.failing_since.get_or_insert(now);
-        self.wait_until = now.after(config.round / AGAIN_PART);
-        self.queue.push_front(question.clone());
+        self.lost = self.lost.saturating_add(1);
+        self.failing_since.get_or_insert(asked);
+        self.wait_until = again_at;
+        self.again = Some(question.clone());
         true
     }
 
@@ -186,12 +217,17 @@ impl Peer {
     /// Who cannot be reached has no burden to be spared, and to ask costs nothing: a partition that
     /// lasted for hours is over within a round of its end, and not after the longest pause.
     // Spec: GSP-35, GSP-100
-    pub(super) fn failed(&mut self, now: Moment, config: &Config, failure: Failure) {
+    pub(super) fn failed(
+        &mut self,
+        (now, asked, round_at): (Moment, Moment, Moment),
+        config: &Config,
+        failure: Failure,
+    ) {
         self.failures = self.failures.saturating_add(1);
-        self.is_again = false;
-        self.failing_since.get_or_insert(now);
+        self.failing_since.get_or_insert(asked);
         let doublings = self.failures.saturating_sub(1).min(DOUBLINGS_MAX);
-        let shortest = config.round / 2;
+        // It is asked in the next round, however late in this one it was given up.
+        let shortest = (config.round / 2).min(round_at.since(now));
         let longest = config.round.saturating_mul(1 << doublings) / 2;
         let pause = match failure {
             Failure::Unreachable => shortest,
@@ -200,8 +236,12 @@ impl Peer {
         };
         self.wait_until = now.after(pause.min(config.backoff_max));
         self.mail_from = now.after(longest.min(config.backoff_max));
-        self.queue
-            .retain(|question| matches!(question, Question::Mail(_)));
+        self.lost = 0;
+        // The round's own question stays: a round may have begun while the last one was lost.
+        let is_round = |question: &Question| {
+            failure == Failure::Unreachable && matches!(question, Question::State { .. })
+        };
+        self.queue.retain(is_round);
         // Files that its list named were not fetched, perhaps. What is held is not fetched again.
         self.catalogue_next = 0;
     }

@@ -8,7 +8,7 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::message::{Action, Alarm, Moment, Question, Reply, RequestId};
+use super::message::{Action, Alarm, Moment, Reply, RequestId};
 use super::{Node, Step};
 use crate::evidence::{Evidence, Kind, LogFinding, NotProven, Verdict};
 use crate::gossip::CatalogueEntry;
@@ -257,7 +257,7 @@ impl Node {
         }
         for name in self.told_by_mail(step, &from, finder) {
             if let Some(peer) = self.peer_mut(&name) {
-                peer.ask_first(Question::Mail(evidence.clone()));
+                peer.mail(evidence.clone());
             }
         }
         for request in waiting {

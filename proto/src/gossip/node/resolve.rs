@@ -29,6 +29,9 @@ const COSIGNER_LINES_MAX: usize = 4;
 /// How many lines may fail before the others are not looked at, as in evidence.
 const FAILED_LINES_MAX: usize = 2;
 
+/// How many turns go by at once when those whose turn it is have no room for a question.
+const TURNS_MAX: usize = 8;
+
 /// What became of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Learned {
@@ -255,11 +258,19 @@ impl Node {
         }
         let mut open = Open::new(note, step.wall, (step.now, step.wall));
         open.retired = retired;
+        // Spec: GSP-115. What is not larger than ours, the log does not bring any more.
+        let is_ahead = log
+            .reference()
+            .is_some_and(|held| held.head().size < head.size);
+        if is_ahead && from.is_some() && !self.config.tiles_after.is_zero() {
+            open.read_from = Some(step.now.after(self.config.tiles_after));
+        }
         if log
             .known_root(head.size)
             .is_some_and(|root| root != head.root_hash)
         {
             // Two roots of one size, and the other note is gone: only the proof is missing.
+            open.read_from = None;
             open.phase = if retired {
                 Phase::Pending
             } else {
@@ -439,9 +450,10 @@ impl Node {
             tiles
         };
         // Of one size there is nothing to open: such a head is never read, and the others are.
-        let two_sizes = |open: &&Open| open.head().size != reference.head().size;
+        let is_ripe =
+            |open: &&Open| open.head().size != reference.head().size && open.read_from.is_none();
         let whose = (&self.own.name, self.config.secret);
-        let least = log.open.iter().filter(two_sizes).map(read).min();
+        let least = log.open.iter().filter(is_ripe).map(read).min();
         for open in &mut log.open {
             let (small, large) = if open.head().size < reference.head().size {
                 (&open.note, &reference.note)
@@ -452,9 +464,9 @@ impl Node {
             if old == of.size || old.is_zero() {
                 continue;
             }
-            let [read, asked] = open.tried;
+            let [read, _] = open.tried;
             let is_reading = self.reading.contains_key(key);
-            let may_read = log.settings.tiles && open.left.read;
+            let may_read = log.settings.tiles && open.left.read && open.read_from.is_none();
             let may_read = may_read && !is_reading && Some(read) == least;
             if may_read && self.reading.len() >= self.config.reads_at_once {
                 if !core::mem::replace(&mut log.is_waiting, true) {
@@ -472,28 +484,33 @@ impl Node {
                 continue;
             }
             let is_larger = Arc::ptr_eq(large, &open.note);
-            let name = whom_to_ask(&log.agreed, &self.roster, whose, open, is_larger, of.size);
-            let Some(name) = name else {
-                if !log.settings.tiles {
-                    // There is nobody to ask.
-                    open.attempts = open.attempts.saturating_add(1);
+            for _ in 0..TURNS_MAX {
+                let name = whom_to_ask(&log.agreed, &self.roster, whose, open, is_larger, of.size);
+                let Some(name) = name else {
+                    if !log.settings.tiles {
+                        // There is nobody to ask.
+                        open.attempts = open.attempts.saturating_add(1);
+                    }
+                    break;
+                };
+                // A peer that has not the one opening may have another one at that size.
+                let question = if is_larger || open.turn() % 4 >= 2 {
+                    Question::Challenge(small.clone())
+                } else {
+                    Question::Opening {
+                        origin: origin.clone(),
+                        old,
+                        size: of.size,
+                    }
+                };
+                let peer = self.peers.entry(name.clone()).or_default();
+                if peer.ask_aside(question) {
+                    open.asking = Some(name);
+                    open.left.ask = false;
+                    break;
                 }
-                continue;
-            };
-            // A peer that has not the one opening may have another one at that size.
-            let question = if is_larger || asked % 4 >= 2 {
-                Question::Challenge(small.clone())
-            } else {
-                Question::Opening {
-                    origin: origin.clone(),
-                    old,
-                    size: of.size,
-                }
-            };
-            let peer = self.peers.entry(name.clone()).or_default();
-            if peer.ask_aside(question) {
-                open.asking = Some(name);
-                open.left.ask = false;
+                // Spec: GSP-114. It is the next one's turn; nobody was asked in vain.
+                open.passed = open.passed.saturating_add(1);
             }
         }
     }
@@ -662,7 +679,7 @@ fn whom_to_ask(
             holders.push(name);
         }
     }
-    let [_, asked] = open.tried;
+    let asked = open.turn();
     // Of a smaller head each is asked twice: see where this is called.
     let turns = if is_larger { asked / 2 } else { asked / 4 };
     let mut known = holders.clone();

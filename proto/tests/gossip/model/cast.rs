@@ -131,6 +131,7 @@ impl Cast {
         config.suspect_after = Duration::ZERO;
         config.unprovable_after = NEVER;
         config.slow_every = Duration::ZERO;
+        config.tiles_after = Duration::ZERO;
         config.backoff_max = Duration::ZERO;
         config.peer_silence = NEVER;
         config.reread_every = NEVER;
