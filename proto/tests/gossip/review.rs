@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
+use jurat_proto::cosignature::sign_note;
 use jurat_proto::evidence::{Cosigner, Evidence, Kind, Standing};
 use jurat_proto::gossip::node::{
     Action, Alarm, Answer, AskId, Config, Cosigning, Event, Failure, LogRecord, Moment, OpenRecord,
@@ -351,6 +352,55 @@ fn mail_without_an_answer_is_mailed_again() {
     let answer = alone.endless(question);
     let actions = alone.answer(*ask, answer);
     assert!(asked(&actions).iter().any(is_mail), "once more");
+}
+
+/// A copy under other extension lines, which accuses a witness alone, does not shield the log; nor
+/// the other way round.
+// Spec: GSP-45, GSP-117
+#[test]
+fn a_copy_that_accuses_somebody_else_shields_nobody() {
+    for log_first in [false, true] {
+        let mut log = SimLog::new("log.example", 1);
+        let fork = log.fork(0, 5);
+        let mut alone = Alone::new(&[&log], |_| {}, |_| {});
+        let plain = [0, fork].map(|branch| log.note(branch, 10));
+        let by_peer = plain.clone().map(|note| {
+            let mut checkpoint = note.checkpoint().clone();
+            checkpoint.extensions = ExtensionLine::parse("variant").unwrap().into();
+            let line = sign_note(&checkpoint.to_text(), &log.key).unwrap();
+            let signed = SignedCheckpoint::new(checkpoint, vec![line]).unwrap();
+            let cosigned = alone.peer.1.cosign(&signed, Moment(START).seconds());
+            cosigned.with_signatures(&[1], &[]).unwrap()
+        });
+        let [of_log, of_peer] =
+            [plain, by_peer].map(|[one, other]| Evidence::same_size(one, other).unwrap());
+        let id = of_log.id();
+        assert_eq!(of_peer.id(), id);
+        let mut order = [of_peer.clone(), of_log.clone()];
+        if log_first {
+            order.reverse();
+        }
+        let mut mailed = Vec::new();
+        for evidence in order {
+            let (_, mut actions) = alone.submit(evidence);
+            for _ in 0..stored(&actions) {
+                actions.extend(alone.happen(Event::EvidenceStored { id }));
+            }
+            let mut asks = asked(&actions);
+            while let Some((ask, question)) = asks.pop() {
+                if let Question::Mail(evidence) = question {
+                    mailed.push((*evidence).clone());
+                }
+                asks.extend(asked(&alone.answer(ask, Answer::Taken)));
+            }
+        }
+        assert!(mailed.contains(&of_log) && mailed.contains(&of_peer));
+        assert_eq!(alone.node.evidence(&id).map(|kept| &**kept), Some(&of_log));
+        // Neither is anything new.
+        for evidence in [of_log, of_peer] {
+            assert_eq!(stored(&alone.submit(evidence).1), 0);
+        }
+    }
 }
 
 /// A page of one contradiction many times over costs one of them.

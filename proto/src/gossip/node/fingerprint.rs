@@ -202,6 +202,7 @@ fn of_question(question: &Question, into: &mut impl Hasher) {
 fn of_kept(kept: &Kept, into: &mut impl Hasher) {
     // The verdict follows from the file and the keys.
     kept.evidence.to_bytes().hash(into);
+    kept.hash_beside(into);
     kept.entry
         .map(|entry| (entry.number, entry.file))
         .hash(into);

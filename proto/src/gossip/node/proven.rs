@@ -7,23 +7,31 @@
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hash::{Hash as _, Hasher};
 
 use super::message::{Action, Alarm, Moment, Reply, RequestId};
 use super::{Node, Step};
 use crate::evidence::{Evidence, Kind, LogFinding, NotProven, Verdict};
 use crate::gossip::CatalogueEntry;
 use crate::hash::{Hash, sha256};
-use crate::key::{KeyId, KeyName};
+use crate::key::{KeyId, KeyName, VerifierKey};
 
 /// How many who submitted one contradiction are told when it is durable; more are told at once
 /// that it is not yet.
 const WAITING_MAX: usize = 16;
+
+/// How many further copies of one contradiction are kept that do not become one with the first.
+const BESIDE_MAX: usize = 4;
 
 /// Evidence that is held.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) evidence: Arc<Evidence>,
     verdict: Verdict,
+    /// Copies that accuse whom it does not, and that do not become one with it: their texts are
+    /// others, or their lines do not fit under one. With whether each was mailed.
+    // Spec: GSP-117
+    beside: Vec<(Arc<Evidence>, Verdict, bool)>,
     /// Its line in the list, once it is durable.
     pub(super) entry: Option<CatalogueEntry>,
     /// Whether this copy is durable.
@@ -40,6 +48,16 @@ pub(super) struct Kept {
     pub(super) from: BTreeSet<KeyName>,
     pub(super) finder: Finder,
     pub(super) since: Moment,
+}
+
+impl Kept {
+    /// For [`Node::fingerprint`].
+    pub(super) fn hash_beside(&self, into: &mut impl Hasher) {
+        self.beside.len().hash(into);
+        for (evidence, _, mailed) in &self.beside {
+            (evidence.to_bytes(), mailed).hash(into);
+        }
+    }
 }
 
 /// Who found evidence first.
@@ -78,7 +96,8 @@ impl Node {
         // Every peer mails what every peer has: the same file again costs no signature.
         let id = evidence.id();
         if let Some(kept) = self.evidence.get_mut(&id)
-            && *kept.evidence == *evidence
+            && (*kept.evidence == *evidence
+                || kept.beside.iter().any(|(other, ..)| **other == *evidence))
         {
             kept.from.extend(from.cloned());
             return Found::Known(id);
@@ -97,6 +116,11 @@ impl Node {
         if let Some(kept) = self.evidence.get_mut(&id) {
             // Spec: GSP-45. Nobody shields a guilty witness by spreading a stripped copy first.
             let merged = kept.evidence.merged(&smallest, &self.roster.keys);
+            if let Ok((_, both)) = &merged
+                && (!accuses_all(both, &verdict) || !accuses_all(both, &kept.verdict))
+            {
+                return self.keep_beside(step, smallest, verdict);
+            }
             return match merged {
                 // Lines by keys that nobody here knows can be made by anybody: other ones are not
                 // more, or each copy would be stored and mailed to everybody.
@@ -123,6 +147,7 @@ impl Node {
         let kept = Kept {
             evidence: Arc::new(smallest),
             verdict,
+            beside: Vec::new(),
             entry: None,
             stored: false,
             outstanding: 0,
@@ -139,6 +164,51 @@ impl Node {
         self.evidence.insert(id, kept);
         self.store(step, &id);
         self.alarm(step, Alarm::Proven { id }, true);
+        Found::New(id)
+    }
+
+    /// Two copies of one contradiction that do not become one, and neither accuses all: both stay,
+    /// and the one that convicts the log is the one that is listed.
+    // Spec: GSP-117
+    fn keep_beside(&mut self, step: &mut Step<'_>, evidence: Evidence, verdict: Verdict) -> Found {
+        let id = verdict.id;
+        let Some(kept) = self.evidence.get_mut(&id) else {
+            return Found::Known(id);
+        };
+        let convicts = |verdict: &Verdict| (verdict.convicts_log(), verdict.accused().count());
+        let mut known = kept.beside.iter();
+        if accuses_all(&kept.verdict, &verdict)
+            || known.any(|(_, other, _)| accuses_all(other, &verdict))
+        {
+            return Found::Known(id);
+        }
+        let is_better = verdict.convicts_log() && !kept.verdict.convicts_log();
+        if kept.beside.len() >= BESIDE_MAX {
+            // What convicts the log has room always.
+            let least = kept.beside.iter().enumerate();
+            let least = least.min_by_key(|(_, (_, other, _))| convicts(other));
+            let Some((place, _)) = least.filter(|_| is_better) else {
+                return Found::Counted(id);
+            };
+            kept.beside.remove(place);
+        }
+        let evidence = Arc::new(evidence);
+        if is_better {
+            let before = core::mem::replace(&mut kept.evidence, evidence);
+            let told = core::mem::replace(&mut kept.verdict, verdict);
+            kept.beside.push((before, told, kept.stored));
+        } else {
+            // It is stored first, and then the one that is listed again: the disk may keep but one.
+            step.actions.push(Action::StoreEvidence {
+                evidence: evidence.clone(),
+                verdict: verdict.clone(),
+            });
+            kept.outstanding = kept.outstanding.saturating_add(1);
+            kept.beside.push((evidence, verdict, false));
+        }
+        kept.from.clear();
+        kept.stored = false;
+        self.store(step, &id);
         Found::New(id)
     }
 
@@ -241,6 +311,12 @@ impl Node {
         });
         let waiting = core::mem::take(&mut kept.waiting);
         let evidence = kept.evidence.clone();
+        let mut to_mail = alloc::vec![evidence.clone()];
+        for (beside, _, mailed) in &mut kept.beside {
+            if !core::mem::replace(mailed, true) {
+                to_mail.push(beside.clone());
+            }
+        }
         let (from, finder) = (kept.from.clone(), kept.finder);
         // What stood in the way of the proof is not needed any more.
         let origin = evidence.origin().map(crate::checkpoint::Origin::hash);
@@ -257,7 +333,9 @@ impl Node {
         }
         for name in self.told_by_mail(step, &from, finder) {
             if let Some(peer) = self.peer_mut(&name) {
-                peer.mail(evidence.clone());
+                for evidence in &to_mail {
+                    peer.mail(evidence.clone());
+                }
             }
         }
         for request in waiting {
@@ -404,6 +482,12 @@ fn lines(evidence: &Evidence) -> usize {
     let (a, b) = evidence.statements();
     let b = b.map_or(0, |b| b.signatures().len());
     a.signatures().len().saturating_add(b)
+}
+
+/// Whether one verdict accuses everybody whom the other one does.
+fn accuses_all(one: &Verdict, other: &Verdict) -> bool {
+    let says = |key: &VerifierKey| one.accused().any(|accused| accused == key);
+    other.accused().all(says) && (one.convicts_log() || !other.convicts_log())
 }
 
 /// The keys that are convicted, or that convict their log between them.
