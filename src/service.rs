@@ -481,7 +481,7 @@ fn empty_tree(config: &Config) -> anyhow::Result<SignedCheckpoint> {
     let checkpoint = Checkpoint {
         origin: config.origin.clone(),
         head: TreeHead::empty(),
-        extensions: Vec::new(),
+        extensions: jurat_proto::checkpoint::ExtensionLines::new(),
     };
     let text = checkpoint.to_text();
     let ed25519 =

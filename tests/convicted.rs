@@ -536,7 +536,7 @@ fn long(log: &TestLog, fork: &TestLog, bytes: usize) -> Evidence {
         let mut checkpoint: Checkpoint = log.unsigned(log.head(9));
         while checkpoint.to_text().len() < bytes {
             let line = ExtensionLine::parse(&"x".repeat(1_000)).unwrap();
-            checkpoint.extensions.push(line);
+            checkpoint.extensions.push(&line);
         }
         SignedCheckpoint::new(checkpoint.clone(), vec![line(&checkpoint, &log.key)]).unwrap()
     };

@@ -389,7 +389,7 @@ fn logs_with_timestamped_keys_anchor() {
     }
     // An ML-DSA-44 signature does not cover extension lines, so anybody could have added them.
     let mut extended = logs[0].unsigned(logs[0].head(9));
-    extended.extensions = vec![ExtensionLine::parse("by nobody").unwrap()];
+    extended.extensions = ExtensionLine::parse("by nobody").unwrap().into();
     let extended = sign(&extended, &logs[0].key);
     let extended = body(9, ConsistencyProof::default(), extended);
     refused(&service, "an extension line", &extended, 403);

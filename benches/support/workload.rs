@@ -105,7 +105,7 @@ impl Workload {
         let signed = Checkpoint {
             origin: origin.clone(),
             head: self.heads[checkpoint],
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let line = sign_note(&signed.to_text(), key).unwrap();
         AddCheckpoint {

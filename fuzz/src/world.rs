@@ -128,7 +128,7 @@ impl World {
         Checkpoint {
             origin,
             head: self.head(size),
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         }
     }
 
@@ -191,7 +191,7 @@ impl World {
         let checkpoint = Checkpoint {
             origin,
             head: tree.head(),
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let mut lines = vec![sign_note(&checkpoint.to_text(), &self.log).expect("the log signs")];
         lines.push(sign_root(&checkpoint, &self.log).expect("the log signs"));

@@ -127,7 +127,7 @@ pub struct Checkpoint {
     /// Lines that no monitor can audit. Usually there are none, and ML-DSA-44 cosignatures do not
     /// cover them: believe them only under a signature whose
     /// [key covers them](VerifierKey::covers_extension_lines).
-    pub extensions: Vec<ExtensionLine>,
+    pub extensions: ExtensionLines,
 }
 
 impl Checkpoint {
@@ -142,12 +142,12 @@ impl Checkpoint {
             }));
         }
         // Spec: CKP-01
-        let body = text
-            .strip_suffix('\n')
-            .ok_or(CheckpointError::NotTerminated)?;
-        let mut lines = body.split('\n');
-        let (Some(origin), Some(size), Some(root_hash)) =
-            (lines.next(), lines.next(), lines.next())
+        if !text.ends_with('\n') {
+            return Err(CheckpointError::NotTerminated);
+        }
+        let mut lines = text.splitn(4, '\n');
+        let (Some(origin), Some(size), Some(root_hash), Some(extensions)) =
+            (lines.next(), lines.next(), lines.next(), lines.next())
         else {
             return Err(CheckpointError::TooFewLines);
         };
@@ -157,12 +157,7 @@ impl Checkpoint {
         let size = TreeSize::new(size).ok_or(CheckpointError::Size(DecimalError::TooLarge))?;
         // Spec: CKP-05
         let root_hash = Hash::from_base64(root_hash).map_err(CheckpointError::RootHash)?;
-        let mut extensions = Vec::new();
-        for (index, line) in lines.enumerate() {
-            let line = ExtensionLine::parse(line)
-                .map_err(|reason| CheckpointError::Extension { index, reason })?;
-            extensions.push(line);
-        }
+        let extensions = ExtensionLines::parse(extensions)?;
         Ok(Self {
             origin,
             head: TreeHead { size, root_hash },
@@ -180,13 +175,11 @@ impl Checkpoint {
         let mut text = String::new();
         let size = head.size.get().to_string();
         let head = [origin.as_str(), &size, &head.root_hash.to_base64()];
-        for line in head
-            .into_iter()
-            .chain(extensions.iter().map(ExtensionLine::as_str))
-        {
+        for line in head {
             text.push_str(line);
             text.push('\n');
         }
+        text.push_str(&extensions.0);
         text
     }
 }
@@ -261,6 +254,71 @@ impl ExtensionLine {
 impl fmt::Display for ExtensionLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The lines of a checkpoint after the root hash, in order, held as one text: a note has room for
+/// sixty thousand, and whoever sends one decides how many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExtensionLines(String);
+
+impl ExtensionLines {
+    /// None.
+    pub const fn new() -> Self {
+        Self(String::new())
+    }
+
+    /// Reads what stands after the root hash, which is nothing or ends in a newline.
+    fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let bytes = text.as_bytes();
+        let before = core::iter::once(&b'\n').chain(bytes);
+        let is_bad = bytes.iter().zip(before).fold(false, |bad, (byte, before)| {
+            bad | (*byte < b' ' && (*byte != b'\n' || *before == b'\n'))
+        });
+        if is_bad {
+            for (index, line) in text.split('\n').enumerate() {
+                check_line(line).map_err(|reason| CheckpointError::Extension { index, reason })?;
+            }
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Puts a line behind the others.
+    // The text of the line is checked by its type.
+    pub fn push(&mut self, line: &ExtensionLine) {
+        self.0.push_str(line.as_str());
+        self.0.push('\n');
+    }
+
+    /// Leaves none.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each line, without its newline.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.lines()
+    }
+}
+
+impl FromIterator<ExtensionLine> for ExtensionLines {
+    fn from_iter<I: IntoIterator<Item = ExtensionLine>>(lines: I) -> Self {
+        let mut all = Self::new();
+        for line in lines {
+            all.push(&line);
+        }
+        all
+    }
+}
+
+impl From<ExtensionLine> for ExtensionLines {
+    fn from(line: ExtensionLine) -> Self {
+        core::iter::once(line).collect()
     }
 }
 
@@ -569,11 +627,7 @@ mod tests {
 
         let text = format!("{}one line\n\u{2014} another\n", text());
         let checkpoint = Checkpoint::parse_text(&text).unwrap();
-        let extensions: Vec<_> = checkpoint
-            .extensions
-            .iter()
-            .map(ExtensionLine::as_str)
-            .collect();
+        let extensions: Vec<_> = checkpoint.extensions.iter().collect();
         assert_eq!(extensions, ["one line", "\u{2014} another"]);
         assert_eq!(checkpoint.to_text(), text);
     }

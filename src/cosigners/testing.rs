@@ -39,7 +39,7 @@ pub(crate) fn signed(head: TreeHead) -> SignedCheckpoint {
     let checkpoint = Checkpoint {
         origin,
         head,
-        extensions: Vec::new(),
+        extensions: jurat_proto::checkpoint::ExtensionLines::new(),
     };
     let line = sign_note(&checkpoint.to_text(), &*LOG).unwrap();
     SignedCheckpoint::new(checkpoint, vec![line]).unwrap()

@@ -217,7 +217,7 @@ impl TreeHeads {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             head,
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let text = checkpoint.to_text();
         let signs_notes = |signer: &Arc<dyn Signer>| {

@@ -35,6 +35,7 @@ const (
 	linesMax       = 64
 	hashesMax      = 63
 	failedLinesMax = 2
+	longTextBytes  = 8 << 10
 	omissionMin    = 10
 )
 

@@ -97,7 +97,7 @@ impl TestLog {
         Checkpoint {
             origin: self.origin.clone(),
             head,
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         }
     }
 

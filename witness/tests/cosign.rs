@@ -716,7 +716,7 @@ async fn a_checkpoint_that_leaves_no_room_for_cosignatures_is_too_large() {
         Checkpoint {
             origin,
             head,
-            extensions: vec![line],
+            extensions: line.into(),
         }
     };
     let submit = |bytes| {
@@ -1379,7 +1379,7 @@ async fn a_refresh_within_the_second_repeats_what_is_durable() {
     );
     // Another text of the same tree is cosigned by itself, and so is a signature that is new.
     let mut checkpoint = bench.log.checkpoint(5).checkpoint().clone();
-    checkpoint.extensions = vec![ExtensionLine::parse("more").unwrap()];
+    checkpoint.extensions = ExtensionLine::parse("more").unwrap().into();
     let line = cosignature::sign_note(&checkpoint.to_text(), &bench.log.key).unwrap();
     let extended = SignedCheckpoint::new(checkpoint, vec![line]).unwrap();
     let proof = bench.log.proof(5, 5);

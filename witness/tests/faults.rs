@@ -73,7 +73,7 @@ impl LargeLog {
         let checkpoint = Checkpoint {
             origin: self.0.origin.clone(),
             head: self.0.head(size),
-            extensions: vec![line; 100],
+            extensions: std::iter::repeat_n(line, 100).collect(),
         };
         let line = cosignature::sign_note(&checkpoint.to_text(), &self.0.key).unwrap();
         SignedCheckpoint::new(checkpoint, vec![line]).unwrap()

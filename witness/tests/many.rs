@@ -43,7 +43,7 @@ impl AnyLog<'_> {
         let checkpoint = Checkpoint {
             origin: Origin::parse(self.origin).unwrap(),
             head: self.tree.head(size),
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let sign = |key: &&SigningKey| -> SignatureLine {
             let public = key.verifier_key();

@@ -311,7 +311,7 @@ fn extension_lines_that_the_log_cannot_have_signed_are_cosigned_as_the_text_says
     log.grow(2);
     let (home, process) = witness_with(&log);
     let mut extended = log.checkpoint(2).checkpoint().clone();
-    extended.extensions = vec![ExtensionLine::parse("by nobody").unwrap()];
+    extended.extensions = ExtensionLine::parse("by nobody").unwrap().into();
     let lines = log.checkpoint(2).signatures().to_vec();
     let extended = SignedCheckpoint::new(extended, lines).unwrap();
     let answer = process.add(&log.request_with(0, proof(&[]), extended.clone()));

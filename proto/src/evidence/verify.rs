@@ -139,8 +139,14 @@ impl Evidence {
 
     /// As [`Evidence::verify`], with the lines that the verdict stands on.
     pub(super) fn convict(&self, keys: &KnownKeys) -> Result<(Verdict, Lines), NotProven> {
-        let mut trial = Trial::default();
         let (a, b) = self.statements();
+        let mut trial = Trial {
+            is_long: [Some(a), b]
+                .into_iter()
+                .flatten()
+                .any(|said| said.is_long()),
+            ..Trial::default()
+        };
         match &self.0 {
             Contradiction::SameSize(_)
             | Contradiction::Opening { .. }
@@ -162,6 +168,7 @@ impl Evidence {
             lines,
             candidates,
             failed,
+            ..
         } = trial;
         if guilty.is_empty() && log == LogFinding::NotShown {
             return Err(match candidates {
@@ -191,6 +198,9 @@ impl Evidence {
 /// whoever sends files that convict nobody would decide how long we compute.
 // Spec: EVI-45
 const FAILED_LINES_MAX: usize = 2;
+/// Over a text of more bytes one line that failed is enough: each check hashes all of it.
+// Spec: EVI-54
+const LONG_TEXT_BYTES: usize = 8 * 1024;
 
 /// What became of the lines that were tried.
 pub(super) struct Lines {
@@ -211,6 +221,11 @@ struct Trial<'e> {
     candidates: usize,
     /// The lines that failed, and for which key: none is tried, or counts, twice.
     failed: Vec<(VerifierKey, &'e SignatureLine)>,
+    /// Those that are good, as well, and when they say that they were made: a log is looked for
+    /// twice.
+    good: Vec<(VerifierKey, &'e SignatureLine, Option<UnixSeconds>)>,
+    /// Either statement is long, so that checks are dear.
+    is_long: bool,
 }
 
 /// A line that was verified.
@@ -218,6 +233,16 @@ struct Trial<'e> {
 struct Good {
     line: usize,
     time: Option<UnixSeconds>,
+}
+
+impl Said<'_> {
+    fn is_long(self) -> bool {
+        let text = match self {
+            Self::Checkpoint(note) => note.note().text(),
+            Self::Gossip(note) => note.note().text(),
+        };
+        text.len() > LONG_TEXT_BYTES
+    }
 }
 
 impl<'e> Trial<'e> {
@@ -461,17 +486,23 @@ impl<'e> Trial<'e> {
             if !key.matches(line) || !wanted(line) {
                 continue;
             }
-            let known = |(of, failed): &(VerifierKey, &SignatureLine)| {
-                core::ptr::eq(*failed, line) && of == key
-            };
-            if self.failed.iter().any(known) {
+            let is_this =
+                |of: &VerifierKey, other: &SignatureLine| core::ptr::eq(other, line) && of == key;
+            let mut good = self.good.iter();
+            if let Some((.., time)) = good.find(|(of, other, _)| is_this(of, other)) {
+                let (line, time) = (place, *time);
+                return Some(Good { line, time });
+            }
+            if self.failed.iter().any(|(of, other)| is_this(of, other)) {
                 continue;
             }
-            if self.failed.len() >= FAILED_LINES_MAX {
+            // Spec: EVI-45, EVI-54
+            if self.failed.len() >= FAILED_LINES_MAX || (self.is_long && !self.failed.is_empty()) {
                 return None;
             }
             match verify(line) {
                 Some(Verified { timestamp }) => {
+                    self.good.push((key.clone(), line, timestamp));
                     return Some(Good {
                         line: place,
                         time: timestamp,

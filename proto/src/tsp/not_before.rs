@@ -163,7 +163,6 @@ impl core::error::Error for NotBeforeError {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
 
     use super::*;
     use crate::checkpoint::ExtensionLine;
@@ -236,7 +235,7 @@ mod tests {
             let signed = cosigned();
             let mut checkpoint = signed.checkpoint().clone();
             let line = "x".repeat(bytes - signed.to_bytes().len() - 1);
-            checkpoint.extensions = vec![ExtensionLine::parse(&line).unwrap()];
+            checkpoint.extensions = ExtensionLine::parse(&line).unwrap().into();
             let signed = SignedCheckpoint::new(checkpoint, signed.signatures().to_vec()).unwrap();
             assert_eq!(signed.to_bytes().len(), bytes);
             signed

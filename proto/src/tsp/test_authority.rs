@@ -345,7 +345,7 @@ pub(crate) fn cosigned() -> SignedCheckpoint {
             size: TreeSize::new(1_000_000).unwrap(),
             root_hash: Hash::new([7; 32]),
         },
-        extensions: Vec::new(),
+        extensions: crate::checkpoint::ExtensionLines::new(),
     };
     let log = TestSigner::note("log.example/time", 11);
     let mut lines = vec![sign_note(&checkpoint.to_text(), &log).unwrap()];

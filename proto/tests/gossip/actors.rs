@@ -304,7 +304,7 @@ impl SimLog {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             head,
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let line = if key.vkey().signature_type() == SignatureType::MlDsa44 {
             cosign(&checkpoint, UnixSeconds::ZERO, key).unwrap()

@@ -397,7 +397,7 @@ fn extension_lines_are_taken_by_a_witness_and_must_be_covered_where_they_become_
         Ok(())
     );
     // The same signature: the log cannot be asked whether it knows of the line.
-    checkpoint.extensions = vec![ExtensionLine::parse("added by a stranger").unwrap()];
+    checkpoint.extensions = ExtensionLine::parse("added by a stranger").unwrap().into();
     let ask = |lines: Vec<SignatureLine>| {
         let checkpoint = SignedCheckpoint::new(checkpoint.clone(), lines).unwrap();
         let verified = verify_log_signatures(Some(&trusted), &checkpoint).unwrap();

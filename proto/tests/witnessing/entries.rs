@@ -113,7 +113,7 @@ fn an_entry_fits_an_entry_bundle() {
     // An extension line that fills the entry to the last byte, and one more.
     let with_extension = |length: usize| {
         let mut checkpoint = checkpoint();
-        checkpoint.extensions = vec![ExtensionLine::parse(&"x".repeat(length)).unwrap()];
+        checkpoint.extensions = ExtensionLine::parse(&"x".repeat(length)).unwrap().into();
         let line = Key::log(ORIGIN, 1).line(&checkpoint, NOW);
         CheckpointEntry::new(
             &SignedCheckpoint::new(checkpoint, vec![line]).unwrap(),
@@ -176,7 +176,7 @@ fn an_entry_has_the_verified_lines_and_no_others_one_for_each_key() {
 #[test]
 fn the_anchored_text_is_kept_byte_for_byte() {
     let mut checkpoint = checkpoint();
-    checkpoint.extensions = vec![ExtensionLine::parse(" \u{e9}xtra  line ").unwrap()];
+    checkpoint.extensions = ExtensionLine::parse(" \u{e9}xtra  line ").unwrap().into();
     let line = Key::log(ORIGIN, 1).line(&checkpoint, NOW);
     let signed = SignedCheckpoint::new(checkpoint, vec![line]).unwrap();
     let entry = Entry::Checkpoint(CheckpointEntry::new(&signed, &[0]).unwrap());

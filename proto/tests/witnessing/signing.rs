@@ -108,7 +108,7 @@ pub(crate) fn unsigned(origin: &str, head: TreeHead) -> Checkpoint {
     Checkpoint {
         origin: Origin::parse(origin).unwrap(),
         head,
-        extensions: Vec::new(),
+        extensions: jurat_proto::checkpoint::ExtensionLines::new(),
     }
 }
 

@@ -90,7 +90,7 @@ impl SampleLog {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             head,
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let line = sign_note(&checkpoint.to_text(), &self.key)?;
         let checkpoint = SignedCheckpoint::new(checkpoint, vec![line])?;

@@ -108,7 +108,7 @@ impl TestLog {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             head,
-            extensions: Vec::new(),
+            extensions: jurat_proto::checkpoint::ExtensionLines::new(),
         };
         let line = match self.key.algorithm() {
             Algorithm::MlDsa44 | Algorithm::CosignatureV1 => {

@@ -50,7 +50,7 @@ fn cosigned(origin: &str, size: u64, root_hash: Hash, times: &[Option<u64>]) -> 
             size: TreeSize::new(size).unwrap(),
             root_hash,
         },
-        extensions: Vec::new(),
+        extensions: crate::checkpoint::ExtensionLines::new(),
     };
     let log = TestSigner::note(origin, 11);
     let mut lines = vec![sign_note(&checkpoint.to_text(), &log).unwrap()];

@@ -179,7 +179,7 @@ fn scenario_29_extension_lines_are_no_fork() {
         let mut world = World::new(seed, 2, 1);
         let plain = world.logs[0].note(0, 10);
         let checkpoint = Checkpoint {
-            extensions: vec![ExtensionLine::parse("for one client").unwrap()],
+            extensions: ExtensionLine::parse("for one client").unwrap().into(),
             ..plain.checkpoint().clone()
         };
         let line = sign_note(&checkpoint.to_text(), &world.logs[0].key).unwrap();

@@ -296,7 +296,7 @@ fn two_of_the_largest_notes_make_a_file_and_more_bytes_do_not() {
         let filler = "x".repeat(NOTE_BYTES_MAX - plain - 1);
         checkpoint
             .extensions
-            .push(ExtensionLine::parse(&filler).unwrap());
+            .push(&ExtensionLine::parse(&filler).unwrap());
         let line = cast.log.line(&checkpoint, 0);
         SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
     };
@@ -405,7 +405,7 @@ fn long(cast: &Cast) -> Evidence {
         let mut checkpoint = unsigned(ORIGIN, tree.head(12));
         for _ in 0..70 {
             let line = ExtensionLine::parse(&"x".repeat(1_000)).unwrap();
-            checkpoint.extensions.push(line);
+            checkpoint.extensions.push(&line);
         }
         let line = cast.log.line(&checkpoint, NOW);
         SignedCheckpoint::new(checkpoint, vec![line]).unwrap()

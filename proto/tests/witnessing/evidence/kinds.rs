@@ -1,12 +1,15 @@
 //! What is evidence of a kind and what is not, and who is convicted by it.
 
-use jurat_proto::checkpoint::SignedCheckpoint;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
 use jurat_proto::evidence::{
     Evidence, KnownKeys, LogFinding, NoContradiction, NotProven, Role, Standing,
 };
 use jurat_proto::gossip::{Page, Statement};
 use jurat_proto::hash::{empty_root, leaf_hash};
-use jurat_proto::key::{SignatureType, VerifierKey};
+use jurat_proto::key::{Primitive, SignatureType, VerifierKey};
 use jurat_proto::proof::{ConsistencyProof, ProofError};
 use jurat_proto::tree::TreeHead;
 
@@ -403,6 +406,96 @@ fn after_two_failed_lines_the_rest_is_dropped_unseen() {
     };
     let convicted = |count| names(&with_spoiled(count), &cast.keys()).len();
     assert_eq!([0, 1, 2].map(convicted), [4, 3, 1]);
+}
+
+/// How many signatures were checked, and how many bytes were hashed for them.
+#[derive(Clone, Default)]
+struct Meter(Arc<[AtomicUsize; 2]>);
+
+impl Meter {
+    /// The same key, metered.
+    fn on(&self, key: &VerifierKey) -> VerifierKey {
+        key.with_primitive(Box::new(Metered(self.clone(), key.clone())))
+    }
+
+    fn read(&self) -> [usize; 2] {
+        [0, 1].map(|place| self.0[place].swap(0, Ordering::Relaxed))
+    }
+}
+
+struct Metered(Meter, VerifierKey);
+
+impl Primitive for Metered {
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        let Self(Meter(read), key) = self;
+        read[0].fetch_add(1, Ordering::Relaxed);
+        read[1].fetch_add(message.len(), Ordering::Relaxed);
+        key.verify_message(message, signature).is_ok()
+    }
+}
+
+/// However the lines are spoiled, and however long the notes are: who convicts nobody has at most
+/// two long notes hashed, or four short ones; and who is guilty is convicted over the longest.
+// Spec: EVI-45, EVI-54
+#[test]
+fn what_convicts_nobody_costs_few_signatures_over_few_bytes() {
+    let (a, b) = forked(20, 7);
+    let mut signers = vec![Key::log(ORIGIN, 1)];
+    signers.extend((0..60).map(|seed| Key::witness(&format!("w{seed}.example"), 10 + seed)));
+    let meter = Meter::default();
+    let mut keys = KnownKeys::new();
+    for (place, key) in signers.iter().enumerate() {
+        let key = meter.on(&key.vkey());
+        if place == 0 {
+            keys.add_log(origin(), key, Standing::Current);
+        } else {
+            keys.add_cosigner(key).unwrap();
+        }
+    }
+    let note = |tree: &Tree, bytes: usize, spoil: &dyn Fn(usize) -> bool| {
+        let mut checkpoint = unsigned(ORIGIN, tree.head(20));
+        if bytes > 0 {
+            let line = ExtensionLine::parse(&"x".repeat(bytes)).unwrap();
+            checkpoint.extensions.push(&line);
+        }
+        let lines = signers.iter().enumerate().map(|(place, key)| {
+            let line = key.line(&checkpoint, NOW);
+            if spoil(place) { spoiled(&line) } else { line }
+        });
+        let lines = lines.collect();
+        SignedCheckpoint::new(checkpoint, lines).unwrap()
+    };
+    let long = 110_000;
+    let costs = |lengths: [usize; 2], spoil: [&dyn Fn(usize) -> bool; 2]| {
+        let one = note(&a, lengths[0], spoil[0]);
+        let other = note(&b, lengths[1], spoil[1]);
+        let verdict = Evidence::same_size(one, other).unwrap().verify(&keys);
+        (
+            verdict.map_or(0, |verdict| verdict.guilty.len()),
+            meter.read(),
+        )
+    };
+    let (none, all) = (|_| false, |_| true);
+    for lengths in [[long, long], [long, 0], [0, long], [0, 0], [8_000, 8_000]] {
+        let is_long = lengths.contains(&long);
+        let most = if is_long { 2 } else { 4 };
+        for spoil in [
+            [&none as &dyn Fn(usize) -> bool, &all],
+            [&all, &none],
+            [&all, &all],
+        ] {
+            let (guilty, [signatures, bytes]) = costs(lengths, spoil);
+            assert_eq!(guilty, 0);
+            assert!(signatures <= most, "{signatures} signatures");
+            assert!(bytes <= 2 * 128 * 1024, "{bytes} bytes");
+        }
+        // All of them, and the log behind the bad lines of all others.
+        assert_eq!(costs(lengths, [&none, &none]).0, signers.len());
+        let but_the_log = |place| place > 0;
+        let (guilty, [signatures, _]) = costs(lengths, [&none, &but_the_log]);
+        assert_eq!(guilty, 1);
+        assert!(signatures <= 2 + most);
+    }
 }
 
 // Spec: EVI-42, EVI-43, EVI-46

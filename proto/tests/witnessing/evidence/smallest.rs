@@ -101,7 +101,7 @@ fn extension_lines_that_no_signature_covers_go() {
         let mut checkpoint = unsigned(ORIGIN, tree.head(20));
         checkpoint
             .extensions
-            .push(ExtensionLine::parse("extension").unwrap());
+            .push(&ExtensionLine::parse("extension").unwrap());
         let lines = keys.iter().map(|key| key.line(&checkpoint, 9)).collect();
         SignedCheckpoint::new(checkpoint, lines).unwrap()
     };
@@ -151,7 +151,7 @@ fn a_stripped_copy_protects_nobody() {
         let mut checkpoint = unsigned(ORIGIN, tree.head(20));
         checkpoint
             .extensions
-            .push(ExtensionLine::parse("x").unwrap());
+            .push(&ExtensionLine::parse("x").unwrap());
         let line = cast.one.line(&checkpoint, 9);
         SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
     };
@@ -227,7 +227,7 @@ fn what_comes_later_displaces_nothing() {
     let extended = |tree: &Tree, keys: &[&Key]| {
         let mut checkpoint = unsigned(ORIGIN, tree.head(20));
         let extension = ExtensionLine::parse("extension").unwrap();
-        checkpoint.extensions.push(extension);
+        checkpoint.extensions.push(&extension);
         let lines = keys.iter().map(|key| key.line(&checkpoint, 9)).collect();
         SignedCheckpoint::new(checkpoint, lines).unwrap()
     };
