@@ -49,7 +49,7 @@ mod traffic;
 #[expect(dead_code, unused_imports, reason = "the tests need more of it")]
 mod weather;
 
-use jurat_proto::gossip::node::Config;
+use jurat_proto::gossip::node::{Alarm, Config};
 
 use crate::actors::{Chance, SimLog};
 use crate::crowd::{Cast, Conduct, Crowd, Network};
@@ -233,9 +233,23 @@ fn tell(cast: &Cast, story: Story, seed: u64, cosign: impl Fn(&mut Crowd<'_>)) -
         _ => format!("{share} omitting"),
     };
     let [logs, open, ring, evidence] = crowd.counts();
+    // Nobody is silent but in an outage, or on purpose.
+    let is_true = |alarm: &Alarm| match alarm {
+        Alarm::Proven { .. } => true,
+        Alarm::PeerSilent { .. } | Alarm::Isolated => outage > 0 || conduct == Conduct::Silent,
+        Alarm::AgreementLag { .. } => outage > 0,
+        _ => false,
+    };
+    let alarms = crowd.alarms().filter(|alarm| !is_true(alarm)).count();
+    assert_eq!(
+        alarms,
+        0,
+        "seed {seed}: {:?}",
+        crowd.alarms().collect::<Vec<_>>()
+    );
     println!(
         "{kind},{count},{},{loss},{omit},{mail},{outage},{seed},{first},{last},{:.2},{:.0},\
-         {logs} logs {open} open {ring} heads {evidence} files",
+         {logs} logs {open} open {ring} heads {evidence} files {alarms} false alarms",
         cast.logs.len(),
         began.elapsed().as_secs_f64(),
         memory("VmHWM"),
@@ -421,7 +435,9 @@ fn fair(Asked { threads, .. }: Asked) {
             scope.spawn(|| {
                 while rounds.load(Ordering::Relaxed) < MILLION {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    rounds.fetch_add(weather::honest(seed, 16), Ordering::Relaxed);
+                    network::under_seeds(seed..seed + 1, |seed| {
+                        rounds.fetch_add(weather::honest(seed, 16), Ordering::Relaxed);
+                    });
                     if seed.is_multiple_of(500) {
                         eprintln!("weather: seed {seed}");
                     }

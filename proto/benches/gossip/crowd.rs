@@ -12,8 +12,8 @@ use std::time::Duration;
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::evidence::{Evidence, KnownKeys, NotProven, Verdict};
 use jurat_proto::gossip::node::{
-    Action, Answer, AskId, Config, Dice as _, Directory, Event, Failure, LogSettings, Moment, Node,
-    Own, PeerSettings, Question, Reply, RequestId, Roster, Verifier,
+    Action, Alarm, Answer, AskId, Config, Dice as _, Directory, Event, Failure, LogSettings,
+    Moment, Node, Own, PeerSettings, Question, Reply, RequestId, Roster, Verifier,
 };
 use jurat_proto::gossip::{Feed, SignedStatement, Statement};
 use jurat_proto::hash::{Hash, sha256};
@@ -213,6 +213,8 @@ struct Mate {
     requests: u64,
     waiting: HashMap<RequestId, (u32, AskId)>,
     convicted: Option<u64>,
+    /// What was raised, whether it was lowered again or not.
+    alarms: Vec<Alarm>,
 }
 
 enum What {
@@ -317,6 +319,7 @@ impl<'c> Crowd<'c> {
                 requests: 0,
                 waiting: HashMap::new(),
                 convicted: None,
+                alarms: Vec::new(),
             });
             // Rounds of different witnesses begin at any time.
             share.queue.push(Reverse(Due {
@@ -436,6 +439,13 @@ impl<'c> Crowd<'c> {
         honest.map(|mate| mate.convicted.map(|at| at - START))
     }
 
+    /// All alarms that honest witnesses raised.
+    pub(crate) fn alarms(&self) -> impl Iterator<Item = &Alarm> {
+        let mates = self.shares.iter().flat_map(|share| &share.mates);
+        let honest = mates.filter(|mate| mate.conduct == Conduct::Honest);
+        honest.flat_map(|mate| &mate.alarms)
+    }
+
     /// Whether any action in this story convicted anybody.
     pub(crate) fn nobody_convicts(&self) -> bool {
         self.convicted().all(|at| at.is_none())
@@ -546,11 +556,15 @@ impl Share {
                 Action::StopCosigning { .. } | Action::StopSigning { .. } => {
                     self.mate(witness).convicted.get_or_insert(now);
                 }
+                Action::Alarm {
+                    alarm,
+                    raised: true,
+                } => self.mate(witness).alarms.push(alarm),
                 Action::StoreLog { .. }
                 | Action::Hold { .. }
                 | Action::Release { .. }
                 | Action::Publish(_)
-                | Action::Alarm { .. }
+                | Action::Alarm { raised: false, .. }
                 | Action::Resolved { .. } => {}
             }
         }

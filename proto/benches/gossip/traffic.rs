@@ -186,7 +186,10 @@ pub(crate) fn measure() {
         (world.tiles * AN_HOUR) as f64 / REAL as f64,
     );
     let open: usize = world.nodes.iter().map(|node| node.counts()[1]).sum();
-    eprintln!("traffic: {open} heads are open");
+    eprintln!(
+        "traffic: {open} heads are open; false alarms: {}",
+        world.alarms
+    );
     assert_eq!(world.alarms, 0, "nothing was wrong");
 }
 

@@ -11,7 +11,7 @@ use jurat_proto::gossip::node::{
     Action, Alarm, Answer, AskId, Config, Cosigning, Dice as _, Directory, Event, Failure,
     LogRecord, LogSettings, Moment, Node, Own, PeerSettings, Question, Reply, RequestId,
 };
-use jurat_proto::gossip::{Feed, Fetch, Notes, Opening, Random, SignedStatement, Statement};
+use jurat_proto::gossip::{Feed, Fetch, Notes, Opening, Page, Random, SignedStatement, Statement};
 use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::proof::{ConsistencyProof, verify_consistency};
@@ -35,6 +35,8 @@ pub(crate) enum Conduct {
     Omits,
     /// Of one state it says something else each time.
     TwoFaced,
+    /// Of one page it shows other rows each time.
+    TwoFacedPages,
     /// It says again what it said first.
     Replays,
 }
@@ -426,7 +428,13 @@ impl World {
                 Answer::State(Box::new(SignedStatement::parse(&said.to_bytes()).unwrap()))
             }
             Question::Heads { epoch, since } => {
-                let (page, rows) = shown.page(Some(epoch), since, ROWS_MAX, now);
+                let (mut page, mut rows) = shown.page(Some(epoch), since, ROWS_MAX, now);
+                if this.conduct == Conduct::TwoFacedPages
+                    && let Some(row) = rows.first_mut()
+                {
+                    row.time = now.seconds();
+                    page.rows = Page::rows_head(&rows).unwrap();
+                }
                 let said = this.gossip.say(Statement::Page(page));
                 self.memory.signed(&this.gossip.vkey(), &said);
                 let feed = Feed::new(rows, said).unwrap();
@@ -709,6 +717,17 @@ impl World {
         for witness in 0..self.witnesses.len() {
             let settings = &mut self.directory[witness].logs[log];
             settings.keys[0].1 = standing;
+            let directory = Box::new(self.directory[witness].clone());
+            if self.witnesses[witness].up {
+                self.happen(witness, Event::DirectoryChanged(directory));
+            }
+        }
+    }
+
+    /// A log says that it has no tiles any more below a size.
+    pub(crate) fn prune(&mut self, log: usize, below: u64) {
+        for witness in 0..self.witnesses.len() {
+            self.directory[witness].logs[log].pruned_below = size(below);
             let directory = Box::new(self.directory[witness].clone());
             if self.witnesses[witness].up {
                 self.happen(witness, Event::DirectoryChanged(directory));

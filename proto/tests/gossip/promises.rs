@@ -89,3 +89,49 @@ fn p4_every_fork_is_proven_or_suspect_within_its_rounds() {
         panic!("{weather:?}: not within {rounds} rounds and {more}");
     });
 }
+
+/// P4 among many, of whom three are asked in a round, and half answer nothing.
+// Spec: GSP-34, GSP-35, GSP-39
+#[test]
+fn p4_among_many_with_three_asked_in_a_round() {
+    under_seeds(0..24, |seed| {
+        let mut chance = Chance(seed ^ 0x94f3);
+        let witnesses = usize::try_from(16 + chance.below(16)).unwrap();
+        let weather = Weather {
+            witnesses,
+            silent: usize::try_from(chance.below(witnesses as u64 / 2)).unwrap(),
+            loss: [0, 10, 30][usize::try_from(chance.below(3)).unwrap()],
+            asked: 3,
+        };
+        let three = |config: &mut Config| {
+            config.ask_all_up_to = 0;
+            config.ask = weather.asked;
+            config.ask_evidence = 0;
+        };
+        let mut world = World::with(seed, witnesses, 1, three, |_| {});
+        world.through_bytes = false;
+        world.mail = false;
+        world.loss = weather.loss;
+        let shared = chance.below(12);
+        let fork = world.logs[0].fork(0, shared);
+        let victim = witnesses - 1;
+        for witness in 0..victim {
+            world.asks[witness] = false;
+            if witness < weather.silent {
+                world.witnesses[witness].conduct = Conduct::Silent;
+            }
+            let to = shared + 1 + chance.below(20);
+            assert!(world.submit(witness, 0, 0, to));
+        }
+        let to = shared + 1 + chance.below(20);
+        assert!(world.submit(victim, 0, fork, to));
+        let rounds = weather.rounds(&world.config);
+        for _ in 0..rounds {
+            world.rounds(1);
+            if world.cosigning(victim, 0) != Cosigning::Free {
+                return;
+            }
+        }
+        panic!("{weather:?}: not within {rounds} rounds");
+    });
+}

@@ -1,4 +1,5 @@
-//! Random weather: loss, delay, partitions, crashes, late tiles and new keys, in any order.
+//! Random weather: loss, delay, partitions, crashes, late and pruned tiles and new keys, in any
+//! order.
 //!
 //! Two laws. Whatever the weather, an honest log is never convicted, and in the end it is free. And
 //! a log that forks is convicted by everyone as soon as the weather is good.
@@ -6,7 +7,7 @@
 //! `cargo bench -p jurat-proto --bench gossip -- weather` tells a million rounds of the first law.
 
 use jurat_proto::evidence::Standing;
-use jurat_proto::gossip::node::{Cosigning, Dice as _};
+use jurat_proto::gossip::node::{Action, Alarm, Cosigning, Dice as _};
 
 use crate::actors::{Chance, Tiles};
 use crate::network::{START, World, under_seeds};
@@ -74,6 +75,7 @@ pub(crate) fn honest(seed: u64, logs_max: u64) -> u64 {
                 2 => world.logs[log].tiles = Tiles::Open,
                 3 => world.rotate(log),
                 4 => world.set_standing(log, Standing::Retired),
+                5 => world.prune(log, chance.below(*size)),
                 _ => {}
             }
             for witness in 0..count {
@@ -86,6 +88,17 @@ pub(crate) fn honest(seed: u64, logs_max: u64) -> u64 {
     }
     clear_up(&mut world);
     world.nobody_convicts();
+    for deed in &world.deeds {
+        // Silence was true. Nobody misbehaved, and no clock was wrong.
+        let Action::Alarm { alarm, .. } = &deed.action else {
+            continue;
+        };
+        let is_false = matches!(
+            alarm,
+            Alarm::PeerMisbehaves { .. } | Alarm::PeerClock { .. } | Alarm::OwnClock
+        );
+        assert!(!is_false, "{alarm:?}");
+    }
     for witness in 0..count {
         for log in 0..logs {
             assert_eq!(world.cosigning(witness, log), Cosigning::Free, "w{witness}");

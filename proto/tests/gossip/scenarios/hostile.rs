@@ -41,6 +41,43 @@ fn scenario_21_liars_around_everyone_delay_the_news_and_do_not_stop_it() {
     });
 }
 
+/// 21. All whom the victim asks by the order of the hour, and nearly all others, answer as if the
+/// fork had never been: who is drawn by chance ends it.
+// Spec: GSP-35
+#[test]
+fn scenario_21_neighbours_that_omit_do_not_eclipse_a_victim() {
+    under_seeds(0..4, |seed| {
+        let few = |config: &mut Config| {
+            config.ask_all_up_to = 0;
+            config.ask = 3;
+        };
+        let mut world = World::with(seed, 16, 1, few, |_| {});
+        world.through_bytes = false;
+        let fork = world.logs[0].fork(0, 5);
+        for witness in 0..16 {
+            assert!(world.submit(witness, 0, 0, 5));
+        }
+        world.rounds(1);
+        let (honest, victim) = (0, 15);
+        for witness in 1..15 {
+            world.freeze(witness);
+            world.witnesses[witness].conduct = Conduct::Omits;
+            world.asks[witness] = false;
+        }
+        // The honest one does not come to the victim by itself.
+        world.asks[honest] = false;
+        assert!(world.submit(honest, 0, 0, 10));
+        assert!(world.submit(victim, 0, fork, 13));
+        for _ in 0..60 {
+            world.rounds(1);
+            if world.is_convicted(victim, 0) {
+                return;
+            }
+        }
+        panic!("nobody told the victim");
+    });
+}
+
 /// 23. Evidence that proves nothing.
 // Spec: GSP-52
 #[test]
@@ -199,6 +236,26 @@ fn scenario_20_a_witness_with_two_faces_is_convicted() {
             Cosigning::Free,
             "it says nothing of logs"
         );
+    });
+}
+
+/// 20. A witness shows other rows on one page each time: whoever reads it from the beginning again
+/// has both.
+// Spec: GSP-09, GSP-55
+#[test]
+fn scenario_20_a_witness_with_two_faced_pages_is_convicted() {
+    under_seeds(0..3, |seed| {
+        let often = |config: &mut Config| config.reread_every = Duration::from_secs(120);
+        let mut world = World::with(seed, 2, 1, often, |_| {});
+        let liar = 1;
+        assert!(world.submit(liar, 0, 0, 10));
+        world.rounds(2);
+        world.nobody_convicts();
+        world.witnesses[liar].conduct = Conduct::TwoFacedPages;
+        world.rounds(6);
+        assert!(world.kinds(0).contains(&Kind::GossipEquivocation));
+        assert!(world.guilty(0).contains(&world.witnesses[liar].name));
+        assert!(!world.is_convicted(0, 0), "it says nothing of logs");
     });
 }
 

@@ -152,6 +152,30 @@ fn scenario_16_17_a_restored_witness_on_another_history_stops_itself() {
     });
 }
 
+/// 17. Two replicas cosign with one key at the same time, without a lock, and the log is honest: the
+/// one goes on, the other is behind, and the key calls a smaller tree the largest that it has seen.
+// Spec: GSP-47, GSP-55
+#[test]
+fn scenario_17_two_live_replicas_of_one_key_are_convicted() {
+    under_seeds(0..5, |seed| {
+        let mut world = World::new(seed, 3, 1);
+        let (one, other) = (1, 2);
+        world.witnesses[other].cosigner = world.witnesses[one].cosigner.clone();
+        for witness in 0..3 {
+            assert!(world.submit(witness, 0, 0, 10));
+        }
+        world.run(5);
+        assert!(world.submit(one, 0, 0, 20));
+        world.run(5);
+        assert!(world.submit(other, 0, 0, 15));
+        world.rounds(5);
+        assert!(world.kinds(0).contains(&Kind::CosignerRegress));
+        assert!(world.guilty(0).contains(&world.witnesses[one].name));
+        assert!(world.witnesses[one].node.stopped().is_some());
+        assert!(!world.is_convicted(0, 0), "the log is honest");
+    });
+}
+
 /// 16. A witness that was restored from a backup stays on one history, and goes back in it.
 // Spec: GSP-55
 #[test]
