@@ -171,12 +171,13 @@ impl Net {
                 "{told:?}"
             );
             let is_it = told.alarm == "proven" && told.raised && told.about.contains(&id);
-            if let Some(place) = missing.remove(&told.witness).filter(|_| is_it) {
+            if is_it && let Some(place) = missing.remove(&told.witness) {
                 let shown = format!("/gossip/v0/evidence/{id}");
                 until(|| self.processes[place].get(&shown).status == 200);
                 times.push(began.elapsed());
             }
         }
+        assert_eq!(times.len(), self.processes.len(), "each has told, once");
         for (place, process) in self.processes.iter().enumerate() {
             let (branch, size) = if place == victim {
                 (&fork.other, fork.size())
