@@ -108,14 +108,14 @@ impl Jury for Listed {
         if let Some(log) = origin.and_then(|origin| logs.log(origin)) {
             add_log_keys(&mut keys, log);
         }
-        for key in self.cosigners.iter().chain(&self.former) {
+        let ever = [&*self.cosigners, &*self.former].concat();
+        for key in &ever {
             // Ours are of types that cosign.
             let _ = keys.add_cosigner(key.clone());
         }
         if let Some(gossip) = &self.gossip {
             // The configuration refuses other types.
-            let _ = gossip.add_keys(&mut keys);
-            let _ = keys.add_gossip(gossip.vkey().clone(), &self.cosigners);
+            let _ = gossip.add_keys(&mut keys, &ever);
         }
         keys
     }

@@ -49,7 +49,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::evidence::{Evidence, KeyRefused, Standing};
 use jurat_proto::gossip::node::{
     Action, Alarm, Answer, AskId, Cosigning, Dice, Directory, Event, LogRecord, LogSettings,
-    Moment, Node, Own, Phase, Question, Reply, RequestId, Strict,
+    Moment, Node, Own, PeerSettings, Phase, Question, Reply, RequestId, Strict,
 };
 use jurat_proto::gossip::{Catalogue, Fetch, Notes, Opening, Random};
 use jurat_proto::hash::{Hash, sha256};
@@ -79,7 +79,7 @@ use crate::metrics::Metrics;
 /// The gossip of a witness that runs.
 pub struct Gossip {
     settings: GossipSettings,
-    cosigners: Vec<VerifierKey>,
+    cosigners: Cosigners,
     node: Mutex<Node>,
     standings: Standings,
     dice: Mutex<Drawn>,
@@ -209,8 +209,10 @@ pub enum GossipError {
 pub struct Parts<'p> {
     /// With whom, and how.
     pub settings: GossipSettings,
-    /// The keys with which it cosigns, and did.
+    /// The keys with which it cosigns.
     pub cosigners: Vec<VerifierKey>,
+    /// Those with which it did.
+    pub former: Vec<VerifierKey>,
     /// The database, beside which it keeps things.
     pub database: &'p Path,
     /// Where evidence is kept.
@@ -249,6 +251,7 @@ impl Gossip {
         let Parts {
             settings,
             cosigners,
+            former,
             database,
             evidence,
             logs,
@@ -269,6 +272,7 @@ impl Gossip {
         let origins = origins.chain(proven.iter().filter_map(Evidence::origin));
         let origins: BTreeSet<&Origin> = origins.collect();
         let some = origins.iter().filter_map(|origin| current.log(origin));
+        let cosigners = Cosigners { cosigners, former };
         let directory = directory(&settings, &cosigners, some);
         let node = Node::new(settings.node(secret), directory, random()?, now)?;
         let listed = |origin: &Origin| current.log(origin).is_some();
@@ -335,7 +339,10 @@ impl Gossip {
 
     async fn ask(self: Arc<Self>, peer: KeyName, ask: AskId, question: Question) {
         let answer = match self.settings.url(&peer) {
-            Some(url) => self.answer_of(&peer, &url, question).await,
+            Some(url) => {
+                self.show_first(&peer, &url, &question).await;
+                self.answer_of(&peer, &url, question).await
+            }
             // It was taken out of the configuration.
             None => Answer::Nothing,
         };
@@ -720,21 +727,42 @@ fn held_by(record: &LogRecord) -> Cosigning {
     }
 }
 
+/// The keys with which a witness cosigns, and did.
+#[derive(Debug)]
+struct Cosigners {
+    cosigners: Vec<VerifierKey>,
+    former: Vec<VerifierKey>,
+}
+
+/// The node's own keys are those with which we sign: their conviction stops it. What this witness
+/// had before is convicted as a peer's keys are, and stops nothing: it was replaced, perhaps for
+/// that. A node takes nobody of its own name for somebody to ask.
+// Spec: GSP-134
 fn directory<'l>(
     settings: &GossipSettings,
-    cosigners: &[VerifierKey],
+    own: &Cosigners,
     logs: impl Iterator<Item = &'l jurat_store::registry::Log>,
 ) -> Directory {
+    let Cosigners { cosigners, former } = own;
+    let name = settings.vkey().name();
     let gossip = std::iter::once(settings.vkey()).chain(&settings.former_keys);
+    let ever = PeerSettings {
+        name: name.clone(),
+        gossip: gossip.cloned().collect(),
+        cosigners: cosigners.iter().chain(former).cloned().collect(),
+        operator: String::new(),
+        asked: false,
+    };
     let peers = settings.peers();
+    let peers = peers.iter().map(|peer| peer.settings.clone());
     Directory {
         own: Own {
-            name: settings.vkey().name().clone(),
-            cosigners: cosigners.to_vec(),
-            gossip: gossip.cloned().collect(),
+            name: name.clone(),
+            cosigners: cosigners.clone(),
+            gossip: vec![settings.vkey().clone()],
         },
         logs: logs.map(|log| settings_of(log, settings.hold)).collect(),
-        peers: peers.iter().map(|peer| peer.settings.clone()).collect(),
+        peers: peers.chain([ever]).collect(),
     }
 }
 

@@ -159,7 +159,7 @@ fn witness_of(
     let logs = Arc::new(config.logs);
     let own = config.keys.iter().map(|key| key.verifier_key().clone());
     let (own, former): (Vec<VerifierKey>, _) = (own.collect(), config.former_keys.clone());
-    let cosigners = [&*own, &*former].concat();
+    let (cosigners, gone) = (own.clone(), former.clone());
     let jury = Listed::new(Arc::clone(&logs), own, former, config.gossip.clone());
     let evidence = evidence_of(&config.database, metrics, jury)?;
     let boxed = |key| -> Box<dyn Signer> { Box::new(key) };
@@ -184,6 +184,7 @@ fn witness_of(
     let gossip = Gossip::open(gossip::Parts {
         settings,
         cosigners,
+        former: gone,
         database: &config.database,
         evidence,
         logs,

@@ -20,7 +20,8 @@ use std::thread;
 
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_keys::{Algorithm, SigningKey};
-use jurat_proto::cosignature::sign_note;
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::cosignature::{cosign, sign_note};
 use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
 use jurat_proto::gossip::{
     Call, Claim, Feed, Fetch, Notes, Opening, SignedClaim, SignedStatement, Statement, Wanted,
@@ -212,6 +213,146 @@ fn what_a_witness_says_of_itself_is_signed_by_its_gossip_key() {
         process.call("POST", evidence, &vec![b'x'; 400_000]).status,
         413
     );
+}
+
+// Spec: GSP-133
+#[test]
+fn a_witness_that_nobody_can_ask_finds_forks_and_tells_its_peers_of_them() {
+    let config = format!("{QUICK}suspect_after_ms = 0\npeer_silence_ms = 300\n");
+    let circle = Circle::of(&NAMES, &config);
+    let edit = |home: &Home, from: &str, to: &str| {
+        let text = fs::read_to_string(home.config()).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(home.config(), text.replace(from, to)).unwrap();
+    };
+    let inside = &circle.homes[0];
+    edit(inside, "round_ms", "outbound_only = true\nround_ms");
+    let url = format!("url = \"http://{}\"\n", circle.doors[0].address);
+    for home in &circle.homes[1..] {
+        edit(home, &url, "");
+    }
+    let [mut log, mut second] = ["example.com/log", "example.com/second"].map(TestLog::new);
+    let [other, hidden] = [&mut log, &mut second].map(|log| {
+        log.grow(40);
+        let mut other = log.fork(7);
+        other.grow(40);
+        other
+    });
+    for home in &circle.homes {
+        home.add_log(&log);
+        home.add_log(&second);
+    }
+    let processes: Vec<Process> = circle.homes.iter().map(Home::serve).collect();
+    // The other branch is shown to it alone: at the same size, and with a larger tree whose log
+    // opens it to nobody.
+    assert_eq!(processes[0].add(&other.request(0, 13)).status, 200);
+    assert_eq!(processes[0].add(&hidden.request(0, 30)).status, 200);
+    for process in &processes[1..] {
+        assert_eq!(process.add(&log.request(0, 13)).status, 200);
+        assert_eq!(process.add(&second.request(0, 13)).status, 200);
+    }
+    // Nobody finds the first one, to whom no address leads.
+    circle.doors[1].lead_to(&processes[1]);
+    circle.doors[2].lead_to(&processes[2]);
+    for process in &processes[1..] {
+        until(|| process.add(&log.request(13, 14)).status == 403);
+        until(|| process.add(&second.request(13, 13)).status == 503);
+        let answer = process.add(&second.request(13, 13));
+        assert!(answer.text().contains("at size 30"), "{}", answer.text());
+        let health = process.get("/health");
+        let silent = format!("{} does not answer", NAMES[0]);
+        assert!(!health.text().contains(&silent), "{}", health.text());
+    }
+    assert_eq!(processes[0].add(&other.request(13, 14)).status, 403);
+}
+
+/// Evidence that a key cosigned both branches of a log.
+fn both_cosigned(log: &TestLog, other: &TestLog, key: &SigningKey) -> Evidence {
+    let cosigned = |of: &TestLog| {
+        let note = of.checkpoint(13);
+        let time = UnixSeconds::new(1_790_000_000).unwrap();
+        let line = cosign(note.checkpoint(), time, key).unwrap();
+        let lines = [note.signatures(), &[line]].concat();
+        SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap()
+    };
+    Evidence::same_size(cosigned(log), cosigned(other)).unwrap()
+}
+
+// Spec: GSP-134, WIT-131
+#[test]
+fn what_a_former_key_is_convicted_of_stops_nothing_that_another_signs() {
+    let circle = Circle::of(&NAMES[..1], QUICK);
+    let home = &circle.homes[0];
+    let name = KeyName::parse(NAMES[0]).unwrap();
+    let former = SigningKey::generate(name, Algorithm::CosignatureV1).unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
+    let named = format!("former_keys = [\"{}\"]\n", former.verifier_key());
+    fs::write(home.config(), named + &config).unwrap();
+    let [mut log, mut second] = ["example.com/log", "example.com/second"].map(TestLog::new);
+    log.grow(40);
+    second.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    home.add_log(&log);
+    home.add_log(&second);
+    let evidence = both_cosigned(&log, &other, &former);
+    let process = home.serve();
+    let posted = process.call("POST", "/gossip/v0/evidence", &evidence.to_bytes());
+    assert_eq!(posted.status, 201, "{}", posted.text());
+    let works = |process: &Process, old, new| {
+        let answer = process.add(&second.request(old, new));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(process.get("/health").status, 200);
+        assert_eq!(process.get("/gossip/v0/state").status, 200);
+    };
+    works(&process, 0, 13);
+    assert!(process.terminate().success());
+    works(&home.serve(), 13, 14);
+}
+
+// Spec: GSP-47, GSP-135
+#[test]
+fn a_witness_that_is_convicted_signs_no_statement_and_makes_no_claim() {
+    let circle = Circle::of(&NAMES[..2], QUICK);
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    home.add_log(&log);
+    // Its peer says nothing, and remembers whether it was asked with a claim.
+    let claims = Arc::new(Mutex::new(None));
+    let seen = Arc::clone(&claims);
+    let asked = TcpListener::bind("127.0.0.1:0").unwrap();
+    *circle.doors[1].behind.lock().unwrap() = Some(asked.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in asked.incoming() {
+            let (mut client, mut head, mut byte) = (client.unwrap(), Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            *seen.lock().unwrap() = Some(head.contains("\r\ngossip-claim: "));
+        }
+    });
+    let process = home.serve();
+    until(|| *claims.lock().unwrap() == Some(true));
+    let own = SigningKey::load(home.path("ed25519.key")).unwrap();
+    let evidence = both_cosigned(&log, &other, &own);
+    let posted = process.call("POST", "/gossip/v0/evidence", &evidence.to_bytes());
+    assert_eq!(posted.status, 201, "{}", posted.text());
+    for path in ["state", "heads", "suspicions"] {
+        assert_eq!(
+            process.get(&format!("/gossip/v0/{path}")).status,
+            503,
+            "{path}"
+        );
+    }
+    until(|| *claims.lock().unwrap() == Some(false));
+    assert_eq!(process.get("/health").status, 503);
+    let list = process.get("/gossip/v0/evidence?since=0");
+    assert!(list.text().contains(" same-size "), "{}", list.text());
+    assert_eq!(process.terminate().code(), Some(76));
 }
 
 // Spec: GSP-53, GSP-79

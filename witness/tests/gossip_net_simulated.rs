@@ -185,6 +185,7 @@ impl Host {
         let gossip = Gossip::open(gossip::Parts {
             settings,
             cosigners: own,
+            former: Vec::new(),
             database: &config.database,
             evidence,
             logs,

@@ -129,6 +129,7 @@ impl Cast {
             gossip: vec![gossip[peer].vkey()],
             cosigners: vec![cosigners[peer].vkey()],
             operator: format!("operator {peer}"),
+            asked: true,
         });
         let settings = logs.iter().map(|log| {
             let mut settings = LogSettings::new(log.origin.clone(), log.key.vkey());

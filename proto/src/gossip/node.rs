@@ -457,9 +457,9 @@ impl Node {
         }
     }
 
-    /// What is known of a peer that the directory has.
+    /// What is known of a peer that the directory has and that can be asked.
     fn peer_mut(&mut self, name: &KeyName) -> Option<&mut Peer> {
-        if self.roster.peer(name).is_none() || *name == self.own.name {
+        if !self.roster.is_asked(name) || *name == self.own.name {
             return None;
         }
         if !self.peers.contains_key(name) {
@@ -550,11 +550,12 @@ impl Node {
             }
         }
         let known = |name: &KeyName| roster.peer(name).is_some();
-        self.peers.retain(|name, _| known(name));
+        let asked = |name: &KeyName| roster.is_asked(name);
+        self.peers.retain(|name, _| asked(name));
         let of_nobody = |alarm: &&Alarm| match alarm {
             Alarm::PeerSilent { peer }
             | Alarm::PeerMisbehaves { peer }
-            | Alarm::PeerClock { peer } => !known(peer),
+            | Alarm::PeerClock { peer } => !asked(peer),
             _ => false,
         };
         let over: Vec<Alarm> = self.alarms.iter().filter(of_nobody).cloned().collect();
@@ -570,7 +571,7 @@ impl Node {
                 .collect();
             for (open, retired) in log.open.iter_mut().zip(retired) {
                 open.retired = retired;
-                open.asking.take_if(|name| !known(name));
+                open.asking.take_if(|name| !asked(name));
                 open.sources.retain(&known);
             }
             log.agreed.retain(|(name, _)| known(name));

@@ -58,6 +58,7 @@ impl Alone {
                 gossip: vec![peer.0.vkey()],
                 cosigners: vec![peer.1.vkey()],
                 operator: "peer".to_owned(),
+                asked: true,
             }],
         };
         let mut config = Config::new(Random([1; 16]));

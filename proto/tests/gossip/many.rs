@@ -39,6 +39,7 @@ impl Among {
             gossip: vec![key.vkey()],
             cosigners: Vec::new(),
             operator: operator(peer),
+            asked: true,
         });
         let known = logs
             .iter()

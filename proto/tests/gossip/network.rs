@@ -209,6 +209,7 @@ impl World {
                     gossip: vec![gossip.vkey()],
                     cosigners: vec![cosigner.vkey()],
                     operator: format!("operator {peer}"),
+                    asked: true,
                 }
             });
             let (cosigner, gossip) = &keys[own];

@@ -4,6 +4,7 @@
 //! there: a small answer that would be large is refused after as many bytes as any other.
 
 use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
@@ -22,6 +23,32 @@ use super::claims::CLAIM_FIELD;
 use super::{Gossip, in_turn};
 
 impl Gossip {
+    /// Who wants a head of ours opened that is larger than another one has that head, and it may
+    /// be a branch that was shown to nobody else. Whoever can ask us finds it on our pages; where
+    /// nobody can, it is shown before it is asked for, so that the peer holds it, too.
+    // Spec: GSP-133
+    pub(super) async fn show_first(
+        self: &Arc<Self>,
+        peer: &KeyName,
+        url: &str,
+        question: &Question,
+    ) {
+        let Question::Opening { origin, .. } = question else {
+            return;
+        };
+        if !self.settings.outbound_only {
+            return;
+        }
+        let (this, origin) = (Arc::clone(self), origin.clone());
+        let newest = in_turn(&self.reading, move || this.newest_note(&origin)).await;
+        let Ok(Some(note)) = newest else {
+            return;
+        };
+        let shown = Question::Challenge(note);
+        // What is to be learned of it comes by the question itself.
+        drop(self.answer_of(peer, url, shown).await);
+    }
+
     /// Asks a peer, and reads the answer. There is always one.
     pub(super) async fn answer_of(&self, peer: &KeyName, url: &str, question: Question) -> Answer {
         let asked = Asked::of(&question);

@@ -47,8 +47,9 @@ impl Claims {
 }
 
 impl Gossip {
-    /// The value of the field for a request to a peer; nothing where the claim would be too long.
-    // Spec: GSP-90
+    /// The value of the field for a request to a peer; nothing where the claim would be too long,
+    /// or a key of ours is convicted.
+    // Spec: GSP-90, GSP-135
     pub(super) fn claim(
         &self,
         to: &KeyName,
@@ -56,6 +57,9 @@ impl Gossip {
         target: &str,
         body: &[u8],
     ) -> Option<String> {
+        if self.evidence.convicts_us().is_some() {
+            return None;
+        }
         let key = &*self.settings.key;
         let claim = Claim {
             name: self.settings.vkey().name().clone(),

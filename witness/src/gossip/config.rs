@@ -41,6 +41,8 @@ pub(crate) struct RawGossip {
     #[serde(default = "quorum")]
     quorum: usize,
     #[serde(default)]
+    outbound_only: bool,
+    #[serde(default)]
     passive: Vec<String>,
     #[serde(default)]
     distributors: Vec<String>,
@@ -80,7 +82,7 @@ const fn quorum() -> usize {
 #[serde(deny_unknown_fields)]
 struct RawPeer {
     name: String,
-    url: String,
+    url: Option<String>,
     gossip_keys: Vec<String>,
     keys: Vec<String>,
     #[serde(default)]
@@ -98,6 +100,8 @@ pub struct GossipSettings {
     operator: String,
     /// Whether a head that cannot be joined holds the cosignatures of its log.
     pub(super) hold: bool,
+    /// Whether nobody can ask this witness.
+    pub(super) outbound_only: bool,
     pub(super) alarm_exec: Vec<String>,
     pub(super) alarm_webhook: Option<String>,
     passive: Vec<String>,
@@ -111,11 +115,11 @@ pub struct GossipSettings {
 #[derive(Debug, Clone)]
 struct Peers(Arc<RwLock<Arc<[Peer]>>>);
 
-/// A peer, and where it is.
+/// A peer, and where it is; nowhere, when it cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Peer {
     pub(super) settings: PeerSettings,
-    pub(super) url: String,
+    pub(super) url: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,7 +163,7 @@ impl GossipSettings {
     pub(super) fn url(&self, peer: &KeyName) -> Option<String> {
         let peers = self.peers();
         let found = peers.iter().find(|known| known.settings.name == *peer);
-        found.map(|peer| peer.url.clone())
+        found.and_then(|peer| peer.url.clone())
     }
 
     /// The gossip keys of a peer, if there is one of this name.
@@ -227,6 +231,7 @@ impl GossipSettings {
                 peers: _,
                 operator,
                 hold,
+                outbound_only,
                 alarm_exec,
                 alarm_webhook,
                 passive,
@@ -237,7 +242,8 @@ impl GossipSettings {
             } = settings.clone();
             let alarms = (alarm_exec, alarm_webhook);
             let passive = (passive, passive_per_second, distributors);
-            (former_keys, operator, hold, alarms, passive, times, quorum)
+            let own = (former_keys, operator, outbound_only);
+            (own, hold, alarms, passive, times, quorum)
         };
         rest(self) != rest(other)
     }
@@ -258,12 +264,20 @@ impl GossipSettings {
         }
     }
 
-    /// Adds the keys of the peers to those that may be convicted.
+    /// Adds the keys of the peers, and the gossip keys of a witness that has these cosigner keys and
+    /// had some of them, to those that may be convicted.
     ///
     /// # Errors
     /// A key is not of a type that its use has; the configuration refuses these.
-    // Spec: GSP-10
-    pub(crate) fn add_keys(&self, keys: &mut KnownKeys) -> Result<(), KeyRefused> {
+    // Spec: GSP-10, GSP-134
+    pub(crate) fn add_keys(
+        &self,
+        keys: &mut KnownKeys,
+        own: &[VerifierKey],
+    ) -> Result<(), KeyRefused> {
+        for key in std::iter::once(self.vkey()).chain(&self.former_keys) {
+            keys.add_gossip(key.clone(), own)?;
+        }
         for Peer { settings, .. } in self.peers().iter() {
             for key in &settings.cosigners {
                 keys.add_cosigner(key.clone())?;
@@ -360,6 +374,7 @@ pub(crate) fn resolve<T>(
         peers: Peers(Arc::new(RwLock::new(peers.into()))),
         operator: raw.operator.clone(),
         hold: raw.hold,
+        outbound_only: raw.outbound_only,
         alarm_exec: raw.alarm_exec.clone(),
         alarm_webhook: raw.alarm_webhook.clone(),
         passive: places(&raw.passive),
@@ -413,7 +428,9 @@ fn check(raw: &RawGossip, problems: &mut Problems) {
 fn resolve_peer(raw: &RawPeer, own_operator: &str, problems: &mut Problems) -> Option<Peer> {
     let right = "the name of the witness's keys";
     let name = problems.take("gossip.peer.name", KeyName::parse(&raw.name), right)?;
-    problems.check(is_url(&raw.url), "gossip.peer.url", &raw.url, URL);
+    if let Some(url) = &raw.url {
+        problems.check(is_url(url), "gossip.peer.url", url, URL);
+    }
     let gossip = vkeys(
         "gossip.peer.gossip_keys",
         &raw.gossip_keys,
@@ -444,12 +461,15 @@ fn resolve_peer(raw: &RawPeer, own_operator: &str, problems: &mut Problems) -> O
         &operator,
         "another operator than this witness's",
     );
-    let url = raw.url.trim_end_matches('/').to_owned();
+    // Spec: GSP-133
+    let url = raw.url.as_deref();
+    let url = url.map(|url| url.trim_end_matches('/').to_owned());
     let settings = PeerSettings {
         name,
         gossip,
         cosigners,
         operator,
+        asked: url.is_some(),
     };
     Some(Peer { settings, url })
 }

@@ -189,8 +189,14 @@ impl Gossip {
     }
 
     /// Signed suspicions, each with the two notes that it is about; so many that are first.
-    // Spec: GSP-43
-    pub(crate) fn suspicions(&self) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// [`NotNow`]: a key of ours is convicted.
+    // Spec: GSP-43, GSP-135
+    pub(crate) fn suspicions(&self) -> Result<Vec<u8>, NotNow> {
+        if self.evidence.convicts_us().is_some() {
+            return Err(NotNow);
+        }
         let now = Moment(self.clock.now().millis());
         let said = lock(&self.node).suspicions(now);
         let mut bytes = Vec::new();
@@ -213,7 +219,7 @@ impl Gossip {
             }
             bytes.extend(one);
         }
-        bytes
+        Ok(bytes)
     }
 
     /// A page of an earlier process says a time that is so far after `now` that what is cosigned

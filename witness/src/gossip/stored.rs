@@ -57,6 +57,13 @@ impl Gossip {
         Ok(())
     }
 
+    /// Our newest head of a log.
+    pub(super) fn newest_note(&self, origin: &Origin) -> Option<Arc<SignedCheckpoint>> {
+        let heads = self.stored.heads.get().and_then(Weak::upgrade)?;
+        let note = heads.note(origin).ok()??;
+        Some(Arc::new(SignedCheckpoint::parse(&note).ok()?))
+    }
+
     fn read_stored(&self, origin: &Origin) -> Result<Option<(Vec<u8>, UnixSeconds)>, ReadError> {
         let Some(heads) = self.stored.heads.get().and_then(Weak::upgrade) else {
             return Ok(None);

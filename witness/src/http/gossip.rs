@@ -225,8 +225,11 @@ async fn shown(gossip: &Arc<Gossip>, path: &str, query: &str, headers: HeaderMap
             page.await.flatten().unwrap_or_else(|NotNow| later())
         }
         ("suspicions", []) => {
-            let said = gossip.make(move || packed(&headers, &this.suspicions()).0);
-            said.await.unwrap_or_else(|NotNow| later())
+            let said = gossip.make(move || {
+                let said = this.suspicions()?;
+                Ok::<_, NotNow>(packed(&headers, &said).0)
+            });
+            said.await.flatten().unwrap_or_else(|NotNow| later())
         }
         _ => looked_up(gossip, first, &rest, query, headers).await,
     }

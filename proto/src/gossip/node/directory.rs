@@ -85,6 +85,9 @@ pub struct PeerSettings {
     pub cosigners: Vec<VerifierKey>,
     /// Who runs it: witnesses of one operator confirm a head once.
     pub operator: String,
+    /// Whether it can be asked. One that cannot be reached asks and tells us, and its silence is
+    /// no alarm.
+    pub asked: bool,
 }
 
 impl Directory {
@@ -136,7 +139,7 @@ pub struct Roster {
     /// By the hash of the origin.
     pub(super) logs: BTreeMap<Hash, Arc<LogSettings>>,
     peers: BTreeMap<KeyName, PeerSettings>,
-    /// The names of the peers, in their order: to choose one by a number.
+    /// The names of the peers that can be asked, in their order: to choose one by a number.
     names: Vec<KeyName>,
 }
 
@@ -164,7 +167,7 @@ impl Roster {
             keys,
             cosigners,
             logs: logs.map(|log| (log.origin.hash(), Arc::new(log))).collect(),
-            names: peers.keys().cloned().collect(),
+            names: asked(&peers),
             peers,
         })
     }
@@ -180,6 +183,12 @@ impl Roster {
         self.peers.get(name)
     }
 
+    /// Whether there is a peer of this name that can be asked.
+    // Spec: GSP-133
+    pub(super) fn is_asked(&self, name: &KeyName) -> bool {
+        self.place_of(name).is_some()
+    }
+
     /// Every known log that an id may stand for: 64 bits can be made to collide.
     pub(super) fn keys_of(&self, id: OriginId) -> Vec<Hash> {
         let mut first = [0; 32];
@@ -191,7 +200,7 @@ impl Roster {
             .collect()
     }
 
-    /// How many others there are than these.
+    /// How many others can be asked than these.
     pub(super) fn count_but(&self, excluded: &[&KeyName]) -> usize {
         let there = excluded.iter().filter(|name| self.place_of(name).is_some());
         self.names.len().saturating_sub(there.count())
@@ -219,6 +228,11 @@ impl Roster {
     fn place_of(&self, name: &KeyName) -> Option<usize> {
         self.names.binary_search(name).ok()
     }
+}
+
+fn asked(peers: &BTreeMap<KeyName, PeerSettings>) -> Vec<KeyName> {
+    let asked = peers.values().filter(|peer| peer.asked);
+    asked.map(|peer| peer.name.clone()).collect()
 }
 
 /// How a node behaves. Every time may be zero, so that a drill takes seconds.

@@ -384,9 +384,7 @@ mod tests {
         }
     }
 
-    // Spec: GSP-131
-    #[test]
-    fn a_feed_is_not_begun_anew_while_a_page_of_it_is_on_its_way() {
+    fn directory(asked: bool) -> (KeyName, Directory) {
         let [own, other] = ["a.example", "b.example"].map(|name| KeyName::parse(name).unwrap());
         let directory = Directory {
             own: Own {
@@ -400,8 +398,51 @@ mod tests {
                 gossip: vec![],
                 cosigners: vec![],
                 operator: String::new(),
+                asked,
             }],
         };
+        (other, directory)
+    }
+
+    // Spec: GSP-133
+    #[test]
+    fn a_peer_that_cannot_be_asked_is_not_and_its_silence_is_no_alarm() {
+        let (other, asked) = directory(true);
+        let config = Config {
+            round: Duration::from_secs(1),
+            peer_silence: Duration::from_secs(10),
+            ..Config::new(Random([0; 16]))
+        };
+        let mut node = Node::new(config, asked, Random([1; 16]), Moment(0)).unwrap();
+        let mut run = |node: &mut Node, seconds: core::ops::Range<u64>| {
+            let ticks = seconds.map(|second| Moment(second * 1_000));
+            ticks
+                .flat_map(|now| node.step(Event::Tick, now, &mut Even, &Strict))
+                .collect::<Vec<Action>>()
+        };
+        let asks = run(&mut node, 0..200);
+        assert!(
+            asks.iter()
+                .any(|action| matches!(action, Action::Ask { .. }))
+        );
+        let silent = Alarm::PeerSilent { peer: other };
+        assert!(node.alarms().any(|alarm| *alarm == silent));
+        // It turns out that it cannot be reached: the alarm about it is over, and it stays a peer.
+        let changed = Event::DirectoryChanged(Box::new(directory(false).1));
+        drop(node.step(changed, Moment(200_000), &mut Even, &Strict));
+        let later = run(&mut node, 201..400);
+        let quiet = later
+            .iter()
+            .all(|action| matches!(action, Action::Alarm { raised: false, .. }));
+        assert!(quiet, "{later:?}");
+        assert_eq!(node.alarms().count(), 0);
+        assert!(node.roster.peer(&directory(false).0).is_some());
+    }
+
+    // Spec: GSP-131
+    #[test]
+    fn a_feed_is_not_begun_anew_while_a_page_of_it_is_on_its_way() {
+        let (other, directory) = directory(true);
         let epoch = Random([1; 16]);
         let config = Config {
             round: Duration::from_secs(1),

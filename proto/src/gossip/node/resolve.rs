@@ -679,6 +679,7 @@ fn whom_to_ask(
             holders.push(name);
         }
     }
+    holders.retain(|name| roster.is_asked(name));
     let asked = open.turn();
     // Of a smaller head each is asked twice: see where this is called.
     let turns = if is_larger { asked / 2 } else { asked / 4 };

@@ -109,6 +109,7 @@ impl Cast {
                     gossip: vec![gossip.vkey()],
                     cosigners: vec![cosigner.vkey()],
                     operator: format!("operator {peer}"),
+                    asked: true,
                 }
             });
             let (cosigner, gossip) = &keys[own];
