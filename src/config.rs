@@ -24,6 +24,7 @@ use jurat_proto::tsp::request::Offer;
 use jurat_store::registry::Registry;
 use serde::Deserialize;
 
+use crate::alerts;
 use crate::cosigners::Settings;
 use crate::evidence::pull;
 use crate::log::tree_heads::Pace;
@@ -57,8 +58,18 @@ struct RawConfig {
     clock: RawClock,
     timestamp: Option<RawTimestamp>,
     #[serde(default)]
+    alerts: RawAlerts,
+    #[serde(default)]
     limits: Limits,
     tls: Option<RawTls>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawAlerts {
+    exec: Vec<String>,
+    webhook: Option<String>,
+    key: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -241,6 +252,8 @@ pub struct Config {
     pub clock: GuardSettings,
     /// The time-stamp authority, if there is one.
     pub timestamp: Option<Timestamp>,
+    /// Who is told when something is wrong.
+    pub alerts: alerts::Settings,
     /// Limits of the listener.
     pub limits: Limits,
     /// Whether the listener speaks TLS itself.
@@ -303,6 +316,8 @@ impl Config {
             origin.as_ref(),
             at,
         );
+        let signers = log_keys.iter().chain(&cosigner_keys);
+        let alerts = alerts(problems, &raw.alerts, signers, at);
         check_rest(problems, raw, at);
         Some(Self {
             origin: origin?,
@@ -328,6 +343,7 @@ impl Config {
             cache_bytes: raw.storage.cache_mib.saturating_mul(1 << 20),
             clock,
             timestamp,
+            alerts,
             limits: raw.limits.clone(),
             tls: raw.tls.as_ref().map(|tls| TlsFiles {
                 certificate: at(&tls.certificate_file),
@@ -342,6 +358,55 @@ impl Config {
             .iter()
             .map(|key| key.verifier_key().clone())
             .collect()
+    }
+}
+
+// Spec: SVC-61
+fn alerts<'a>(
+    problems: &mut Problems,
+    raw: &RawAlerts,
+    mut signers: impl Iterator<Item = &'a Arc<dyn Signer>>,
+    at: impl Fn(&Path) -> PathBuf,
+) -> alerts::Settings {
+    const KEY_RIGHT: &str = "an Ed25519 note key that signs nothing else, as `jurat init` makes it";
+    problems.check(
+        raw.exec.first().is_none_or(|program| !program.is_empty()),
+        "alerts.exec",
+        "its first word is empty",
+        "a program and its arguments",
+    );
+    if let Some(url) = &raw.webhook {
+        problems.check(is_http(url), "alerts.webhook", url, "an http or https URL");
+        problems.check(
+            raw.key.is_some(),
+            "alerts.key",
+            "none, and what the webhook gets is signed",
+            KEY_RIGHT,
+        );
+    }
+    let key = raw.key.as_deref().map(at);
+    let key = key.and_then(|path| problems.take("alerts.key", SigningKey::load(path), KEY_RIGHT));
+    if let Some(key) = &key {
+        let public = key.verifier_key();
+        let signs_trees = signers.any(|other| {
+            let other = other.verifier_key();
+            other.public_key_bytes() == public.public_key_bytes() || other.name() == public.name()
+        });
+        problems.check(
+            public.signature_type() == SignatureType::Ed25519 && !signs_trees,
+            "alerts.key",
+            format!(
+                "key {} is of type {}",
+                public.name(),
+                public.signature_type()
+            ),
+            KEY_RIGHT,
+        );
+    }
+    let webhook = raw.webhook.clone().zip(key.map(Arc::new));
+    alerts::Settings {
+        exec: raw.exec.clone(),
+        webhook,
     }
 }
 

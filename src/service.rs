@@ -19,7 +19,9 @@ use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::{JournalOptions, LogStore, RedbOptions, RedbStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
+use crate::alerts::{self, Alerts};
 use crate::cli::C2SP_REVISION;
 use crate::config::Config;
 use crate::cosigners::{Cosigners, Parts, Standing};
@@ -43,7 +45,7 @@ const LOGS_POLL: Duration = Duration::from_secs(1);
 /// When it cannot start, when the store fails under it, or when a witness shows that this state is
 /// older than what was signed.
 pub async fn run(
-    mut config: Config,
+    config: Config,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
     listening: impl FnOnce(SocketAddr),
@@ -53,6 +55,22 @@ pub async fn run(
         None => None,
     };
     let mut registry = Registry::default();
+    let alerts = alerts(&config, &mut registry)?;
+    let ran = run_alerting(config, clock, shutdown, listening, (tls, registry), &alerts).await;
+    let error = ran.as_ref().err().map(|error| format!("{error:#}"));
+    alerts.end(error).await;
+    ran
+}
+
+/// Whatever ends it is told.
+async fn run_alerting(
+    mut config: Config,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+    listening: impl FnOnce(SocketAddr),
+    (tls, mut registry): (Option<Tls>, Registry),
+    alerts: &Arc<Alerts>,
+) -> anyhow::Result<()> {
     let base = Base::open(&config, clock, &mut registry, &shutdown)?;
     let docket = Arc::clone(&base.docket);
     let listener =
@@ -81,6 +99,7 @@ pub async fn run(
     tokio::spawn(sign_when_good(heads, standing.clone(), shutdown.clone()));
     let metrics = app.http_metrics.clone();
     let app = Arc::new(app);
+    let following = follow_alerts(&app, alerts, &shutdown);
     let serve = http::serve(listener, tls, config.limits, app, shutdown.clone(), metrics);
     let outcome = tokio::select! {
         served = serve => served.context("the listener failed"),
@@ -91,10 +110,32 @@ pub async fn run(
     };
     shutdown.trigger();
     sequencer.stop().await;
+    // What ended it was seen; one that panicked has seen all that it ever will.
+    let _ = following.await;
     match &*docket.convicts_us().borrow() {
         Some(by) => Err(stopped_by(by)),
         None => outcome,
     }
+}
+
+fn alerts(config: &Config, registry: &mut Registry) -> anyhow::Result<Arc<Alerts>> {
+    let client = Client::new(ClientOptions {
+        extra_roots: config.ca_file.clone(),
+        ..ClientOptions::default()
+    })?;
+    let alerts = Alerts::start(&config.alerts, config.origin.clone(), &client, registry);
+    Ok(Arc::new(alerts))
+}
+
+fn follow_alerts(app: &Arc<App>, alerts: &Arc<Alerts>, shutdown: &Shutdown) -> JoinHandle<()> {
+    let (alerts, clock) = (Arc::clone(alerts), Arc::clone(app.clock.clock()));
+    let app = Arc::clone(app);
+    tokio::spawn(alerts::follow(
+        alerts,
+        clock,
+        move || app.alerts(),
+        shutdown.clone(),
+    ))
 }
 
 async fn watch_clock(clock: Arc<ClockGuard>, shutdown: Shutdown) {

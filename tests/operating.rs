@@ -13,8 +13,8 @@ mod network;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use jurat_keys::Algorithm;
-use jurat_proto::key::{SignatureType, Signer as _};
+use jurat_keys::{Algorithm, SigningKey};
+use jurat_proto::key::{SignatureType, Signer as _, VerifierKey};
 use network::log::key;
 use network::process::jurat;
 use network::service::{Home, ORIGIN};
@@ -24,9 +24,18 @@ fn stderr(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The key that signs what a URL is told, and nothing else.
+fn alerts_key(home: &Home) -> VerifierKey {
+    let key = SigningKey::load(home.file("keys/alerts.ed25519.key")).unwrap();
+    let key = key.verifier_key().clone();
+    let named = (key.name().to_string(), key.signature_type());
+    assert_eq!(named, (format!("{ORIGIN}/alerts"), SignatureType::Ed25519));
+    key
+}
+
 // Spec: CKP-22, CKP-25, COS-21, COS-22, COS-24, COS-26, NOTE-32, NOTE-33, SVC-19
 #[test]
-fn init_makes_four_keys_with_a_purpose_each_and_never_overwrites() {
+fn init_makes_five_keys_with_a_purpose_each_and_never_overwrites() {
     let home = Home::new();
     let types = |keys: Vec<jurat_proto::key::VerifierKey>| -> Vec<_> {
         keys.iter()
@@ -46,14 +55,16 @@ fn init_makes_four_keys_with_a_purpose_each_and_never_overwrites() {
     assert_eq!(types(home.cosigner_keys()), expected);
     let mut public: Vec<_> = home.log_keys();
     public.extend(home.cosigner_keys());
+    public.push(alerts_key(&home));
     let mut bytes: Vec<_> = public
         .iter()
         .map(|key| key.public_key_bytes().to_vec())
         .collect();
     bytes.sort();
     bytes.dedup();
-    assert_eq!(bytes.len(), 4);
+    assert_eq!(bytes.len(), 5);
     for file in [
+        "alerts.ed25519",
         "log.ed25519",
         "log.mldsa44",
         "cosigner.ed25519",

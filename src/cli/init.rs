@@ -142,6 +142,13 @@ fn fill(
             Algorithm::MlDsa44,
         )?,
     ];
+    // Spec: SVC-61. A key of its own: a plain note signature signs any text.
+    let alerts = KeyName::parse(&format!("{}/alerts", args.origin))?;
+    key(
+        &keys.join("alerts.ed25519.key"),
+        &alerts,
+        Algorithm::Ed25519,
+    )?;
     let timestamps = keys.join(TIMESTAMPS);
     private_dir(&timestamps)?;
     let now = SystemClock.now().seconds();
@@ -315,6 +322,11 @@ fn config_text(origin: &Origin, args: &InitArgs) -> String {
          timeout_ms = 2000       # of one request to one witness\n\n\
          [health]\n\
          stale_after_s = 120     # /health says no when the cosigned tree head is older\n\n\
+         # Who is told when something is wrong: a program, a URL, or both; see docs/service.md.\n\
+         #[alerts]\n\
+         #exec = [\"/usr/local/bin/tell\"]\n\
+         #webhook = \"https://alerts.example.com/jurat\"\n\
+         #key = \"keys/alerts.ed25519.key\"\n\n\
          [timestamp]             # RFC 3161; without time servers in [clock], without an accuracy\n\
          units = \"timestamp.toml\"\n"
     )

@@ -1,5 +1,8 @@
 //! `GET /health`, `GET /metrics`, `GET /openapi.json`.
 
+use std::time::Duration;
+
+use jurat_daemon::clock::NoTime;
 use jurat_daemon::http::{self, Cache, Request, Response, StatusCode};
 use jurat_daemon::telemetry;
 use serde_json::json;
@@ -7,10 +10,20 @@ use serde_json::json;
 use super::App;
 use super::evidence;
 use super::respond::{bytes, with_etag};
+use crate::alerts::{Kind, Trouble};
 use crate::cosigners::Standing;
+use crate::log::Published;
+use crate::tsa::Denied;
+use crate::tsa::units::Unusable;
 
 /// Convicted logs that `/health` names; `/logs` has them all.
 const CONVICTED_TOLD: usize = 20;
+
+/// Convicted logs of each of which an alert is told. They never end.
+const CONVICTED_ALERTED: usize = 1_000;
+
+/// How long before its end a unit is alerted of: two weeks, in which another one can be made.
+const UNIT_ENDS_SECONDS: u64 = 14 * 86_400;
 
 /// The service's interface; a test compares its paths with the router's.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -30,68 +43,126 @@ impl App {
     /// Healthy is: the witnesses agree with this state, and a checkpoint with its quorum exists
     /// that is neither older than the limit nor newer than the clock, which is believed.
     pub fn health_now(&self) -> Health {
-        let now = self.clock.clock().now().seconds();
-        let time = self
-            .published
-            .borrow()
-            .as_ref()
-            .map(|published| published.time().get());
-        let age_s = time.map(|time| now.saturating_sub(time));
-        let behind_s = time.map_or(0, |time| time.saturating_sub(now));
-        let limit = self.stale_after.as_secs();
-        let standing = self.standing.borrow().clone();
-        let ours = self.docket.convicts_us().borrow().clone();
-        // Whether it may sign at all comes first, then whether it can tell the time.
-        let no_time = self.clock.read_unordered().err();
-        let no_time = no_time.map(|why| format!("{why}; nothing is signed"));
-        let no_timestamps = self.no_timestamps();
-        let (good, summary) = match (standing, age_s) {
-            // Spec: SVC-57
-            _ if ours.is_some() => (
-                false,
-                ours.map(|by| format!("{by} convicts a key of this service; nothing is signed"))
-                    .unwrap_or_default(),
-            ),
-            (Standing::Refused(why), _) => (false, why),
-            (Standing::Good | Standing::Comparing, _) if no_time.is_some() => {
-                (false, no_time.unwrap_or_default())
-            }
-            (Standing::Comparing, _) => (
-                false,
-                "comparing this state with the witnesses'; too few have answered".to_owned(),
-            ),
-            (Standing::Good, None) => (
-                false,
-                "no tree head has had a quorum of cosignatures yet".to_owned(),
-            ),
-            (Standing::Good, Some(age)) if age > limit => (
-                false,
-                format!("the newest cosigned tree head is {age} s old, the limit is {limit} s"),
-            ),
-            (Standing::Good, Some(_)) if behind_s > 0 => (
-                false,
-                format!(
-                    "the clock is {behind_s} s behind the newest cosigned tree head; \
-                     nothing is signed until it has caught up"
-                ),
-            ),
-            (Standing::Good, Some(_)) if no_timestamps.is_some() => {
-                (false, no_timestamps.unwrap_or_default())
-            }
-            (Standing::Good, Some(_)) => (true, "ok".to_owned()),
-        };
+        let troubles = self.troubles();
+        let worst = troubles.into_iter().next();
         Health {
-            good,
-            summary,
-            age_s,
+            good: worst.is_none(),
+            summary: worst.map_or_else(|| "ok".to_owned(), |trouble| trouble.about),
+            age_s: self.age_s(),
         }
+    }
+
+    /// What keeps the service from being healthy, the worst first: whether it may sign at all,
+    /// then whether it can tell the time.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        let standing = self.standing.borrow().clone();
+        // Spec: SVC-57
+        if let Some(by) = &*self.docket.convicts_us().borrow() {
+            let why = format!("{by} convicts a key of this service; nothing is signed");
+            troubles.push(Trouble::new(Kind::Convicted, why));
+        }
+        if let Standing::Refused(why) = &standing {
+            troubles.push(Trouble::new(Kind::NotSigning, why.clone()));
+        }
+        if let Err(why) = self.clock.read_unordered() {
+            let trouble = Trouble::new(Kind::Clock, format!("{why}; nothing is signed"));
+            troubles.push(match why {
+                // Each start waits for its sources.
+                NoTime::Waiting { .. } => trouble.lasting(self.stale_after),
+                _ => trouble,
+            });
+        }
+        troubles.extend(self.not_published(&standing));
+        troubles.extend(self.no_timestamps());
+        troubles
+    }
+
+    fn age_s(&self) -> Option<u64> {
+        let now = self.clock.clock().now().seconds();
+        let published = self.published.borrow();
+        let time = published.as_ref().map(|published| published.time().get());
+        time.map(|time| now.saturating_sub(time))
+    }
+
+    /// Why readers get no fresh checkpoint.
+    fn not_published(&self, standing: &Standing) -> Option<Trouble> {
+        let limit = self.stale_after;
+        let witnesses = |why: &str| Some(Trouble::new(Kind::Witnesses, why).lasting(limit));
+        match standing {
+            Standing::Refused(_) => return None,
+            Standing::Comparing => {
+                return witnesses(
+                    "comparing this state with the witnesses'; too few have answered",
+                );
+            }
+            Standing::Good => {}
+        }
+        let Some(age) = self.age_s() else {
+            return witnesses("no tree head has had a quorum of cosignatures yet");
+        };
+        let limit = limit.as_secs();
+        if age > limit {
+            let why =
+                format!("the newest cosigned tree head is {age} s old, the limit is {limit} s");
+            return Some(Trouble::new(Kind::Witnesses, why));
+        }
+        let time = self.published.borrow().as_ref().map(Published::time);
+        let now = self.clock.clock().now().seconds();
+        let behind = time.map_or(0, |time| time.get().saturating_sub(now));
+        (behind > 0).then(|| {
+            let why = format!(
+                "the clock is {behind} s behind the newest cosigned tree head; \
+                 nothing is signed until it has caught up"
+            );
+            Trouble::new(Kind::Clock, why)
+        })
     }
 
     /// Why no time-stamp could be made now, where there is an authority.
     // Spec: TSA-14, TSA-32
-    fn no_timestamps(&self) -> Option<String> {
+    fn no_timestamps(&self) -> Option<Trouble> {
         let denied = self.authority.as_ref()?.ready().err()?;
-        Some(format!("no time-stamp can be made: {denied}"))
+        let kind = match &denied {
+            // Which is a trouble by itself.
+            Denied::Standing(_) => return None,
+            Denied::NoTime(_) => Kind::Clock,
+            Denied::Unit(Unusable::Key(_) | Unusable::Faulty) | Denied::Signer(_) => Kind::Key,
+            Denied::Unit(Unusable::Closed | Unusable::Time(_))
+            | Denied::NoUnit
+            | Denied::Request(_)
+            | Denied::Log(_)
+            | Denied::Overloaded => Kind::Unit,
+        };
+        let why = format!("no time-stamp can be made: {denied}");
+        let trouble = Trouble::new(kind, why);
+        Some(match self.clock.read() {
+            Err(NoTime::Waiting { .. }) => trouble.lasting(self.stale_after),
+            _ => trouble,
+        })
+    }
+
+    /// What an operator is told of: the troubles, and what is none of the service's health.
+    // Spec: SVC-60
+    pub fn alerts(&self) -> Vec<Trouble> {
+        let mut alerts = self.troubles();
+        let now = self.clock.clock().now().seconds();
+        let until = self.authority.as_ref().and_then(|it| it.signs_until());
+        if let Some(until) = until
+            && (now..now.saturating_add(UNIT_ENDS_SECONDS)).contains(&until)
+        {
+            let why =
+                format!("the unit that signs time-stamps ends at {until}, in seconds since 1970");
+            alerts.push(Trouble::new(Kind::UnitEnds, why));
+        }
+        let (_, convicted) = self.docket.convicted_logs(CONVICTED_ALERTED);
+        alerts.extend(convicted.into_iter().map(|(origin, by)| Trouble {
+            about: format!("{by} convicts {origin}: nothing of it is taken any more"),
+            log: Some(origin),
+            kind: Kind::LogConvicted,
+            patience: Duration::ZERO,
+        }));
+        alerts
     }
 }
 
