@@ -733,3 +733,53 @@ fn openssl_is_installed() {
     let (found, text) = openssl(&PathBuf::from("."), &["version"]);
     assert!(found, "{text}; tests/run tools installs it");
 }
+
+/// Clients that were not built for this service speak TLS with it: curl asks, OpenSSL verifies.
+// Spec: TSA-01, TSA-40
+#[test]
+fn a_time_stamp_is_had_over_tls_and_by_nobody_who_does_not_know_the_certificate() {
+    let home = Home::with_timestamps();
+    let dir = home.root();
+    let made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 \
+                -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 \
+                -keyout tls.key -out tls.pem";
+    let (made, text) = openssl(dir, &made.split_whitespace().collect::<Vec<_>>());
+    assert!(made, "{text}");
+    let file = |name: &str| dir.join(name).display().to_string();
+    home.configure(&format!(
+        "[tls]\ncertificate_file = \"{}\"\nkey_file = \"{}\"",
+        file("tls.pem"),
+        file("tls.key")
+    ));
+    let mut process = home.spawn();
+    let address = process.address();
+    let url = format!("https://{address}/timestamp");
+    query(dir, &["-sha256", "-cert"]);
+    let curl = |more: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "60", "-H", QUERY]);
+        curl.args([
+            "--data-binary",
+            "@q.tsq",
+            "-o",
+            "r.tsr",
+            "-w",
+            "%{http_code}",
+            &url,
+        ]);
+        curl.args(more).current_dir(dir).output().unwrap()
+    };
+    let pem = file("tls.pem");
+    let answer = curl(&["--cacert", &pem]);
+    assert!(answer.status.success(), "{answer:?}");
+    assert_eq!(answer.stdout, b"200");
+    let token = std::fs::read(dir.join("r.tsr")).unwrap();
+    verified_by_openssl(&home, &token, &[]);
+    // Neither who does not trust the certificate nor who speaks no TLS gets one.
+    std::fs::remove_file(dir.join("r.tsr")).unwrap();
+    assert_eq!(curl(&[]).status.code(), Some(60), "an unknown certificate");
+    let plain = network::http::call(address, "GET", "/health", &[], b"");
+    assert!(plain.is_err(), "{plain:?}");
+    assert!(!dir.join("r.tsr").exists());
+    assert!(process.terminate().success());
+}

@@ -64,7 +64,7 @@ impl Process {
         }
     }
 
-    /// The address of the line `listening on http://…`.
+    /// The address of the line `listening on http://…`, or `https`.
     pub fn address(&self) -> SocketAddr {
         self.try_address()
             .unwrap_or_else(|| panic!("it did not start: {}", self.stderr()))
@@ -77,7 +77,11 @@ impl Process {
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => panic!("it says nothing: {}", self.stderr()),
         };
-        let (_, address) = line.split_once("listening on http://").expect(&line);
+        let (said, address) = line.split_once("://").expect(&line);
+        assert!(
+            ["listening on http", "listening on https"].contains(&said),
+            "{line}"
+        );
         Some(address.parse().unwrap())
     }
 
