@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::alerts::{self, Alerts};
 use crate::cli::C2SP_REVISION;
 use crate::config::Config;
+use crate::cosigners::times::WitnessTimes;
 use crate::cosigners::{Cosigners, Parts, Standing};
 use crate::evidence::pull::{self, Pulls};
 use crate::evidence::{Convicted, Docket, Jury};
@@ -89,7 +90,7 @@ async fn run_alerting(
     let authority = base
         .authority(
             &mut config,
-            (published, standing.clone()),
+            (published, standing.clone(), Arc::clone(&cosigners.times)),
             &mut registry,
             &shutdown,
         )
@@ -270,9 +271,10 @@ impl Base {
     async fn authority(
         &self,
         config: &mut Config,
-        (published, standing): (
+        (published, standing, times): (
             watch::Receiver<Option<Published>>,
             watch::Receiver<Standing>,
+            Arc<WitnessTimes>,
         ),
         registry: &mut Registry,
         shutdown: &Shutdown,
@@ -303,6 +305,7 @@ impl Base {
             store: Arc::clone(&self.store),
             sequencer: self.sequencer.clone(),
             clock: Arc::clone(&self.clock),
+            times,
             standing,
             bracket,
             last: AtomicU64::new(tsa::last_time(self.store.as_ref())?),

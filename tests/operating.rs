@@ -37,7 +37,7 @@ fn alerts_key(home: &Home) -> VerifierKey {
 #[test]
 fn init_makes_five_keys_with_a_purpose_each_and_never_overwrites() {
     let home = Home::new();
-    let types = |keys: Vec<jurat_proto::key::VerifierKey>| -> Vec<_> {
+    let types = |keys: Vec<VerifierKey>| -> Vec<_> {
         keys.iter()
             .map(|key| (key.name().to_string(), key.signature_type()))
             .collect()

@@ -15,14 +15,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jurat::cosigners::Standing;
+use jurat::cosigners::times::WitnessTimes;
 use jurat::log::Sequencer;
 use jurat::tsa::units::{Unit, Units};
 use jurat::tsa::{self, Authority, Bracket, Granted, LeapSeconds, Settings};
 use jurat_daemon::clock::{Clock as _, ClockGuard, ManualClock, UnixTime};
 use jurat_daemon::shutdown::Shutdown;
-use jurat_keys::{TimestampKey, TimestampSigner};
+use jurat_keys::{Algorithm, TimestampKey, TimestampSigner};
 use jurat_proto::entry::{ClockEvent, Entry};
-use jurat_proto::key::SignerError;
+use jurat_proto::key::{Signer as _, SignerError, UnixSeconds};
+use jurat_proto::policy::Policy;
 use jurat_proto::tree::LeafIndex;
 use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
 use jurat_proto::tsp::oid::Oid;
@@ -41,7 +43,19 @@ struct Rig {
     clock: ManualClock,
     stand: watch::Sender<Standing>,
     tell_bracket: watch::Sender<Option<Arc<Bracket>>>,
+    times: Arc<WitnessTimes>,
     _home: Home,
+}
+
+/// A policy of which two of three witnesses are a quorum.
+fn two_of_three() -> Policy {
+    let witness = |name: &str| {
+        let key = network::log::key(&format!("witness.example/{name}"), Algorithm::CosignatureV1);
+        format!("witness {name} {}\n", key.verifier_key())
+    };
+    let witnesses = ["a", "b", "c"].map(witness).concat();
+    let text = witnesses + "group all 2 a b c\nquorum all\n";
+    Policy::parse(text.as_bytes()).unwrap()
 }
 
 /// Makes the key of the unit of a home.
@@ -82,6 +96,7 @@ impl Rig {
         change(&mut settings);
         let (tell_bracket, bracket) = watch::channel(None);
         let (stand, standing) = watch::channel(Standing::Good);
+        let times = Arc::new(WitnessTimes::new(two_of_three()));
         let registry = &mut Registry::default();
         let sequencer = Sequencer::start(Arc::clone(&store), registry).unwrap();
         let authority = Arc::new(Authority {
@@ -92,6 +107,7 @@ impl Rig {
             sequencer,
             clock: Arc::new(ClockGuard::alone(Arc::new(clock.clone()))),
             bracket,
+            times: Arc::clone(&times),
             standing,
             last: AtomicU64::new(tsa::last_time(store.as_ref()).unwrap()),
             slow: Semaphore::new(1),
@@ -103,6 +119,7 @@ impl Rig {
             clock,
             stand,
             tell_bracket,
+            times,
             _home: home,
         }
     }
@@ -468,6 +485,129 @@ async fn witnesses_ahead_of_the_clock_stop_it_and_it_says_so() {
     assert_eq!(rig.refused().await, no_time);
     assert!(rig.authority.ready().is_err());
     assert_eq!(rig.size(), 1);
+}
+
+/// Requests in flight while the clock steps back and forward: those that are told a time are told a
+/// right one, and in the order of the log; the others that there is none.
+// Spec: TSA-11, TSA-13
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_clock_that_steps_under_requests_in_flight_is_stated_only_while_it_is_right() {
+    const CLIENTS: usize = 16;
+    const ROUNDS: u64 = 20;
+    let rig = Arc::new(Rig::new());
+    let begun = rig.clock.now().seconds();
+    let (tell, mut answers) = watch::channel(0);
+    let tell = Arc::new(tell);
+    let stop = Shutdown::new();
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (rig, tell, stop) = (Arc::clone(&rig), Arc::clone(&tell), stop.clone());
+            tokio::spawn(async move {
+                let (mut times, mut refused) = (Vec::new(), 0);
+                while !stop.is_triggered() {
+                    match rig.ask().await {
+                        Granted::Token { response, index } => {
+                            let info = response.token().unwrap().tst_info();
+                            times.push((index, info.gen_time.seconds()));
+                        }
+                        Granted::Rejected(response) => {
+                            let no_time = Some(PkiFailureInfo::TimeNotAvailable);
+                            assert_eq!(failure(&response), no_time);
+                            refused += 1;
+                        }
+                        Granted::Overloaded => panic!("so few are never too many"),
+                    }
+                    tell.send_modify(|answers| *answers += 1);
+                }
+                (times, refused)
+            })
+        })
+        .collect();
+    // Of so many answers, those of one to each client may be to requests of before.
+    let mut some = async || {
+        let due = *answers.borrow() + 2 * CLIENTS;
+        answers.wait_for(|answers| *answers >= due).await.unwrap();
+    };
+    let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3_600));
+    for _ in 0..ROUNDS {
+        some().await;
+        rig.clock.step_back(minute);
+        some().await;
+        rig.clock.step_forward(minute);
+        some().await;
+        rig.clock.step_forward(hour);
+        some().await;
+        rig.clock.step_back(hour);
+        rig.clock.advance(Duration::from_secs(1));
+    }
+    stop.trigger();
+    let (mut times, mut refused) = (Vec::new(), 0);
+    for client in clients {
+        let (some, none) = client.await.unwrap();
+        times.extend(some);
+        refused += none;
+    }
+    let rounds = usize::try_from(ROUNDS).unwrap();
+    assert!(times.len() >= 2 * rounds * CLIENTS, "{}", times.len());
+    assert!(refused >= 2 * rounds * CLIENTS, "{refused}");
+    times.sort_unstable();
+    assert!(times.is_sorted_by_key(|(_, time)| *time));
+    let wrong = times
+        .iter()
+        .find(|(_, time)| !(begun..=begun + ROUNDS).contains(time));
+    assert_eq!(wrong, None);
+}
+
+/// A clock an hour ahead that steadily goes on so, as one that was set wrong before the start: no
+/// step is seen, and what witnesses sign is all that tells.
+// Spec: TSA-14, TSA-15
+#[tokio::test]
+async fn a_clock_that_is_ahead_of_a_quorum_of_witnesses_is_stated_in_no_token_and_is_lost() {
+    let rig = Rig::new();
+    let no_time = Some(PkiFailureInfo::TimeNotAvailable);
+    let truth = rig.clock.now().seconds() - 3_600;
+    let signs = |witness, after: u64| {
+        let time = UnixSeconds::new(truth + after).unwrap();
+        rig.times.take(witness, rig.clock.boot_time(), time);
+    };
+    assert_eq!(rig.refused().await, None, "nobody has said anything yet");
+    signs(0, 0);
+    assert_eq!(rig.refused().await, None, "one witness says nothing");
+    signs(1, 0);
+    assert_eq!(rig.refused().await, no_time);
+    let why = rig.authority.ready().unwrap_err().to_string();
+    assert!(
+        why.contains("3599.000 s ahead of what a quorum of witnesses says"),
+        "{why}"
+    );
+    let shutdown = Shutdown::new();
+    let mut committed = rig.authority.sequencer.committed();
+    tokio::spawn(tsa::follow_clock(
+        Arc::clone(&rig.authority),
+        shutdown.clone(),
+    ));
+    let lost = committed.wait_for(|head| head.size.get() == 3);
+    lost.await.unwrap();
+    let Entry::Clock(lost) = rig.entry(2) else {
+        panic!("an entry of the clock");
+    };
+    assert_eq!(
+        (lost.event(), lost.reason()),
+        (ClockEvent::Lost, "ahead-of-witnesses")
+    );
+    shutdown.trigger();
+    // Within what a token may be wrong by, it is stated: one second is cut off, two are allowed.
+    for (ahead, refused) in [(4, no_time), (3, None)] {
+        for witness in [0, 1] {
+            signs(witness, 3_600 - ahead);
+        }
+        assert_eq!(rig.refused().await, refused, "{ahead}");
+    }
+    // What was signed long ago says nothing any more.
+    rig.clock.advance(Duration::from_secs(601));
+    rig.times
+        .take(2, rig.clock.boot_time(), UnixSeconds::new(truth).unwrap());
+    assert_eq!(rig.refused().await, None);
 }
 
 // Spec: TSA-32

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use jurat_daemon::client::{Client, ClientOptions};
-use jurat_daemon::clock::SystemClock;
+use jurat_daemon::clock::{Clock as _, SystemClock, UnixTime};
 use jurat_daemon::http::{
     self, HttpMetrics, Limits, Method, Request, Response, StatusCode, header,
 };
@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
 
 use super::testing::{log_key, policy_with, signed, witness_keys};
+use super::times::WitnessTimes;
 use super::witness::{Task, WitnessError, by_url};
 use super::{Parts, Report, Settings, Status};
 use crate::log::tree_heads::SignedHead;
@@ -148,6 +149,7 @@ impl Service {
             signed: TreeSize::new(self.signed).unwrap(),
             policy,
         };
+        let times = Arc::new(WitnessTimes::new(parts.policy.clone()));
         let (offer, offered) = watch::channel(None);
         let (report, reports) = mpsc::channel(8);
         let task = Task {
@@ -157,6 +159,7 @@ impl Service {
             status: Arc::new(Status::default()),
             offered,
             report,
+            times,
             known: None,
         };
         Setting {
@@ -207,6 +210,24 @@ async fn an_empty_state_asks_a_witness_that_shows_nothing() {
     let mut setting = service.facing(None, stands_at(7)).await;
     assert_eq!(ahead(&setting.task.compare().await), Some(false));
     assert_eq!(*setting.witness.asked.lock().unwrap(), [(0, 0)]);
+}
+
+/// What a witness signed says how late it is at most, from when it was asked on.
+// Spec: TSA-15
+#[tokio::test]
+async fn the_time_of_a_verified_cosignature_is_compared_with_the_clock() {
+    let wall = UnixTime::from_seconds(1_700_000_060);
+    let mut setting = SERVICE
+        .facing(None, |request| (200, cosigned(request)))
+        .await;
+    let before = SystemClock.boot_time();
+    setting.task.compare().await.unwrap();
+    let by = setting.task.times.ahead(wall, before).unwrap();
+    assert_eq!(by, Duration::from_secs(59));
+    let bad = |request: &AddCheckpoint| (200, cosigned(request).replace("example.com/w0", "x"));
+    let mut setting = SERVICE.facing(None, bad).await;
+    drop(setting.task.compare().await);
+    assert_eq!(setting.task.times.ahead(wall, before), None);
 }
 
 /// Entries that were taken while no witness could be reached do not make a claim ours.

@@ -14,6 +14,7 @@ pub mod gather;
 pub mod standing;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod times;
 pub mod witness;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
+use self::times::WitnessTimes;
 use crate::log::tree_heads::SignedHead;
 use crate::log::{Published, Sequencer};
 
@@ -66,7 +68,7 @@ pub struct Parts {
     pub sequencer: Sequencer,
     /// The connections.
     pub client: Client,
-    /// Wall time, for the status page only.
+    /// Wall time, for the status page, and boot time.
     pub clock: Arc<dyn Clock>,
     /// How to ask.
     pub settings: Settings,
@@ -87,6 +89,8 @@ pub struct Cosigners {
     pub standing: watch::Receiver<Standing>,
     /// One row for each witness.
     pub status: Arc<Status>,
+    /// What the witnesses' clocks say of ours.
+    pub times: Arc<WitnessTimes>,
 }
 
 /// Whether the service may sign.
@@ -199,6 +203,7 @@ impl Cosigners {
         };
         let (standing_to, standing) = watch::channel(begun);
         let parts = Arc::new(parts);
+        let times = Arc::new(WitnessTimes::new(parts.policy.clone()));
         for (row, group) in groups.into_iter().enumerate() {
             let task = witness::Task {
                 parts: Arc::clone(&parts),
@@ -207,6 +212,7 @@ impl Cosigners {
                 status: Arc::clone(&status),
                 offered: offered.clone(),
                 report: report.clone(),
+                times: Arc::clone(&times),
                 known: None,
             };
             tokio::spawn(task.run(shutdown.clone()));
@@ -224,6 +230,7 @@ impl Cosigners {
             published,
             standing,
             status,
+            times,
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::gather::Line;
 use super::standing::{Judgement, judge, own_head};
+use super::times::WitnessTimes;
 use super::{Parts, Report, Status, WitnessStatus};
 use crate::log::tree::Tree;
 use crate::log::tree_heads::SignedHead;
@@ -105,6 +106,7 @@ pub(crate) struct Task {
     pub(crate) status: Arc<Status>,
     pub(crate) offered: watch::Receiver<Option<Arc<SignedHead>>>,
     pub(crate) report: mpsc::Sender<Report>,
+    pub(crate) times: Arc<WitnessTimes>,
     /// The size that the witness last cosigned, as far as is known.
     pub(crate) known: Option<TreeSize>,
 }
@@ -388,19 +390,27 @@ impl Task {
 
     async fn post(&self, request: &AddCheckpoint) -> Result<Answer, WitnessError> {
         let url = format!("{}/add-checkpoint", self.group.url);
+        let asked = self.parts.clock.boot_time();
         let answer = self.parts.client.post(&url, request.to_bytes()).await?;
         let content_type = answer.headers.get("content-type");
         let content_type = content_type
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         let checkpoint = &request.checkpoint;
-        interpret(
+        let answer = interpret(
             answer.status.as_u16(),
             content_type,
             &answer.body,
             checkpoint,
             &self.group.members,
-        )
+        )?;
+        // Spec: TSA-15
+        if let Answer::Cosigned(lines) = &answer {
+            for (witness, _, time) in lines {
+                self.times.take(*witness, asked, *time);
+            }
+        }
+        Ok(answer)
     }
 
     fn succeeded(&self, head: &SignedHead) {

@@ -35,6 +35,7 @@ use jurat_store::{Landmark, LogStore, NewEntry};
 use tokio::sync::{Semaphore, watch};
 
 use crate::cosigners::Standing;
+use crate::cosigners::times::WitnessTimes;
 use crate::log::{PlaceError, Sequencer};
 
 mod check;
@@ -92,6 +93,8 @@ pub struct Authority {
     pub clock: Arc<ClockGuard>,
     /// What a token says that it is after.
     pub bracket: watch::Receiver<Option<Arc<Bracket>>>,
+    /// What the witnesses' clocks say of ours.
+    pub times: Arc<WitnessTimes>,
     /// Whether this state may sign, as far as the witnesses know.
     pub standing: watch::Receiver<Standing>,
     /// The time of the newest token. Written only under the lock that gives places.
@@ -146,6 +149,25 @@ pub enum Denied {
     /// Too many wait.
     #[error("too many wait")]
     Overloaded,
+}
+
+/// Why the clock is not stated in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Doubt {
+    /// The guard does not believe it, or not enough.
+    #[error("{0}")]
+    Guard(#[from] NotAccurate),
+    /// A quorum of witnesses has signed times since that ours is ahead of. Its own clock is at
+    /// fault, or theirs are; it passes when newer cosignatures say otherwise.
+    #[error(
+        "the clock is {}.{:03} s ahead of what a quorum of witnesses says",
+        .by.as_secs(),
+        .by.subsec_millis()
+    )]
+    AheadOfWitnesses {
+        /// By so much at least.
+        by: Duration,
+    },
 }
 
 impl Denied {
@@ -371,17 +393,21 @@ impl Authority {
     }
 
     /// The clock, when it is believed and as right as tokens say.
-    // Spec: TSA-13
-    fn tell(&self) -> Result<Told, NotAccurate> {
-        if !self.settings.has_sources {
-            return Ok(self.clock.read()?);
+    // Spec: TSA-13, TSA-15
+    fn tell(&self) -> Result<Told, Doubt> {
+        let told = if self.settings.has_sources {
+            // A second of it is what is cut off.
+            let cut_off = Duration::from_secs(1);
+            let bound = self.settings.accuracy.saturating_sub(cut_off);
+            self.clock.read_within(bound)?
+        } else {
+            self.clock.read().map_err(NotAccurate::from)?
+        };
+        let now = self.clock.clock().boot_time();
+        match self.times.ahead(told.time, now) {
+            Some(by) if by > self.settings.accuracy => Err(Doubt::AheadOfWitnesses { by }),
+            _ => Ok(told),
         }
-        // A second of it is what is cut off.
-        let bound = self
-            .settings
-            .accuracy
-            .saturating_sub(Duration::from_secs(1));
-        self.clock.read_within(bound)
     }
 
     /// Why the key of the unit that signs cannot be used, if it is in a device.

@@ -13,9 +13,9 @@ use jurat_proto::key::UnixSeconds;
 use jurat_store::{Landmark, LogStore, NewEntry, StoreError};
 use tokio::sync::watch;
 
-use super::Authority;
 use super::lives::Lives;
 use super::units::{Units, UnitsError};
+use super::{Authority, Doubt};
 use crate::log::{Append, AppendError, Sequencer};
 
 /// How often the clock is looked at for a loss, and the file of units for a change.
@@ -180,7 +180,7 @@ pub async fn follow_clock(authority: Arc<Authority>, shutdown: Shutdown) {
         let doubt = authority.tell().err();
         let event = match (&lost, &doubt) {
             // Before the first answers of the sources there was nothing to lose.
-            (None, Some(NotAccurate::NoTime(NoTime::Waiting { .. })) | None)
+            (None, Some(Doubt::Guard(NotAccurate::NoTime(NoTime::Waiting { .. }))) | None)
             | (Some(_), Some(_)) => None,
             (None, Some(why)) => Some((ClockEvent::Lost, reason(why).to_owned())),
             (Some(reason), None) => Some((ClockEvent::Regained, reason.clone())),
@@ -222,7 +222,11 @@ fn lost_before(store: &dyn LogStore) -> Result<Option<String>, StoreError> {
 }
 
 /// In a word.
-fn reason(why: &NotAccurate) -> &'static str {
+fn reason(why: &Doubt) -> &'static str {
+    let why = match why {
+        Doubt::Guard(why) => why,
+        Doubt::AheadOfWitnesses { .. } => return "ahead-of-witnesses",
+    };
     match why {
         NotAccurate::NoTime(NoTime::SteppedBack(_)) => "stepped-back",
         NotAccurate::NoTime(NoTime::Leapt(_)) => "leapt",
