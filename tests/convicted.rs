@@ -530,6 +530,52 @@ async fn a_copy_that_convicts_more_is_logged_too_and_a_log_that_forks_for_ever_i
     assert_eq!(again.convicted(&log.origin).unwrap().index, first.index);
 }
 
+/// Two files about one contradiction, each with half of the witnesses that signed both sides: one
+/// note holds no more than 64 lines, and neither half hides the other.
+// Spec: SVC-51, SVC-64
+#[tokio::test]
+async fn of_two_copies_that_fit_no_single_file_each_is_logged_that_convicts_one_more() {
+    let (log, fork) = forking();
+    let witnesses: Vec<SigningKey> = (0..80)
+        .map(|n| key(&format!("w.example/{n}"), Algorithm::CosignatureV1))
+        .collect();
+    let mut desk = Desk::new(&log, witnesses[0].verifier_key());
+    let lines = witnesses.iter().enumerate();
+    let lines = lines.map(|(n, key)| format!("witness w{n} {}\n", key.verifier_key()));
+    let policy = lines.collect::<String>() + "quorum w0\n";
+    desk.policy = Policy::parse(policy.as_bytes()).unwrap();
+    let docket = desk.open();
+    let by = |witnesses: &[SigningKey]| {
+        let note = |log: &TestLog| {
+            let checkpoint = log.unsigned(log.head(7));
+            let time = UnixSeconds::new(TIME).unwrap();
+            let mut lines = vec![line(&checkpoint, &log.key)];
+            let by = |key: &SigningKey| cosign(&checkpoint, time, key).unwrap();
+            lines.extend(witnesses.iter().map(by));
+            SignedCheckpoint::new(checkpoint, lines).unwrap()
+        };
+        Evidence::same_size(note(&log), note(&fork)).unwrap()
+    };
+    let (_, first) = docket.submit(by(&witnesses[..40])).await.unwrap();
+    assert_eq!(first.keys.len(), 41);
+    let (outcome, both) = docket.submit(by(&witnesses[40..])).await.unwrap();
+    assert_eq!((outcome, both.keys.len()), (Outcome::More, 81));
+    assert_eq!(both.id, first.id);
+    let size = desk.size();
+    assert!(size > 1, "{size}");
+    // Any part of either, and a mixture, is known: nobody fills the log with them.
+    for (from, to) in [(0, 40), (40, 80), (10, 60), (79, 80)] {
+        let (outcome, _) = docket.submit(by(&witnesses[from..to])).await.unwrap();
+        assert_eq!(outcome, Outcome::Known, "{from} {to}");
+    }
+    assert_eq!(desk.size(), size);
+    // A start finds all of it.
+    let again = desk.open();
+    assert_eq!(again.list(0, 9), docket.list(0, 9));
+    assert_eq!(again.list(0, 9)[0].keys.len(), 81);
+    assert!(check_all(desk.store.as_ref()).unwrap().is_empty());
+}
+
 /// A fork between notes of that many bytes each.
 fn long(log: &TestLog, fork: &TestLog, bytes: usize) -> Evidence {
     let note = |log: &TestLog| {
@@ -667,6 +713,23 @@ async fn a_service_convicted_across_two_keys_stays_so_when_one_of_them_leaves() 
     }
 }
 
+/// A checkpoint of a log at 5 entries, as its submission hands it over to the commit.
+fn decided(log: &TestLog) -> Append {
+    Append {
+        entry: NewEntry::new(b"a checkpoint".to_vec()).unwrap(),
+        head: Some(HeadSwap {
+            origin: log.origin.clone(),
+            expected: None,
+            new: OriginHead {
+                head: log.head(5),
+                time: UnixSeconds::new(TIME).unwrap(),
+                note: log.checkpoint(5).to_bytes(),
+                log_index: None,
+            },
+        }),
+    }
+}
+
 // Spec: SVC-59
 #[tokio::test]
 async fn a_submission_that_was_decided_before_the_evidence_is_not_committed_behind_it() {
@@ -676,19 +739,7 @@ async fn a_submission_that_was_decided_before_the_evidence_is_not_committed_behi
         let desk = Desk::new(&log, witness.verifier_key());
         let docket = desk.open();
         // What a submission hands over, made before anything was known against its log.
-        let decided = Append {
-            entry: NewEntry::new(b"a checkpoint".to_vec()).unwrap(),
-            head: Some(HeadSwap {
-                origin: log.origin.clone(),
-                expected: None,
-                new: OriginHead {
-                    head: log.head(5),
-                    time: UnixSeconds::new(TIME).unwrap(),
-                    note: log.checkpoint(5).to_bytes(),
-                    log_index: None,
-                },
-            }),
-        };
+        let decided = decided(&log);
         let (_, logged) = docket.submit(long(&log, &fork, bytes)).await.unwrap();
         let size = desk.size();
         let refused = desk.sequencer.append(decided).await;
@@ -698,6 +749,32 @@ async fn a_submission_that_was_decided_before_the_evidence_is_not_committed_behi
         assert_eq!(desk.size(), size);
         assert!(desk.store.latest(&log.origin).unwrap().is_none());
     }
+}
+
+/// A service that ends because its own key is convicted commits nothing that waited.
+// Spec: SVC-57, SVC-63
+#[tokio::test]
+async fn nothing_that_waited_is_committed_behind_evidence_against_the_service_itself() {
+    let (log, fork) = forking();
+    let witness = key("w.example/w1", Algorithm::CosignatureV1);
+    let desk = Desk::new(&log, witness.verifier_key());
+    let docket = desk.open();
+    let mut honest = TestLog::new("honest.example/log");
+    honest.grow(5);
+    let own = SigningKey::load(desk.home.file("keys/cosigner.ed25519.key")).unwrap();
+    let evidence = and_by(&[&log, &fork], 8, &own);
+    let (_, logged) = docket.submit(evidence).await.unwrap();
+    assert!(docket.convicts_us().borrow().is_some());
+    let size = desk.size();
+    assert_eq!(logged.index.get() + 1, size);
+    // What a submission of another log hands over, made before anything was known.
+    let refused = desk.sequencer.append(decided(&honest)).await;
+    assert_eq!(refused, Err(AppendError::Stopped));
+    assert_eq!(desk.size(), size);
+    assert!(desk.store.latest(&honest.origin).unwrap().is_none());
+    // Evidence is none of it: more of it may be on its way.
+    let (outcome, _) = docket.submit(fork_at(&log, &fork, 9)).await.unwrap();
+    assert_eq!((outcome, desk.size()), (Outcome::Logged, size + 1));
 }
 
 /// A service whose log takes nothing now must be shown the fork again, and not refuse it and

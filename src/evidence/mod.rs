@@ -14,7 +14,7 @@
 //! In scope: what is logged, once, and what follows from it. Out of scope: what is evidence
 //! ([`jurat_proto::evidence`]), asking witnesses ([`pull`]), HTTP.
 //!
-//! Rows: `spec/service.md` SVC-51 to SVC-58.
+//! Rows: `spec/service.md` SVC-51 to SVC-59, SVC-63, SVC-64.
 
 pub mod pull;
 
@@ -142,6 +142,8 @@ pub struct Logged {
     pub keys: BTreeSet<String>,
     /// The entries of the copy that proves most.
     pub entries: Vec<LeafIndex>,
+    /// How many of the keys that copy accuses.
+    pub proven: usize,
 }
 
 /// What became of evidence that was brought.
@@ -318,9 +320,16 @@ impl Docket {
             }
             // Spec: EVI-53, SVC-51
             let kept = read(self.store.as_ref(), &known.entries)?;
-            let (both, verdict) = kept.merged(&evidence, &keys)?;
+            let (both, merged) = kept.merged(&evidence, &keys)?;
+            // Spec: SVC-64. When they do not fit one file, the new one goes beside the kept one.
+            let fits = accused(&verdict).is_subset(&accused(&merged));
+            let (file, verdict) = if fits {
+                (both, merged)
+            } else {
+                (evidence, verdict)
+            };
             let convicts = found(&verdict).min(convicts).min(known.convicts);
-            let logged = self.log(&both, &verdict, convicts).await?;
+            let logged = self.log(&file, &verdict, convicts).await?;
             return Ok((Outcome::More, logged));
         }
         if let Some(enough) = self.enough(&verdict) {
@@ -370,7 +379,7 @@ impl Docket {
         convicts: Convicts,
     ) -> Result<Logged, DocketError> {
         let mut entries = Vec::new();
-        let mut conviction = evidence.origin().filter(|_| convicts == Convicts::Log);
+        let mut conviction = self.conviction(evidence, verdict, convicts);
         let mut parts = EvidenceEntry::all_of(evidence, convicts)
             .into_iter()
             .peekable();
@@ -384,12 +393,7 @@ impl Docket {
                 Some(_) => None,
             };
             let appended = match convicted {
-                Some(origin) => {
-                    let (origin, id) = (origin.clone(), evidence.id());
-                    self.sequencer
-                        .convict(entry, Conviction { origin, id })
-                        .await?
-                }
+                Some(conviction) => self.sequencer.convict(entry, conviction).await?,
                 None => self.sequencer.append(Append { entry, head: None }).await?,
             };
             entries.push(appended.index);
@@ -405,6 +409,23 @@ impl Docket {
             "evidence is logged"
         );
         Ok(logged)
+    }
+
+    /// What the entry that completes a file stops.
+    // Spec: SVC-57, SVC-59, SVC-63
+    fn conviction(
+        &self,
+        evidence: &Evidence,
+        verdict: &Verdict,
+        convicts: Convicts,
+    ) -> Option<Conviction> {
+        let origin = evidence.origin().filter(|_| convicts == Convicts::Log);
+        let ours = origin == Some(&self.jury.origin) || self.jury.is_ours(verdict);
+        (ours || origin.is_some()).then(|| Conviction {
+            origin: origin.cloned(),
+            ours,
+            id: evidence.id(),
+        })
     }
 
     /// Takes note of what is in the log, and stops what it stops.
@@ -434,13 +455,16 @@ impl Docket {
                 index,
                 keys: BTreeSet::new(),
                 entries: Vec::new(),
+                proven: 0,
             }
         });
         known.convicts = known.convicts.min(convicts);
-        known
-            .keys
-            .extend(verdict.map(accused).into_iter().flatten());
-        known.entries = entries;
+        let accused = verdict.map(accused).unwrap_or_default();
+        if known.entries.is_empty() || accused.len() >= known.proven {
+            known.proven = accused.len();
+            known.entries = entries;
+        }
+        known.keys.extend(accused);
         let known = known.clone();
         if convicts == Convicts::Log
             && let Some(origin) = &known.origin

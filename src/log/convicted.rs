@@ -27,11 +27,15 @@ impl fmt::Display for Convicted {
     }
 }
 
-/// What an entry does beside standing in the log: it convicts a log, by evidence of this id.
+/// What an entry does beside standing in the log: it convicts a log, this service, or both, by
+/// evidence of this id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conviction {
-    /// Of which log.
-    pub origin: Origin,
+    /// Which log, if one.
+    pub origin: Option<Origin>,
+    /// Whether a key of this service is convicted, or its own log: then nothing of any log is taken
+    /// any more.
+    pub ours: bool,
     /// By which evidence.
     pub id: Hash,
 }
@@ -39,18 +43,31 @@ pub struct Conviction {
 /// The logs that were convicted since the start. What the log had before that, nobody decides a
 /// submission without: it is read before the first request.
 #[derive(Debug, Default)]
-pub(super) struct Convictions(HashMap<Origin, Convicted>);
+pub(super) struct Convictions {
+    logs: HashMap<Origin, Convicted>,
+    ours: bool,
+}
 
 impl Convictions {
     /// Why nothing of a log is taken any more, if that is so.
     // Spec: SVC-59
     pub(super) fn of(&self, origin: &Origin) -> Option<&Convicted> {
-        self.0.get(origin)
+        self.logs.get(origin)
     }
 
     /// From what is behind this entry on. The first counts.
     // Spec: SVC-59
-    pub(super) fn add(&mut self, Conviction { origin, id }: Conviction, index: LeafIndex) {
-        self.0.entry(origin).or_insert(Convicted { id, index });
+    pub(super) fn add(&mut self, conviction: Conviction, index: LeafIndex) {
+        let Conviction { origin, ours, id } = conviction;
+        self.ours |= ours;
+        if let Some(origin) = origin {
+            self.logs.entry(origin).or_insert(Convicted { id, index });
+        }
+    }
+
+    /// Whether nothing of any log is taken any more.
+    // Spec: SVC-63
+    pub(super) const fn are_ours(&self) -> bool {
+        self.ours
     }
 }

@@ -186,7 +186,7 @@ impl Drop for Placing {
 #[derive(Debug, Clone)]
 struct Wanted {
     append: Append,
-    /// The log that the entry convicts: no head of it moves behind it.
+    /// Whom the entry convicts: no head of that log, or of any, moves behind it.
     convicts: Option<Conviction>,
 }
 
@@ -254,8 +254,8 @@ impl Sequencer {
         self.want(append, None).await
     }
 
-    /// Appends an entry that convicts a log: from there on no head of that log moves in any commit,
-    /// also for those who decided before and wait. Returns when it is durable.
+    /// Appends an entry that convicts a log, or this service: from there on no head of that log, or
+    /// of any, moves in any commit, also for those who decided before and wait. Returns when it is durable.
     ///
     /// # Errors
     /// As [`Self::append`].
@@ -613,6 +613,11 @@ fn plan(
         let known = known.next().copied().flatten();
         let leaf_hash = *entry.leaf_hash();
         if let Some(swap) = &head {
+            // Spec: SVC-63
+            if convictions.are_ours() {
+                answers.push(Err(AppendError::Stopped));
+                continue;
+            }
             if let Some(by) = convictions.of(&swap.origin) {
                 answers.push(Err(AppendError::Convicted(by.clone())));
                 continue;
@@ -1028,7 +1033,8 @@ mod tests {
         let conviction = Wanted {
             append: append("convicts a", None),
             convicts: Some(Conviction {
-                origin: a.clone(),
+                origin: Some(a.clone()),
+                ours: false,
                 id: sha256(b"fork"),
             }),
         };
