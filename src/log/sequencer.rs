@@ -255,7 +255,8 @@ impl Sequencer {
     }
 
     /// Appends an entry that convicts a log, or this service: from there on no head of that log, or
-    /// of any, moves in any commit, also for those who decided before and wait. Returns when it is durable.
+    /// of any, moves in any commit, also for those who decided before and wait. Returns when it is
+    /// durable.
     ///
     /// # Errors
     /// As [`Self::append`].
