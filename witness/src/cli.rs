@@ -72,6 +72,10 @@ enum Command {
         /// The public URL, for the policy lines that are printed and for `[about]`
         #[arg(long, value_parser = public_url)]
         url: Option<String>,
+        /// Where its checkpoints are published and stay, for `[restore_guard]`: a place that is
+        /// neither this process nor a cache that asks it. May be given several times
+        #[arg(long, value_name = "URL", value_parser = public_url)]
+        published: Vec<String>,
     },
     /// Run the witness
     Serve {
@@ -129,17 +133,26 @@ fn execute(command: Command) -> Result<(), Failed> {
             name,
             listen,
             url,
+            published,
         } => {
-            let made = init::init(&dir, &name, &listen.to_string(), url.as_deref())?;
+            let listen = listen.to_string();
+            let made = init::init(&dir, &name, &listen, (url.as_deref(), &published))?;
             print(&format!(
                 "Made a witness in {}. Its verifier keys:\n\n{}\n{}\n\
                  Next: jurat-witness logs --config {1} add VKEY\n      \
                  jurat-witness serve --config {1}\n\
                  Keep the database with the keys: a witness that forgets can be made to sign \
-                 a fork.\n",
+                 a fork.\n{}",
                 dir.display(),
                 dir.join("witness.toml").display(),
                 format_keys(&made.keys, Some(&made.gossip), url.as_deref()),
+                // Spec: WIT-88
+                if published.is_empty() {
+                    "Nobody is asked yet whether that happened: see [restore_guard] in its \
+                     configuration.\n"
+                } else {
+                    ""
+                },
             ));
             Ok(())
         }

@@ -28,12 +28,13 @@ use jurat_store::{CreateError, RedbOptions, RedbStore};
 /// [`InitError`]. When it is [`InitError::Exists`], nothing was made; otherwise what was made until
 /// then stays, because it is never safe to delete keys unasked.
 ///
-/// `url`, when there is one, is where others reach the witness ([`crate::about::check_url`]).
+/// `url`, when there is one, is where others reach the witness ([`crate::about::check_url`]), and
+/// `published` is where its checkpoints will be, besides it.
 pub fn init(
     directory: &Path,
     name: &KeyName,
     listen: &str,
-    url: Option<&str>,
+    (url, published): (Option<&str>, &[String]),
 ) -> Result<Made, InitError> {
     for file in FILES {
         let path = directory.join(file);
@@ -75,7 +76,7 @@ pub fn init(
         .create_new(true)
         .open(&config)
         .and_then(|mut file| {
-            file.write_all(config_text(name, listen, url).as_bytes())?;
+            file.write_all(config_text(name, listen, url, published).as_bytes())?;
             file.sync_all()
         })
         .map_err(io("write", &config))?;
@@ -166,7 +167,7 @@ pub enum InitError {
     Registry(#[from] RegistryError),
 }
 
-fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
+fn config_text(name: &KeyName, listen: &str, url: Option<&str>, published: &[String]) -> String {
     // A TOML basic string: key names hold no control characters, so these two are all there is to
     // escape.
     let name = name.as_str().replace('\\', "\\\\").replace('"', "\\\"");
@@ -174,6 +175,18 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
     let about = url.map_or_else(String::new, |url| {
         format!("\n[about]\nsubmission_url = \"{url}\"\nmonitoring_url = \"{url}\"\n")
     });
+    let quoted: Vec<String> = published.iter().map(|url| format!("\"{url}\"")).collect();
+    // Spec: WIT-88
+    let guard = if published.is_empty() {
+        "# Whom to ask whether the state is an older copy. Off until somebody is named: the\n\
+         # places where your checkpoints are published, other witnesses, or both; see the\n\
+         # example. A log that was added with --url is asked in any case.\n\
+         #[restore_guard]\n\
+         #own = [\"https://checkpoints.example.com/w1\"]\n"
+            .to_owned()
+    } else {
+        format!("[restore_guard]\nown = [{}]\n", quoted.join(", "))
+    };
     format!(
         "# Configuration of a witness; docs/examples/witness.toml explains every field.\n\
          name = \"{name}\"\n\
@@ -183,7 +196,7 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>) -> String {
          logs = \"{LOGS_FILE}\"\n\n\
          # To compare what it holds with other witnesses: see [gossip] in the example.\n\
          #[gossip]\n\
-         #key = \"{GOSSIP_FILE}\"\n{about}"
+         #key = \"{GOSSIP_FILE}\"\n\n{guard}{about}"
     )
 }
 

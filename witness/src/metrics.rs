@@ -44,6 +44,7 @@ pub struct Metrics {
     list_oddities: Family<OddityLabel, Gauge>,
     guard_answers: Family<GuardLabel, Counter>,
     guard_lag: Family<SourceLabel, Gauge>,
+    guard_sources: Gauge,
     /// Logs for which nothing is signed until the operator decides.
     pub(crate) logs_held: Gauge,
     holds_not_durable: Gauge,
@@ -189,6 +190,11 @@ impl Metrics {
             "What others showed of the logs, by who was asked and what it says about our memory",
             self.guard_answers.clone(),
         );
+        registry.register(
+            "witness_restore_guard_sources",
+            "Whom the restore guard asks besides logs that show their own checkpoints; 0 is off",
+            self.guard_sources.clone(),
+        );
         self.guard_lag(&Lag::default());
         registry.register(
             "witness_restore_guard_lag",
@@ -332,6 +338,12 @@ impl Metrics {
         self.convicted.set(i64::from(ours));
     }
 
+    /// Whom the restore guard asks.
+    pub(crate) fn guard_sources(&self, sources: usize) {
+        let sources = i64::try_from(sources).unwrap_or(i64::MAX);
+        self.guard_sources.set(sources);
+    }
+
     /// By how much others were ahead in a pass of the restore guard.
     pub(crate) fn guard_lag(&self, lag: &Lag) {
         for (source, leaves) in [("peer", lag.peer), ("log", lag.log)] {
@@ -368,6 +380,7 @@ impl Metrics {
             list_pulled: Family::default(),
             list_oddities: Family::default(),
             guard_answers: Family::default(),
+            guard_sources: Gauge::default(),
             guard_lag: Family::default(),
             logs_held: Gauge::default(),
             holds_not_durable: Gauge::default(),

@@ -90,6 +90,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let (path, wall) = (lists.target.logs.clone(), Arc::new(SystemClock));
     let guard = Guard::new(config.restore_guard.clone(), path, wall, metrics.clone());
     let guard = Arc::new(guard.map_err(ServeError::Client)?);
+    guard.warn_if_off();
     let told = failure_of(&store);
     let files = store.files().to_vec();
     let (tls, limits, about) = (

@@ -65,6 +65,27 @@ fn init_makes_a_witness_once_and_prints_what_others_need() {
     assert_eq!(code(&bad_name), 64);
 }
 
+// Spec: WIT-88
+#[test]
+fn init_says_whom_the_restore_guard_asks_or_that_it_asks_nobody() {
+    for published in [&[][..], &["https://a.example/w", "https://b.example/w"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w");
+        let mut args = vec!["init", path.to_str().unwrap(), "--name", NAME];
+        args.extend(published.iter().flat_map(|url| ["--published", url]));
+        let output = run(&args);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(said.contains("Nobody is asked yet"), published.is_empty());
+        let config = fs::read_to_string(path.join("witness.toml")).unwrap();
+        let own = "[restore_guard]\nown = [\"https://a.example/w\", \"https://b.example/w\"]\n";
+        assert_eq!(config.contains(own), !published.is_empty(), "{config}");
+        let config = path.join("witness.toml");
+        let checked = run(&["check-config", config.to_str().unwrap()]);
+        assert_eq!(code(&checked), 0, "{}", stderr(&checked));
+    }
+}
+
 #[test]
 fn the_policy_lines_that_init_prints_are_a_policy() {
     let dir = tempfile::tempdir().unwrap();

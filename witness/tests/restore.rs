@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -170,6 +172,53 @@ fn an_older_copy_of_the_state_signs_nothing_until_its_operator_decides() {
     let journal = String::from_utf8(journal.stdout).unwrap();
     assert!(journal.contains("restore guard"), "{journal}");
     assert!(home.logs(&["journal", "--check"]).status.success());
+}
+
+/// What a new witness can compare with, before its operator names anybody: the logs themselves.
+// Spec: WIT-82, WIT-88
+#[test]
+fn by_default_an_older_copy_is_refused_where_the_log_shows_its_checkpoint_and_else_warned_of() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(5);
+    let (home, published) = (Home::new(), Published::new());
+    let url = format!("http://{}/checkpoint", published.address);
+    let vkey = log.vkey().to_string();
+    assert!(home.logs(&["add", &vkey, "--url", &url]).status.success());
+    published.publish("/checkpoint".to_owned(), log.checkpoint(5).to_bytes());
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    let off = "jurat_witness_restore_guard_sources 0\n";
+    assert!(process.get("/metrics").text().contains(off));
+    assert!(process.terminate().success());
+    let old = copy_state(&home);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 9)).status, 200);
+    assert!(process.terminate().success());
+    published.publish("/checkpoint".to_owned(), log.checkpoint(9).to_bytes());
+    put_back(&home, &old);
+    let process = home.serve();
+    for body in [fork.request(5, 6), log.request(5, 9)] {
+        assert_eq!(process.add(&body).status, 503);
+    }
+    assert!(held(&home).contains("example.com/log"));
+    drop(process);
+
+    let warns = |home: &Home| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jurat-witness"));
+        let lines = home.path("stderr");
+        command.stderr(fs::File::create(&lines).unwrap());
+        let process = Process::spawn(command, Path::new(&home.config()));
+        assert!(process.terminate().success());
+        let said = fs::read_to_string(lines).unwrap();
+        said.contains("[restore_guard] names nobody to ask")
+    };
+    assert!(warns(&home));
+    configure(
+        &home,
+        &format!("own = [\"http://{}\"]\n", published.address),
+    );
+    assert!(!warns(&home));
 }
 
 /// No witness can see by itself that its memory is an old one: this is what the guard is for, and

@@ -75,7 +75,12 @@ pub struct RestoreGuard {
 impl RestoreGuard {
     /// Whether there is nobody to ask but logs that have a URL.
     pub(super) fn is_off(&self) -> bool {
-        self.own.is_empty() && self.peers.is_empty()
+        self.sources() == 0
+    }
+
+    /// How many there are to ask, besides logs that have a URL.
+    pub(super) fn sources(&self) -> usize {
+        self.own.len() + self.peers.len()
     }
 }
 

@@ -166,6 +166,20 @@ impl Guard {
         cleared.insert(*origin)
     }
 
+    /// Tells the operator when nobody but logs that show their own checkpoints is asked: a default
+    /// that is quiet about it would be taken for a guard.
+    // Spec: WIT-88
+    pub fn warn_if_off(&self) {
+        let sources = self.settings.sources();
+        self.metrics.guard_sources(sources);
+        if sources == 0 {
+            tracing::warn!(
+                "[restore_guard] names nobody to ask: when this state is put back to an older \
+                 copy, only logs that have a url show it, and all others can be signed for twice"
+            );
+        }
+    }
+
     fn asks_about(&self, log: &Log) -> bool {
         !self.settings.is_off() || log.url.is_some()
     }
