@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub mod band;
 mod guard;
+pub mod local;
 mod metrics;
 mod settings;
 pub mod sntp;

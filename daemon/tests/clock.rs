@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::clock::band::{Direction, LeapSecond, Sample};
+use jurat_daemon::clock::local::Unsynchronised;
 use jurat_daemon::clock::sntp::{AskError, ReplyError, Server, SntpClient};
 use jurat_daemon::clock::{
     Answer, Clock, ClockGuard, ClockMetrics, GuardSettings, ManualClock, NoTime, NotAccurate,
@@ -481,5 +482,67 @@ async fn a_guard_that_runs_agrees_by_itself_and_asks_at_once_after_a_step() {
     clock.step_forward(seconds(5));
     tokio::time::timeout(seconds(30), until(2)).await.unwrap();
     assert!(matches!(guard.read(), Err(NoTime::Outside { .. })));
+    running.abort();
+}
+
+/// What the machine's own daemon says is asked for besides the sources, and takes their word back.
+// Spec: CLK-30, CLK-40
+#[tokio::test]
+async fn a_clock_that_its_own_daemon_does_not_call_synchronised_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = dir.path().join("tracking");
+    let tracking = |leap: &str| {
+        let line = format!("7F7F0101,t,3,1.5,0.0001,0,0,0,0,0,0.02,0.001,64,{leap}\n");
+        std::fs::write(&said, line).unwrap();
+    };
+    let table = format!(
+        "ntp = [\"a\", \"b\", \"c\"]\nsynchronised_command = [\"cat\", \"{}\"]",
+        said.display()
+    );
+    let bench = Bench::new(&table);
+    bench.all_say(START);
+    let unknown = NoTime::NotSynchronised(Unsynchronised::Unknown);
+    assert_eq!(bench.fault(), unknown);
+    assert!(bench.fault().is_of_a_start());
+    bench.guard.ask_local().await;
+    let unreadable = NoTime::NotSynchronised(Unsynchronised::Unreadable);
+    assert_eq!(bench.fault(), unreadable, "there is no such file yet");
+    tracking("Normal");
+    bench.guard.ask_local().await;
+    assert_eq!(bench.guard.read().unwrap().time, START);
+    tracking("Not synchronised");
+    bench.guard.ask_local().await;
+    let denied = NoTime::NotSynchronised(Unsynchronised::Denied);
+    assert_eq!(bench.fault(), denied);
+    assert!(!denied.is_of_a_start());
+    assert!(bench.shows("clock_state{state=\"NotSynchronised\"} 1"));
+    assert_eq!(bench.guard.read_unordered(), Err(denied));
+    // It confirms nothing by itself, and what it said ends.
+    tracking("Normal");
+    bench.guard.ask_local().await;
+    bench.guard.read().unwrap();
+    bench.clock.advance(seconds(60));
+    bench.guard.read().unwrap();
+    bench.clock.advance(seconds(1));
+    assert_eq!(bench.fault(), unreadable);
+    bench.guard.ask_local().await;
+    bench.clock.step_forward(seconds(60));
+    assert!(matches!(bench.fault(), NoTime::Outside { .. }));
+}
+
+/// The guard asks by itself, before anybody wants the time.
+// Spec: CLK-40
+#[tokio::test]
+async fn a_guard_that_runs_asks_the_daemon_of_its_machine() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let table = format!("synchronised_file = \"{}\"", file.path().display());
+    let settings = settings(&table);
+    let guard = ClockGuard::new(Arc::new(SystemClock), settings, ClockMetrics::default());
+    let guard = Arc::new(guard);
+    assert!(guard.read().is_err());
+    let running = tokio::spawn(Arc::clone(&guard).run());
+    while guard.read().is_err() {
+        tokio::task::yield_now().await;
+    }
     running.abort();
 }

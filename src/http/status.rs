@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jurat_daemon::clock::NoTime;
 use jurat_daemon::http::{self, Cache, Request, Response, StatusCode};
 use jurat_daemon::telemetry;
 use serde_json::json;
@@ -67,10 +66,11 @@ impl App {
         }
         if let Err(why) = self.clock.read_unordered() {
             let trouble = Trouble::new(Kind::Clock, format!("{why}; nothing is signed"));
-            troubles.push(match why {
-                // Each start waits for its sources.
-                NoTime::Waiting { .. } => trouble.lasting(self.stale_after),
-                _ => trouble,
+            // Each start waits for its sources.
+            troubles.push(if why.is_of_a_start() {
+                trouble.lasting(self.stale_after)
+            } else {
+                trouble
             });
         }
         troubles.extend(self.not_published(&standing));
@@ -137,7 +137,7 @@ impl App {
         let why = format!("no time-stamp can be made: {denied}");
         let trouble = Trouble::new(kind, why);
         Some(match self.clock.read() {
-            Err(NoTime::Waiting { .. }) => trouble.lasting(self.stale_after),
+            Err(why) if why.is_of_a_start() => trouble.lasting(self.stale_after),
             _ => trouble,
         })
     }

@@ -180,8 +180,8 @@ pub async fn follow_clock(authority: Arc<Authority>, shutdown: Shutdown) {
         let doubt = authority.tell().err();
         let event = match (&lost, &doubt) {
             // Before the first answers of the sources there was nothing to lose.
-            (None, Some(Doubt::Guard(NotAccurate::NoTime(NoTime::Waiting { .. }))) | None)
-            | (Some(_), Some(_)) => None,
+            (None, None) | (Some(_), Some(_)) => None,
+            (None, Some(Doubt::Guard(NotAccurate::NoTime(why)))) if why.is_of_a_start() => None,
             (None, Some(why)) => Some((ClockEvent::Lost, reason(why).to_owned())),
             (Some(reason), None) => Some((ClockEvent::Regained, reason.clone())),
         };
@@ -234,6 +234,7 @@ fn reason(why: &Doubt) -> &'static str {
         NotAccurate::NoTime(NoTime::NoAgreement { .. }) => "no-agreement",
         NotAccurate::NoTime(NoTime::Stale { .. }) => "stale",
         NotAccurate::NoTime(NoTime::Waiting { .. }) => "waiting",
+        NotAccurate::NoTime(NoTime::NotSynchronised(_)) => "not-synchronised",
         NotAccurate::NoSources => "no-sources",
         NotAccurate::TooUncertain { .. } => "too-uncertain",
     }

@@ -18,7 +18,7 @@
 //! Out of scope: what is signed with a time, and whether it went back against what was signed
 //! before a restart; the caller knows that.
 //!
-//! Rows: `spec/clock.md` CLK-30 to CLK-36.
+//! Rows: `spec/clock.md` CLK-30 to CLK-36, CLK-40.
 //!
 //! [`run`]: ClockGuard::run
 
@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::band::{Band, Direction, SOURCES_MAX, Sample, Samples, Verdict};
+use super::local::Unsynchronised;
 use super::metrics::{Answer, ClockMetrics, State};
 use super::settings::GuardSettings;
 use super::sntp::{AskError, ReplyError, SntpClient};
@@ -53,6 +54,8 @@ pub struct ClockGuard {
 struct Watch {
     steady: Steady,
     samples: Samples,
+    /// What the NTP daemon of this machine said last, and when.
+    local: Option<(BootTime, Result<(), Unsynchronised>)>,
     /// What the clocks showed when they were read last.
     seen: (UnixTime, BootTime),
     /// What the last reading came to, as far as it was told to the operator.
@@ -132,9 +135,20 @@ pub enum NoTime {
         /// How many must.
         needed: usize,
     },
+    /// The NTP daemon of this machine does not say that it is synchronised.
+    #[error("{0}")]
+    NotSynchronised(Unsynchronised),
 }
 
 impl NoTime {
+    /// Whether it is what each start goes through, until those who are asked have answered.
+    pub const fn is_of_a_start(&self) -> bool {
+        matches!(
+            self,
+            Self::Waiting { .. } | Self::NotSynchronised(Unsynchronised::Unknown)
+        )
+    }
+
     fn state(&self) -> State {
         match self {
             Self::SteppedBack(_) => State::SteppedBack,
@@ -143,6 +157,7 @@ impl NoTime {
             Self::NoAgreement { .. } => State::NoAgreement,
             Self::Stale { .. } => State::Stale,
             Self::Waiting { .. } => State::Waiting,
+            Self::NotSynchronised(_) => State::NotSynchronised,
         }
     }
 }
@@ -186,6 +201,7 @@ impl ClockGuard {
         let state = Watch {
             steady: Steady::new(settings.steps, seen.0, seen.1),
             samples: Samples::new(settings.rules),
+            local: None,
             seen,
             told: None,
             sources: [Source::default(); SOURCES_MAX],
@@ -220,7 +236,9 @@ impl ClockGuard {
         state.seen = (wall, boot);
         let verdict = state.samples.judge(wall, boot);
         self.show(wall, &verdict);
-        let result = match self.decide(verdict) {
+        let believed = self.decide(verdict);
+        let believed = believed.and_then(|bound| self.synchronised(&state, boot).map(|()| bound));
+        let result = match believed {
             Ok(bound) => {
                 let confirmed = bound.is_some();
                 let reading = state.steady.read(wall, boot, confirmed);
@@ -290,6 +308,32 @@ impl ClockGuard {
         })
     }
 
+    /// What is not said again and again is not so any more.
+    // Spec: CLK-40
+    fn synchronised(&self, state: &Watch, boot: BootTime) -> Result<(), NoTime> {
+        if self.settings.local.is_none() {
+            return Ok(());
+        }
+        let said = match state.local {
+            None => Err(Unsynchronised::Unknown),
+            Some((at, _)) if boot.since(at) > LOCAL_VALID => Err(Unsynchronised::Unreadable),
+            Some((_, said)) => said,
+        };
+        said.map_err(NoTime::NotSynchronised)
+    }
+
+    /// Asks the NTP daemon of this machine, if one is named.
+    // Spec: CLK-40
+    pub async fn ask_local(&self) {
+        let Some(local) = &self.settings.local else {
+            return;
+        };
+        let said = local.ask(self.clock.now()).await;
+        let boot = self.clock.boot_time();
+        self.lock().local = Some((boot, said));
+        let _ = self.read();
+    }
+
     fn is_step(&self, seen: (UnixTime, BootTime), now: (UnixTime, BootTime)) -> bool {
         let expected = seen.0.plus(now.1.since(seen.1));
         let off = now.0.since(expected).max(expected.since(now.0));
@@ -319,7 +363,7 @@ impl ClockGuard {
         match (result, before) {
             (Ok(_), None) => {}
             (Ok(_), Some(_)) => tracing::info!("the clock is believed again"),
-            (Err(fault @ NoTime::Waiting { .. }), None) => {
+            (Err(fault), None) if fault.is_of_a_start() => {
                 tracing::info!(%fault, "no time is stated until the time sources agree");
             }
             (Err(fault), _) => {
@@ -369,12 +413,18 @@ impl ClockGuard {
         let mut asked = Instant::now();
         let mut due = asked;
         let has_sources = !self.settings.servers.is_empty();
+        let has_local = self.settings.local.is_some();
+        let mut local_due = asked;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due), if has_sources => {
                     asked = Instant::now();
                     self.ask_all().await;
                     due = Instant::now() + self.pause();
+                }
+                () = tokio::time::sleep_until(local_due), if has_local => {
+                    self.ask_local().await;
+                    local_due = Instant::now() + LOCAL_EVERY;
                 }
                 () = self.stepped.notified(), if has_sources => {
                     due = due.min(Instant::now() + ASK_AGAIN);
@@ -444,6 +494,12 @@ fn pause_after(kisses: u32) -> Duration {
     let doublings = kisses.saturating_sub(1).min(7);
     (KISS_PAUSE * (1 << doublings)).min(KISS_PAUSE_MAX)
 }
+
+/// How often the NTP daemon of this machine is asked.
+const LOCAL_EVERY: Duration = Duration::from_secs(10);
+
+/// How long what it said counts: some questions may fail.
+const LOCAL_VALID: Duration = Duration::from_secs(60);
 
 /// How soon a step is noticed though nobody asks for the time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -114,9 +114,11 @@ pub enum State {
     Stale,
     /// Not enough sources have answered since the start.
     Waiting,
+    /// The NTP daemon of this machine does not say that it is synchronised.
+    NotSynchronised,
 }
 
-const STATES: [State; 7] = [
+const STATES: [State; 8] = [
     State::Good,
     State::SteppedBack,
     State::Leapt,
@@ -124,6 +126,7 @@ const STATES: [State; 7] = [
     State::NoAgreement,
     State::Stale,
     State::Waiting,
+    State::NotSynchronised,
 ];
 
 /// What came of a question.

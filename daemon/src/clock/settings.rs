@@ -2,11 +2,13 @@
 //!
 //! Rows: `spec/clock.md` CLK-10, CLK-20.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::band::{Rules, SOURCES_MAX};
+use super::local::LocalDaemon;
 use super::sntp::Server;
 use super::steady::StepLimits;
 use crate::config::Problems;
@@ -22,6 +24,9 @@ pub struct RawClock {
     valid_s: u64,
     step_max_s: u64,
     settle_s: u64,
+    synchronised_file: Option<PathBuf>,
+    synchronised_max_age_s: u64,
+    synchronised_command: Vec<String>,
 }
 
 impl Default for RawClock {
@@ -34,6 +39,9 @@ impl Default for RawClock {
             valid_s: 600,
             step_max_s: 10,
             settle_s: 300,
+            synchronised_file: None,
+            synchronised_max_age_s: 4_096,
+            synchronised_command: Vec::new(),
         }
     }
 }
@@ -49,6 +57,8 @@ pub struct GuardSettings {
     pub every: Duration,
     /// What counts as a step.
     pub steps: StepLimits,
+    /// The NTP daemon of this machine, if the clock counts only while it says so.
+    pub local: Option<LocalDaemon>,
 }
 
 impl Default for GuardSettings {
@@ -111,7 +121,50 @@ impl RawClock {
                 "{least} to {VALID_SECONDS_MAX}: twice every_s, so that one answer may be lost"
             ),
         );
+        self.check_local(problems);
         self.settings(servers)
+    }
+
+    // Spec: CLK-40
+    fn check_local(&self, problems: &mut Problems) {
+        if let Some(file) = &self.synchronised_file {
+            problems.check(
+                file.is_absolute(),
+                "clock.synchronised_file",
+                file.display(),
+                "an absolute path, as /run/systemd/timesync/synchronized",
+            );
+            problems.check(
+                self.synchronised_command.is_empty(),
+                "clock.synchronised_command",
+                "there is a synchronised_file as well",
+                "one of the two",
+            );
+        }
+        problems.check(
+            self.synchronised_command
+                .first()
+                .is_none_or(|program| !program.is_empty()),
+            "clock.synchronised_command",
+            "its first word is empty",
+            "a program and its arguments, as [\"chronyc\", \"-c\", \"tracking\"]",
+        );
+        problems.check(
+            (64..=VALID_SECONDS_MAX).contains(&self.synchronised_max_age_s),
+            "clock.synchronised_max_age_s",
+            self.synchronised_max_age_s,
+            &format!("64 to {VALID_SECONDS_MAX}"),
+        );
+    }
+
+    fn local(&self) -> Option<LocalDaemon> {
+        if let Some(path) = self.synchronised_file.clone() {
+            let age_max = Duration::from_secs(self.synchronised_max_age_s);
+            return Some(LocalDaemon::File { path, age_max });
+        }
+        let command = self.synchronised_command.clone();
+        let tolerance = Duration::from_millis(self.tolerance_ms);
+        (!command.is_empty()).then_some(LocalDaemon::Command { command, tolerance })
     }
 
     fn settings(&self, servers: Vec<Server>) -> GuardSettings {
@@ -131,6 +184,7 @@ impl RawClock {
                 settle: Duration::from_secs(self.settle_s),
                 ..StepLimits::default()
             },
+            local: self.local(),
         }
     }
 }
@@ -175,6 +229,35 @@ mod tests {
         assert_eq!(read("").unwrap(), GuardSettings::default());
         let all = read("ntp = [\"a\", \"b\", \"c\"]\nagree_min = 3").unwrap();
         assert_eq!(all.rules.agree_min, 3);
+    }
+
+    // Spec: CLK-40
+    #[test]
+    fn a_file_or_a_command_says_whether_the_clock_is_synchronised() {
+        let local = |text| read(text).unwrap().local;
+        assert_eq!(local(""), None);
+        let file = local("synchronised_file = \"/run/x\"\nsynchronised_max_age_s = 64");
+        let (path, age_max) = (PathBuf::from("/run/x"), Duration::from_secs(64));
+        assert_eq!(file, Some(LocalDaemon::File { path, age_max }));
+        let asked = local("synchronised_command = [\"chronyc\", \"-c\"]\ntolerance_ms = 70");
+        let command = vec!["chronyc".to_owned(), "-c".to_owned()];
+        let tolerance = Duration::from_millis(70);
+        assert_eq!(asked, Some(LocalDaemon::Command { command, tolerance }));
+        assert_eq!(
+            read(
+                "synchronised_file = \"x\"\nsynchronised_command = [\"\"]\n\
+                 synchronised_max_age_s = 1"
+            )
+            .unwrap_err(),
+            [
+                "clock.synchronised_file: x; \
+                 an absolute path, as /run/systemd/timesync/synchronized",
+                "clock.synchronised_command: there is a synchronised_file as well; one of the two",
+                "clock.synchronised_command: its first word is empty; \
+                 a program and its arguments, as [\"chronyc\", \"-c\", \"tracking\"]",
+                "clock.synchronised_max_age_s: 1; 64 to 86400",
+            ]
+        );
     }
 
     // Spec: CLK-10, CLK-20
