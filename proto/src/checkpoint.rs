@@ -272,10 +272,11 @@ impl ExtensionLines {
     fn parse(text: &str) -> Result<Self, CheckpointError> {
         let bytes = text.as_bytes();
         let before = core::iter::once(&b'\n').chain(bytes);
-        let is_bad = bytes.iter().zip(before).fold(false, |bad, (byte, before)| {
-            bad | (*byte < b' ' && (*byte != b'\n' || *before == b'\n'))
+        // Without a branch, since all bytes are looked at.
+        let bad = bytes.iter().zip(before).fold(0, |bad, (byte, before)| {
+            bad | u8::from(*byte < b' ' && (*byte != b'\n' || *before == b'\n'))
         });
-        if is_bad {
+        if bad != 0 {
             for (index, line) in text.split('\n').enumerate() {
                 check_line(line).map_err(|reason| CheckpointError::Extension { index, reason })?;
             }

@@ -141,10 +141,7 @@ impl Evidence {
     pub(super) fn convict(&self, keys: &KnownKeys) -> Result<(Verdict, Lines), NotProven> {
         let (a, b) = self.statements();
         let mut trial = Trial {
-            is_long: [Some(a), b]
-                .into_iter()
-                .flatten()
-                .any(|said| said.is_long()),
+            is_long: [Some(a), b].into_iter().flatten().any(Said::is_long),
             ..Trial::default()
         };
         match &self.0 {

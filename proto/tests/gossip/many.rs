@@ -228,9 +228,9 @@ fn a_question_that_was_lost_is_asked_again_within_the_round() {
             nonces.push(*nonce);
             let lost = Answer::Failed(Failure::Unreachable);
             assert!(among.answer(peer, *ask, lost).is_empty(), "not at once");
-            let (wait, last) = if later == 44 { (44, 0) } else { (later - 1, 1) };
+            let (wait, tick) = if later == 44 { (44, 0) } else { (later - 1, 1) };
             assert!(among.run(wait).is_empty(), "not before its time");
-            asks = among.run(last);
+            asks = among.run(tick);
         }
     }
     assert!(nonces[..5].iter().all(|nonce| *nonce == nonces[0]));

@@ -327,6 +327,18 @@ impl Log {
         }
     }
 
+    /// How often tiles were read for that of the open heads for which they were read the least. Of
+    /// one size there is nothing to open: such a head is never read, and the others are.
+    pub(super) fn fewest_reads(&self, held: TreeSize) -> Option<u64> {
+        let is_ripe = |open: &&Open| open.head().size != held && open.read_from.is_none();
+        let ripe = self.open.iter().filter(is_ripe);
+        ripe.map(|open| {
+            let [read, _] = open.tried;
+            read
+        })
+        .min()
+    }
+
     /// A peer holds a head of the history, too. Of `most` operators the largest head and its peer
     /// are remembered: those with smaller ones give way. However many peers one operator has, they
     /// take one place.

@@ -445,15 +445,8 @@ impl Node {
             return;
         };
         let origin = log.settings.origin.clone();
-        let read = |open: &Open| {
-            let [tiles, _] = open.tried;
-            tiles
-        };
-        // Of one size there is nothing to open: such a head is never read, and the others are.
-        let is_ripe =
-            |open: &&Open| open.head().size != reference.head().size && open.read_from.is_none();
         let whose = (&self.own.name, self.config.secret);
-        let least = log.open.iter().filter(is_ripe).map(read).min();
+        let least = log.fewest_reads(reference.head().size);
         for open in &mut log.open {
             let (small, large) = if open.head().size < reference.head().size {
                 (&open.note, &reference.note)

@@ -149,8 +149,9 @@ fn scenario_15_a_frozen_witness_learns_what_it_was_not_shown() {
     });
 }
 
-/// 22. Nobody can be reached: it is told by the time that it has lasted a quarter of an hour, and
-/// not much before.
+/// 22. Nobody can be reached.
+///
+/// It is told by the time that it has lasted a quarter of an hour, and not much before.
 // Spec: GSP-54, GSP-113
 #[test]
 fn scenario_22_isolation_is_an_alarm_within_its_time() {

@@ -41,8 +41,9 @@ fn scenario_21_liars_around_everyone_delay_the_news_and_do_not_stop_it() {
     });
 }
 
-/// 21. All whom the victim asks by the order of the hour, and nearly all others, answer as if the
-/// fork had never been: who is drawn by chance ends it.
+/// 21. Nearly all whom the victim asks answer as if the fork had never been.
+///
+/// Who is drawn by chance ends it.
 // Spec: GSP-35
 #[test]
 fn scenario_21_neighbours_that_omit_do_not_eclipse_a_victim() {
@@ -239,8 +240,9 @@ fn scenario_20_a_witness_with_two_faces_is_convicted() {
     });
 }
 
-/// 20. A witness shows other rows on one page each time: whoever reads it from the beginning again
-/// has both.
+/// 20. A witness shows other rows on one page each time.
+///
+/// Whoever reads it from the beginning again has both.
 // Spec: GSP-09, GSP-55
 #[test]
 fn scenario_20_a_witness_with_two_faced_pages_is_convicted() {

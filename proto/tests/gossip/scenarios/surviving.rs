@@ -152,8 +152,10 @@ fn scenario_16_17_a_restored_witness_on_another_history_stops_itself() {
     });
 }
 
-/// 17. Two replicas cosign with one key at the same time, without a lock, and the log is honest: the
-/// one goes on, the other is behind, and the key calls a smaller tree the largest that it has seen.
+/// 17. Two replicas cosign with one key at the same time, without a lock, and the log is honest.
+///
+/// The one goes on, the other is behind, and the key calls a smaller tree the largest that it has
+/// seen.
 // Spec: GSP-47, GSP-55
 #[test]
 fn scenario_17_two_live_replicas_of_one_key_are_convicted() {
