@@ -22,7 +22,7 @@
 mod convictions;
 mod files;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -247,23 +247,23 @@ impl EvidenceFolder {
         if let Err(error) = sweep(&this.folder) {
             tracing::warn!(%error, "drafts of evidence are left where they are");
         }
-        this.look()?;
+        this.look(drop)?;
         Ok(this)
     }
 
-    /// Takes note of files that another process has put into the folder since: these.
+    /// Takes note of files that another process has put into the folder since, and hands over each:
+    /// all of them may be a gigabyte. What is called must not come back here.
     ///
     /// # Errors
     /// As for [`Self::open`].
-    pub fn look(&self) -> io::Result<Vec<Evidence>> {
+    pub fn look(&self, news: impl FnMut(Evidence)) -> io::Result<()> {
         let mut state = self.state();
-        let looked = self.look_into(&mut state);
+        let looked = self.look_into(&mut state, news);
         self.show(&state);
         looked
     }
 
-    fn look_into(&self, state: &mut State) -> io::Result<Vec<Evidence>> {
-        let mut news = Vec::new();
+    fn look_into(&self, state: &mut State, mut news: impl FnMut(Evidence)) -> io::Result<()> {
         let stopped = read_all(&self.folder)?;
         for (id, stops) in stopped.found {
             self.stop(id, &stops);
@@ -297,9 +297,9 @@ impl EvidenceFolder {
             state.aside.remove(&path);
             state.kept.insert(evidence.id(), Kept::of(&evidence, mark));
             self.judge(state, &evidence);
-            news.push(evidence);
+            news(evidence);
         }
-        Ok(news)
+        Ok(())
     }
 
     fn aside(state: &mut State, path: PathBuf, why: &dyn fmt::Display) {
@@ -375,11 +375,18 @@ impl EvidenceFolder {
         self.stop(id, &stops);
     }
 
-    /// All that is kept and can be read.
-    pub(crate) fn all(&self) -> Vec<Evidence> {
+    /// Hands over all that is kept and can be read, one after the other.
+    pub(crate) fn each(&self, take: impl FnMut(Evidence)) {
         let ids: Vec<Hash> = self.state().kept.keys().copied().collect();
         let read = |id: &Hash| read(&named(&self.folder, id, EVIDENCE)).ok()?.ok();
-        ids.iter().filter_map(read).collect()
+        ids.iter().filter_map(read).for_each(take);
+    }
+
+    /// The logs that it is about.
+    pub(crate) fn origins(&self) -> BTreeSet<Origin> {
+        let state = self.state();
+        let kept = state.kept.values();
+        kept.filter_map(|kept| kept.origin.clone()).collect()
     }
 
     /// How many logs are stopped, and up to `most` of them with the evidence.
@@ -418,7 +425,7 @@ impl EvidenceFolder {
         }
         let outcome = {
             let mut state = self.state();
-            if let Err(error) = self.look_into(&mut state) {
+            if let Err(error) = self.look_into(&mut state, drop) {
                 tracing::warn!(%error, "the folder of evidence cannot be read");
             }
             let outcome = self.insert(&mut state, smallest, culprits(&verdict), &keys);

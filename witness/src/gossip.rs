@@ -27,6 +27,7 @@ mod claims;
 mod config;
 mod distributor;
 mod driver;
+mod outbox;
 mod passive;
 mod records;
 mod standings;
@@ -265,12 +266,11 @@ impl Gossip {
         let mut dice = Drawn::new(random()?);
         let clock = Arc::clone(guard.clock());
         let now = moment(&*clock);
-        let (kept, proven) = (records.read()?, evidence.all());
+        let kept = records.read()?;
         let current = logs.current();
         // Only these have anything to be put back; the others come with the first turn.
-        let origins = kept.iter().map(|kept| &kept.origin);
-        let origins = origins.chain(proven.iter().filter_map(Evidence::origin));
-        let origins: BTreeSet<&Origin> = origins.collect();
+        let mut origins = evidence.origins();
+        origins.extend(kept.iter().map(|kept| kept.origin.clone()));
         let some = origins.iter().filter_map(|origin| current.log(origin));
         let cosigners = Cosigners { cosigners, former };
         let directory = directory(&settings, &cosigners, some);
@@ -281,13 +281,12 @@ impl Gossip {
             standings,
             early,
             unlisted,
-        } = restore(node, &proven, kept, listed, now, &mut dice);
+        } = restore(node, &evidence, kept, listed, now, &mut dice);
         let (inbox, outbox) = mpsc::channel(INBOX);
-        let sinks = Sinks::new(&settings, client.clone());
-        let distributors = settings.distributors().iter().cloned();
-        let distributors = distributors.map(|url| Arc::new(Distributor::new(url)));
+        let sinks = Sinks::new(&settings, &client, &clock, &records, &metrics);
+        let distributors = Distributor::all(settings.distributors());
         Ok(Self {
-            distributors: distributors.collect(),
+            distributors,
             troubles: Mutex::default(),
             settings,
             cosigners,
@@ -672,7 +671,7 @@ struct Restored {
 // Spec: GSP-46
 fn restore(
     mut node: Node,
-    proven: &[Evidence],
+    proven: &EvidenceFolder,
     kept: Vec<Kept>,
     listed: impl Fn(&Origin) -> bool,
     now: Moment,
@@ -680,13 +679,13 @@ fn restore(
 ) -> Restored {
     let standings = Standings::default();
     let mut early = Vec::new();
-    for evidence in proven {
-        let actions = node.restore_evidence(evidence, now, dice, &Strict);
+    proven.each(|evidence| {
+        let actions = node.restore_evidence(&evidence, now, dice, &Strict);
         standings.obey(&actions);
         // What it stops, the folder has stopped already.
         let is_alarm = |action: &Action| matches!(action, Action::Alarm { .. });
         early.extend(actions.into_iter().filter(is_alarm));
-    }
+    });
     let mut unlisted = Vec::new();
     for kept in kept {
         if listed(&kept.origin) {

@@ -55,6 +55,8 @@ pub struct Metrics {
     logs_convicted: Gauge,
     convicted: Gauge,
     alarms: Family<AlarmLabel, Gauge>,
+    alarms_waiting: Gauge,
+    alarms_lost: Family<LossLabel, Counter>,
     passive_reads: Family<PlaceOutcome, Counter>,
     distributor_puts: Family<PlaceOutcome, Counter>,
     distributor_waiting: Family<DistributorLabel, Gauge>,
@@ -264,6 +266,19 @@ impl Metrics {
             "Alarms of gossip that are raised, by kind",
             self.alarms.clone(),
         );
+        for reason in ALARM_LOSSES {
+            drop(self.alarms_lost.get_or_create(&LossLabel { reason }));
+        }
+        registry.register(
+            "witness_alarms_waiting",
+            "Alarms that the webhook has not taken yet",
+            self.alarms_waiting.clone(),
+        );
+        registry.register(
+            "witness_alarms_lost",
+            "Alarms that were given up, by reason",
+            self.alarms_lost.clone(),
+        );
         registry.register(
             "witness_passive_reads",
             "What those who do not gossip were asked for, by outcome",
@@ -279,6 +294,17 @@ impl Metrics {
             "Logs whose newest cosigned head a distributor was not brought yet",
             self.distributor_waiting.clone(),
         );
+    }
+
+    /// How many alarms wait for the webhook.
+    pub(crate) fn alarms_waiting(&self, waiting: usize) {
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.alarms_waiting.set(waiting);
+    }
+
+    /// An alarm was given up.
+    pub(crate) fn alarm_lost(&self, reason: &'static str) {
+        self.alarms_lost.get_or_create(&LossLabel { reason }).inc();
     }
 
     /// Somebody who does not gossip was looked at.
@@ -391,6 +417,8 @@ impl Metrics {
             logs_convicted: Gauge::default(),
             convicted: Gauge::default(),
             alarms: Family::default(),
+            alarms_waiting: Gauge::default(),
+            alarms_lost: Family::default(),
             passive_reads: Family::default(),
             distributor_puts: Family::default(),
             distributor_waiting: Family::default(),
@@ -572,6 +600,14 @@ const ALARMS: [&str; 14] = [
     "passive-silent",
     "distributor",
 ];
+
+/// Why an alarm is given up: too many wait, it is too old, too many begin at once.
+const ALARM_LOSSES: [&str; 3] = ["full", "old", "burst"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LossLabel {
+    reason: &'static str,
+}
 
 /// What came of asking, or bringing; the outcomes are a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

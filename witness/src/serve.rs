@@ -285,19 +285,17 @@ fn evidence_of(
 async fn tend(evidence: Arc<EvidenceFolder>, gossip: Option<Arc<Gossip>>) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
-        let folder = Arc::clone(&evidence);
+        let (folder, gossip) = (Arc::clone(&evidence), gossip.clone());
         let tended = tokio::task::spawn_blocking(move || {
             folder.retry();
-            folder.look()
+            folder.look(|evidence| {
+                if let Some(gossip) = &gossip {
+                    gossip.found(evidence);
+                }
+            })
         });
-        let Ok(Ok(news)) = tended.await else {
+        if !matches!(tended.await, Ok(Ok(()))) {
             tracing::error!("the folder of evidence cannot be read");
-            continue;
-        };
-        for evidence in news {
-            if let Some(gossip) = &gossip {
-                gossip.found(evidence);
-            }
         }
     }
 }

@@ -451,7 +451,7 @@ fn a_later_copy_adds_the_lines_that_it_has_and_takes_none_away() {
     folder.keep(&stripped).unwrap();
     fs::copy(path.join(&file), again.join("new")).unwrap();
     fs::rename(again.join("new"), again.join(&file)).unwrap();
-    folder.look().unwrap();
+    folder.look(drop).unwrap();
     assert_eq!(folder.keep(&whole).unwrap().1, Outcome::Known);
 }
 

@@ -454,6 +454,75 @@ fn a_fork_at_two_sizes_is_proven_from_the_tiles_of_the_larger_tree() {
     }
 }
 
+/// The body of the next request to a webhook, which is answered so.
+fn receive(hook: &TcpListener, answer: &str) -> Vec<u8> {
+    let (mut client, _) = hook.accept().unwrap();
+    let (mut bytes, mut byte) = (Vec::new(), [0]);
+    while !bytes.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+    }
+    let head = String::from_utf8(bytes).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    let length = length.lines().next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).unwrap();
+    let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    client.write_all(answer.as_bytes()).unwrap();
+    body
+}
+
+/// The JSON object in an alarm.
+fn alarm_in(body: &[u8]) -> serde_json::Value {
+    let text = str::from_utf8(body).unwrap();
+    serde_json::from_str(text.lines().nth(1).unwrap()).unwrap()
+}
+
+// Spec: GSP-136, GSP-137
+#[test]
+fn an_alarm_outlives_the_process_that_could_not_deliver_it() {
+    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = hook.local_addr().unwrap();
+    let more = format!("{QUICK}alarm_webhook = \"http://{at}/\"\n");
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    let circle = Circle::of(&NAMES[..1], &more);
+    let home = &circle.homes[0];
+    home.add_log(&log);
+    let mut further = TestLog::new("example.com/further");
+    further.grow(40);
+    let mut branch = further.fork(7);
+    branch.grow(40);
+    home.add_log(&further);
+    let mut process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
+    assert_eq!(process.add(&body).status, 422);
+    let told = receive(&hook, "503 Later");
+    assert_eq!(alarm_in(&told)["alarm"], "proven");
+    process.kill();
+    // Not that what it tells of is found again: the alarm itself was kept.
+    fs::remove_dir_all(home.path("evidence")).unwrap();
+    let process = home.serve();
+    // What the webhook does not want, for now, waits and keeps nothing else from being told.
+    assert_eq!(receive(&hook, "400 No"), told);
+    assert_eq!(process.add(&further.request(0, 13)).status, 200);
+    let body = branch.request_with(13, further.proof(13, 13), branch.checkpoint(13));
+    assert_eq!(process.add(&body).status, 422);
+    let mut second = told.clone();
+    while second == told {
+        second = receive(&hook, "200 OK");
+    }
+    let number = |body: &[u8]| alarm_in(body)["number"].as_u64().unwrap();
+    assert!(number(&second) > number(&told));
+    until(|| {
+        let metrics = process.get("/metrics");
+        metrics.text().contains("jurat_witness_alarms_waiting 0\n")
+    });
+}
+
 // Spec: GSP-77
 #[test]
 fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
@@ -478,23 +547,7 @@ fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
     assert_eq!(process.add(&body).status, 422);
 
     // The first time the webhook is out of order: it is tried again.
-    let receive = |answer: &str| {
-        let (mut client, _) = hook.accept().unwrap();
-        let (mut bytes, mut byte) = (Vec::new(), [0]);
-        while !bytes.ends_with(b"\r\n\r\n") {
-            client.read_exact(&mut byte).unwrap();
-            bytes.push(byte[0]);
-        }
-        let head = String::from_utf8(bytes).unwrap().to_lowercase();
-        let length = head.split("content-length: ").nth(1).unwrap();
-        let length = length.lines().next().unwrap().parse().unwrap();
-        let mut body = vec![0; length];
-        client.read_exact(&mut body).unwrap();
-        let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        client.write_all(answer.as_bytes()).unwrap();
-        body
-    };
-    assert_eq!(receive("500 No"), receive("200 OK"));
+    assert_eq!(receive(&hook, "500 No"), receive(&hook, "200 OK"));
     until(|| fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
     let text = fs::read_to_string(&told).unwrap();
     let alarm: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();

@@ -1,8 +1,8 @@
 //! Alarms, told to whom the operator names: a program that is run, and a URL.
 //!
 //! Both get one JSON object: `{"witness", "alarm", "raised", "about", "number"}`. One that is tried
-//! again may come after the one that ends it: the number grows, since the start, and tells. The
-//! webhook's body is a note with the gossip key's signature, so that who receives it needs to trust
+//! again may come after the one that ends it: the number grows, across starts, too, and tells. What
+//! the webhook has not taken waits on the disk (`outbox`) and is tried again, for a week. Its body is a note with the gossip key's signature, so that who receives it needs to trust
 //! nobody in between:
 //!
 //! ```text
@@ -12,14 +12,15 @@
 //! — <witness> <signature by the gossip key>
 //! ```
 //!
-//! Rows: `spec/gossip.md` GSP-77.
+//! Rows: `spec/gossip.md` GSP-77, GSP-136, GSP-137.
 
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jurat_daemon::client::{Client, ClientRequest};
+use jurat_daemon::clock::Clock;
 use jurat_keys::SigningKey;
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::gossip::node::Alarm;
@@ -28,9 +29,15 @@ use jurat_proto::key::Signer as _;
 use jurat_proto::note::Note;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::config::GossipSettings;
+use super::outbox::Outbox;
+use super::passive::{pause_after, retry_after};
+use super::records::Records;
+use super::{lock, moment};
+use crate::metrics::Metrics;
 
 /// Where alarms go.
 #[derive(Clone)]
@@ -39,20 +46,44 @@ pub(super) struct Sinks {
     webhook: Option<String>,
     key: Arc<SigningKey>,
     client: Client,
-    /// So many are told at a time; one that finds no place is in metrics and log lines alone.
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    /// So many programs run at a time; an alarm that finds no place is told in other ways.
     places: Arc<Semaphore>,
-    count: Arc<AtomicU64>,
+    outbox: Arc<Outbox>,
+    /// What is to be kept, on its way to the disk.
+    keep: mpsc::Sender<New>,
+    kept: Arc<Mutex<Option<mpsc::Receiver<New>>>>,
+}
+
+/// An alarm that is to be kept.
+struct New {
+    number: u64,
+    alarm: Told,
+    raised: bool,
+    body: Vec<u8>,
 }
 
 impl Sinks {
-    pub(super) fn new(settings: &GossipSettings, client: Client) -> Self {
+    pub(super) fn new(
+        settings: &GossipSettings,
+        client: &Client,
+        clock: &Arc<dyn Clock>,
+        records: &Records,
+        metrics: &Metrics,
+    ) -> Self {
+        let (keep, kept) = mpsc::channel(KEEP_MAX);
         Self {
+            clock: Arc::clone(clock),
+            metrics: metrics.clone(),
+            outbox: Arc::new(Outbox::open(records, metrics.clone())),
+            keep,
+            kept: Arc::new(Mutex::new(Some(kept))),
             exec: settings.alarm_exec.clone(),
             webhook: settings.alarm_webhook.clone(),
             key: Arc::clone(&settings.key),
-            client,
+            client: client.clone(),
             places: Arc::new(Semaphore::new(AT_A_TIME)),
-            count: Arc::default(),
         }
     }
 
@@ -68,23 +99,126 @@ impl Sinks {
         if self.exec.is_empty() && self.webhook.is_none() {
             return;
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::error!("too many alarms are being told already");
-            return;
-        };
+        let number = self.outbox.number();
         let json = serde_json::json!({
             "witness": self.key.verifier_key().name().as_str(),
             "alarm": kind,
             "raised": raised,
             "about": about,
-            "number": self.count.fetch_add(1, Ordering::Relaxed),
+            "number": number,
         });
-        let (this, text) = (self.clone(), format!("{json}\n"));
+        let text = format!("{json}\n");
+        if self.webhook.is_some()
+            && let Some(body) = self.signed(&text)
+        {
+            let alarm = Told {
+                kind,
+                about: about.clone(),
+            };
+            let new = New {
+                number,
+                alarm,
+                raised,
+                body,
+            };
+            if self.keep.try_send(new).is_err() {
+                tracing::error!(number, "too many alarms begin at once: one is lost");
+                self.metrics.alarm_lost("burst");
+            }
+        }
+        if self.exec.is_empty() {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            tracing::error!("too many programs for alarms run already");
+            return;
+        };
+        let this = self.clone();
         tokio::spawn(async move {
             this.exec(&text).await;
-            this.post(text).await;
             drop(place);
         });
+    }
+
+    /// Has each alarm durable as soon as it is told, for ever.
+    // Spec: GSP-136
+    pub(super) async fn keep(self) {
+        let Some(mut kept) = lock(&self.kept).take() else {
+            return;
+        };
+        while let Some(new) = kept.recv().await {
+            let (outbox, now) = (Arc::clone(&self.outbox), self.now());
+            let put = move || {
+                outbox.put(new.number, &new.alarm, new.raised, now, &new.body);
+            };
+            if tokio::task::spawn_blocking(put).await.is_err() {
+                tracing::error!("an alarm was not kept");
+            }
+        }
+    }
+
+    /// Brings the webhook what waits, the oldest first, for ever.
+    // Spec: GSP-136
+    pub(super) async fn deliver(self) {
+        let Some(url) = self.webhook.clone() else {
+            return;
+        };
+        let mut failures = 0_u32;
+        loop {
+            let began = Instant::now();
+            let wanted = self.bring_all(&url).await;
+            failures = match wanted {
+                None => 0,
+                Some(_) => failures.saturating_add(1),
+            };
+            if failures == FAILURES_TOLD {
+                tracing::error!("alarms do not reach the webhook; they are kept");
+            }
+            let pause = match wanted {
+                None => IDLE_MAX,
+                Some(wanted) => pause_after(failures).max(wanted.unwrap_or_default()),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                // A new one is told at once, however long the webhook has been away: it may be
+                // back. That costs a dead one a request.
+                () = self.outbox.wake.notified() => {
+                    tokio::time::sleep_until(began + AGAIN_MIN).await;
+                }
+            }
+        }
+    }
+
+    /// Brings what waits; when some of it waits still, and for how long the webhook wants that.
+    async fn bring_all(&self, url: &str) -> Option<Option<Duration>> {
+        let (outbox, now) = (Arc::clone(&self.outbox), self.now());
+        let expired = tokio::task::spawn_blocking(move || {
+            outbox.expire(now);
+            outbox.numbers()
+        });
+        let mut refused = 0;
+        for number in expired.await.unwrap_or_default() {
+            let outbox = Arc::clone(&self.outbox);
+            let body = tokio::task::spawn_blocking(move || outbox.body(number));
+            let Ok(Some(body)) = body.await else {
+                continue;
+            };
+            match self.post(url, body).await {
+                Posted::Taken => {
+                    let outbox = Arc::clone(&self.outbox);
+                    drop(tokio::task::spawn_blocking(move || outbox.taken(number)).await);
+                }
+                // It may take others, which must not wait for this one.
+                Posted::Refused if refused < REFUSED_MAX => refused += 1,
+                Posted::Refused => return Some(None),
+                Posted::Failed(wanted) => return Some(wanted),
+            }
+        }
+        (refused > 0).then_some(None)
+    }
+
+    fn now(&self) -> u64 {
+        moment(&*self.clock).seconds().get()
     }
 
     async fn exec(&self, text: &str) {
@@ -118,28 +252,39 @@ impl Sinks {
         }
     }
 
-    async fn post(&self, text: String) {
-        let Some(url) = &self.webhook else { return };
-        // Spec: GSP-02. The key signs nothing that could be taken for another text of its.
+    // Spec: GSP-02. The key signs nothing that could be taken for another text of its.
+    fn signed(&self, text: &str) -> Option<Vec<u8>> {
         let text = format!("{FORMAT}\n{text}");
-        let line = sign_note(&text, &*self.key);
-        let Some(note) = line.ok().and_then(|line| Note::new(text, vec![line]).ok()) else {
-            return;
-        };
-        let body = note.to_bytes();
-        let mut wait = Duration::ZERO;
-        for _ in 0..WEBHOOK_TRIES {
-            tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).max(WEBHOOK_WAIT);
-            let request = ClientRequest::post(url.clone(), body.clone());
-            match self.client.send(request).await {
-                Ok(response) if response.status.is_success() => return,
-                Ok(response) => tracing::warn!(status = %response.status, "the webhook refused"),
-                Err(error) => tracing::warn!(%error, "the webhook did not answer"),
+        let line = sign_note(&text, &*self.key).ok()?;
+        Some(Note::new(text, vec![line]).ok()?.to_bytes())
+    }
+
+    async fn post(&self, url: &str, body: Bytes) -> Posted {
+        let request = ClientRequest::post(url.to_owned(), body);
+        match self.client.send(request).await {
+            Ok(response) if response.status.is_success() => Posted::Taken,
+            Ok(response) => {
+                tracing::warn!(status = %response.status, "the webhook refused");
+                match response.status.as_u16() {
+                    408 | 429 | 500.. => Posted::Failed(retry_after(&response)),
+                    _ => Posted::Refused,
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the webhook did not answer");
+                Posted::Failed(None)
             }
         }
-        tracing::error!("an alarm did not reach the webhook");
     }
+}
+
+/// What became of an alarm.
+enum Posted {
+    Taken,
+    /// This one is not wanted, or not yet.
+    Refused,
+    /// None is taken now.
+    Failed(Option<Duration>),
 }
 
 /// An alarm, for programs and for people.
@@ -211,6 +356,13 @@ fn told(alarm: &Alarm) -> String {
 const FORMAT: &str = "jurat/gossip-alarm@v0";
 const AT_A_TIME: usize = 16;
 const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
-const WEBHOOK_TRIES: u32 = 6;
-/// Between the first two; then twice as long, and so on: half a minute in all.
-const WEBHOOK_WAIT: Duration = Duration::from_secs(1);
+/// Alarms on their way to the disk: those that stand when a process begins, and more.
+const KEEP_MAX: usize = 1_024;
+/// How many a webhook may refuse before it is left alone for a while.
+const REFUSED_MAX: u32 = 16;
+/// After how many failures in a row, half a minute, that is told.
+const FAILURES_TOLD: u32 = 6;
+/// Between two tries when something new is to be told.
+const AGAIN_MIN: Duration = Duration::from_millis(500);
+/// When nothing waits: what is too old is looked for.
+const IDLE_MAX: Duration = Duration::from_secs(3_600);

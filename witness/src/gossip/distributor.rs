@@ -66,7 +66,12 @@ struct Head {
 }
 
 impl Distributor {
-    pub(super) fn new(url: String) -> Self {
+    pub(super) fn all(urls: &[String]) -> Vec<Arc<Self>> {
+        let urls = urls.iter().cloned();
+        urls.map(|url| Arc::new(Self::new(url))).collect()
+    }
+
+    fn new(url: String) -> Self {
         Self {
             url,
             waiting: Mutex::default(),

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::evidence::Evidence;
 use jurat_proto::gossip::node::{Action, Event, LogRecord, Reply, Strict};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -31,6 +30,8 @@ impl Gossip {
             return;
         };
         let mut asked: JoinSet<()> = JoinSet::new();
+        asked.spawn(self.sinks.clone().keep());
+        asked.spawn(self.sinks.clone().deliver());
         let early = std::mem::take(&mut *lock(&self.early));
         for action in early {
             self.begin(action, &mut asked);
@@ -93,9 +94,7 @@ impl Gossip {
         for event in cosigned {
             rest.extend(self.settle(event));
         }
-        for event in self.newly_found() {
-            rest.extend(self.settle(event));
-        }
+        self.newly_found(|event| rest.extend(self.settle(event)));
         for event in std::mem::take(&mut turn.events) {
             if matches!(event, Event::Tick) {
                 self.store_again();
@@ -204,19 +203,21 @@ impl Gossip {
             .collect()
     }
 
-    fn newly_found(&self) -> Vec<Event> {
+    fn newly_found(&self, mut take: impl FnMut(Event)) {
         let mut found = lock(&self.found);
-        let mut evidence: Vec<Evidence> = std::mem::take(&mut found.waiting).into();
+        let waiting = std::mem::take(&mut found.waiting);
         let more = std::mem::take(&mut found.more);
         drop(found);
-        if more {
-            evidence.extend(self.evidence.all());
-        }
-        let event = |evidence| Event::EvidenceReceived {
-            request: None,
-            evidence: Box::new(evidence),
+        let mut event = |evidence| {
+            take(Event::EvidenceReceived {
+                request: None,
+                evidence: Box::new(evidence),
+            });
         };
-        evidence.into_iter().map(event).collect()
+        waiting.into_iter().for_each(&mut event);
+        if more {
+            self.evidence.each(event);
+        }
     }
 
     /// Does what an event leads to that waits for the disk, in order, and answers; the rest is for

@@ -4,6 +4,7 @@
 //! gossip/
 //!   secret                      16 random bytes: what page salts follow from
 //!   paged                       a decimal: no page says a later time, in seconds
+//!   alarmed, alarms/            what waits for the webhook (`outbox`)
 //!   <origin hash>.heads         the heads of a log that are not ours, or not resolved
 //!   *.new                       on its way; one that a process left behind is removed
 //! ```
@@ -29,11 +30,12 @@ const FOLDER: &str = "gossip";
 const SECRET: &str = "secret";
 const PAGED: &str = "paged";
 const HEADS: &str = ".heads";
-const DRAFT: &str = "new";
+pub(super) const DRAFT: &str = "new";
+const ALARMED: &str = "alarmed";
 /// Sixteen notes of the largest size, and their lines.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 /// A decimal.
-const PAGED_BYTES_MAX: usize = 32;
+const NUMBER_BYTES_MAX: usize = 32;
 
 /// The folder.
 #[derive(Debug, Clone)]
@@ -74,7 +76,7 @@ impl Records {
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secret = draw()?;
-                self.replace(&path, &secret.0)?;
+                replace(&path, &secret.0)?;
                 Ok(secret)
             }
             Err(error) => Err(error),
@@ -84,18 +86,38 @@ impl Records {
     /// The time that no page of before is later than, in seconds; 0 when there was none.
     // Spec: GSP-98
     pub(super) fn paged(&self) -> io::Result<u64> {
-        let bytes = match read_bounded(&self.folder.join(PAGED), PAGED_BYTES_MAX) {
+        self.number(PAGED)
+    }
+
+    /// The number that no alarm has had, nor a larger one; 0 when there was none.
+    // Spec: GSP-137
+    pub(super) fn alarmed(&self) -> io::Result<u64> {
+        self.number(ALARMED)
+    }
+
+    /// Replaces that. Durable on return.
+    pub(super) fn store_alarmed(&self, next: u64) -> io::Result<()> {
+        replace(&self.folder.join(ALARMED), format!("{next}\n").as_bytes())
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn number(&self, file: &str) -> io::Result<u64> {
+        let bytes = match read_bounded(&self.folder.join(file), NUMBER_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
             read => read?,
         };
         let text = str::from_utf8(&bytes).ok();
-        let time = text.and_then(|text| parse_decimal(text.trim_end()).ok());
-        time.ok_or_else(|| io::Error::other("the file gossip/paged says no time"))
+        let number = text.and_then(|text| parse_decimal(text.trim_end()).ok());
+        number.ok_or_else(|| io::Error::other(format!("the file gossip/{file} is no number")))
     }
 
     /// Replaces that. Durable on return.
     pub(super) fn store_paged(&self, seconds: u64) -> io::Result<()> {
-        self.replace(&self.folder.join(PAGED), format!("{seconds}\n").as_bytes())
+        replace(&self.folder.join(PAGED), format!("{seconds}\n").as_bytes())
     }
 
     /// What was kept of every log. What cannot be read, or is not what its name says, is told, and
@@ -131,24 +153,25 @@ impl Records {
     pub(super) fn store(&self, origin: &Origin, record: Option<&LogRecord>) -> io::Result<()> {
         let path = self.folder.join(origin.hash_hex() + HEADS);
         match record {
-            Some(record) => self.replace(&path, &record.to_bytes()),
+            Some(record) => replace(&path, &record.to_bytes()),
             None => match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 _ => File::open(&self.folder)?.sync_all(),
             },
         }
     }
+}
 
-    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let draft = path.with_extension(DRAFT);
-        let written = write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
-        if let Err(error) = written {
-            // What a full disk took of it would keep the disk full.
-            let _ = fs::remove_file(&draft);
-            return Err(error);
-        }
-        File::open(&self.folder)?.sync_all()
+/// Makes a file what it is to be, whole or not at all. Durable on return.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension(DRAFT);
+    let written = write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    if let Err(error) = written {
+        // What a full disk took of it would keep the disk full.
+        let _ = fs::remove_file(&draft);
+        return Err(error);
     }
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn write(draft: &Path, bytes: &[u8]) -> io::Result<()> {
