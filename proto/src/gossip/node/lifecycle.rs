@@ -414,7 +414,7 @@ mod tests {
             ..Config::new(Random([0; 16]))
         };
         let mut node = Node::new(config, asked, Random([1; 16]), Moment(0)).unwrap();
-        let mut run = |node: &mut Node, seconds: core::ops::Range<u64>| {
+        let run = |node: &mut Node, seconds: core::ops::Range<u64>| {
             let ticks = seconds.map(|second| Moment(second * 1_000));
             ticks
                 .flat_map(|now| node.step(Event::Tick, now, &mut Even, &Strict))
