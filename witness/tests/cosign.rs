@@ -25,7 +25,9 @@ use jurat_daemon::config::Problems;
 use jurat_daemon::http::{Body, Handler as _, Request};
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::add_checkpoint::Refusal;
-use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
+use jurat_proto::checkpoint::{
+    Checkpoint, ExtensionLine, ExtensionLines, Origin, SignedCheckpoint,
+};
 use jurat_proto::cosignature;
 use jurat_proto::key::{KeyName, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_proto::note::{KeyId, SignatureLine};
@@ -739,7 +741,7 @@ fn heads_of_more_than_one_page_are_loaded() {
     let name = KeyName::parse("witness.example.com/w1").unwrap();
     let key = SigningKey::generate(name, Algorithm::CosignatureV1).unwrap();
     let note = |origin: Origin, time: UnixSeconds| {
-        let extensions = Vec::new();
+        let extensions = ExtensionLines::new();
         let checkpoint = Checkpoint {
             origin,
             head,
