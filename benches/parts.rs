@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench parts`
 //!
-//! The steps of `POST /add-checkpoint` and of `POST /timestamp` one by one, without HTTP and without
-//! the disk: what remains of a request's time in `http.rs` and `timestamps.rs` is transport,
-//! scheduling and storage.
+//! The steps of `POST /add-checkpoint` and of `POST /timestamp` one by one, without HTTP and the
+//! disk: what remains of a request's time in `http.rs` and `timestamps.rs` is transport, scheduling
+//! and storage.
 
 #![expect(clippy::unwrap_used, reason = "a bench may fail by panicking")]
 

@@ -2,8 +2,9 @@
 //!
 //! Both get one JSON object: `{"witness", "alarm", "raised", "about", "number"}`. One that is tried
 //! again may come after the one that ends it: the number grows, across starts, too, and tells. What
-//! the webhook has not taken waits on the disk (`outbox`) and is tried again, for a week. Its body is a note with the gossip key's signature, so that who receives it needs to trust
-//! nobody in between:
+//! the webhook has not taken waits on the disk (`outbox`) and is tried again, for a week. Its body
+//! is a note with the gossip key's signature, so that who receives it needs to trust nobody in
+//! between:
 //!
 //! ```text
 //! jurat/gossip-alarm@v0
