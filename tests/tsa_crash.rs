@@ -30,6 +30,9 @@ use crate::network::{Client, Home};
 
 const ROUNDS: usize = 20;
 
+/// Fewer than these in the time that there is are no test.
+const ROUNDS_MIN: u64 = 5;
+
 /// No round begins after this time, unless the rounds were asked for.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
@@ -126,6 +129,8 @@ fn kill_9_at_any_moment_leaves_no_token_without_its_entry_and_no_number_twice() 
     examine(&home, &tokens, 0);
     assert!(tokens.values().is_sorted_by_key(|info| info.gen_time));
     assert!(!tokens.is_empty());
+    let least = ROUNDS_MIN.min(u64::try_from(rounds).unwrap());
+    assert!(done >= least, "{done} rounds in {TIME_MAX:?}: too few");
     println!(
         "killed {done} times in {:?}: {} tokens",
         began.elapsed(),

@@ -11,9 +11,11 @@
 mod network;
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
+use crate::network::service::ORIGIN;
 use crate::network::{Home, eventually, jurat, network_of};
 
 fn verify(token: &str, more: &[&str]) -> (i32, Value) {
@@ -23,6 +25,27 @@ fn verify(token: &str, more: &[&str]) -> (i32, Value) {
         .unwrap_or_else(|error| panic!("{error}: {output:?}"));
     (output.status.code().unwrap(), report["files"][0].clone())
 }
+
+/// A client that was not built for it shows the extension with the cosigned checkpoint, which is
+/// not critical.
+fn shown_by_openssl(token: &str) {
+    let shown = Command::new("openssl")
+        .args(["ts", "-reply", "-text", "-in", token])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let (_, extensions) = shown.split_once("Extensions:").expect(&shown);
+    let mut lines = extensions
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| line.is_empty());
+    assert_eq!(lines.next(), Some(&*format!("{ARC}.1:")), "{shown}");
+    // The note's text, as far as OpenSSL prints it: no "critical" stands before it.
+    assert!(extensions.contains(ORIGIN), "{shown}");
+}
+
+/// The arc of our object identifiers (`spec/timestamp.md`).
+const ARC: &str = "1.2.840.113556.1.8000.2554.24355.54125.48897.16678.42822.7514055.13516296";
 
 /// The receipt inside a token as a COSE receipt, alone and beside tokens.
 fn in_cose(token: &str, without: &str, policy: &str, index: u64) {
@@ -68,6 +91,8 @@ fn a_document_is_stamped_bracketed_by_witnesses_and_outlives_its_key() {
     }
     stamp(&["--upgrade", &place("first")]);
     stamp(&[&place("late")]);
+
+    shown_by_openssl(&place("late.tsr"));
 
     let (policy, root) = (home.policy_file(), home.file("keys/tsa/ca.pem"));
     let (policy, root) = (policy.to_str().unwrap(), root.to_str().unwrap());

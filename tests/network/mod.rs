@@ -59,7 +59,7 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The folder of other people's test data, when there is one. `JURAT_VECTORS` names it; without it,
 /// `../shared/vectors` beside the workspace is taken when it exists. With
-/// `JURAT_VECTORS_REQUIRED=1`, its absence fails the test.
+/// `JURAT_VECTORS_REQUIRED=1` or `CI=true`, its absence fails the test.
 pub fn vectors(folder: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors");
     let root = std::env::var_os("JURAT_VECTORS").map_or(beside, PathBuf::from);
@@ -67,7 +67,8 @@ pub fn vectors(folder: &str) -> Option<PathBuf> {
     if path.is_dir() {
         return Some(path);
     }
-    let required = std::env::var_os("JURAT_VECTORS_REQUIRED").is_some_and(|value| value == "1");
+    let is = |name: &str, due: &str| std::env::var_os(name).is_some_and(|value| value == due);
+    let required = is("JURAT_VECTORS_REQUIRED", "1") || is("CI", "true");
     assert!(
         !required,
         "the vectors are required, but {} is no folder",

@@ -648,3 +648,70 @@ impl ServeError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jurat_keys::{Algorithm, SigningKey};
+    use jurat_proto::key::KeyName;
+    use jurat_store::registry::Registry as LogRegistry;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    fn entry(name: &str) -> String {
+        let name = KeyName::parse(name).unwrap();
+        let key = SigningKey::generate(name, Algorithm::Ed25519).unwrap();
+        format!("vkey {}\nqpd 24\ncontact ops\n", key.verifier_key())
+    }
+
+    /// Nobody asks for it, and nothing is signalled: the timer alone. A server that fails once is
+    /// asked again, and changes nothing.
+    // Spec: LST-11, LST-13
+    #[tokio::test]
+    async fn a_list_over_http_is_pulled_again_by_the_timer() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs.toml");
+        LogRegistry::create(&logs).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = format!("http://{}/list", listener.local_addr().unwrap());
+        let lists = Lists {
+            sources: vec![Source::Url(source)],
+            every: Duration::from_millis(20),
+            target: Target {
+                logs: logs.clone(),
+                ml_dsa: false,
+                logs_max: 10,
+            },
+            metrics: Metrics::unregistered(),
+        };
+        let (_tell, asked) = watch::channel(());
+        let following = tokio::spawn(lists.follow(asked));
+        let (a, b) = (entry("example.com/a"), entry("example.com/b"));
+        let listed = || {
+            let registry = LogRegistry::load(&logs).unwrap();
+            let origins = registry.logs().map(|log| log.origin.to_string());
+            origins.collect::<Vec<_>>()
+        };
+        // What each question is answered with, and what the one after it finds.
+        let one = ["example.com/a".to_owned()];
+        let both = [one[0].clone(), "example.com/b".to_owned()];
+        for (status, list, due) in [
+            ("200 OK", format!("logs/v0\n{a}"), &[][..]),
+            ("500 No", String::new(), &one),
+            ("200 OK", format!("logs/v0\n{a}\n{b}"), &one),
+            ("500 No", String::new(), &both),
+        ] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(listed(), due);
+            let mut request = vec![0; 4_096];
+            let read = stream.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"GET /list HTTP/1.1\r\n"));
+            let length = list.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all((head + &list).as_bytes()).await.unwrap();
+        }
+        following.abort();
+    }
+}

@@ -101,7 +101,7 @@ impl Traced {
     fn start(home: &Home, options: &[&str]) -> Self {
         let trace = home.path("trace");
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-y", "-s", "64", "-o"]).arg(&trace);
+        strace.args(["-f", "-y", "-s", "1000000", "-o"]).arg(&trace);
         strace.args(["-e", "signal=none"]).args(options);
         strace.arg(env!("CARGO_BIN_EXE_jurat-witness"));
         let config = home.config();
@@ -165,21 +165,25 @@ fn before_each_200_the_state_was_written_and_waited_for() {
 
     // Requests wait for each other on a connection, so the newest request that was read on it is
     // the one that is answered.
-    let mut asked: HashMap<String, usize> = HashMap::new();
+    let mut asked: HashMap<String, (usize, String)> = HashMap::new();
     let mut answered = 0;
     for call in &calls {
         let descriptor = call.text.split_once(',').map_or("", |(first, _)| first);
         if call.shows(READS, "POST /add-checkpoint") {
-            asked.insert(descriptor.to_owned(), call.ended);
+            let checkpoint = checkpoint_in(&call.text);
+            asked.insert(descriptor.to_owned(), (call.ended, checkpoint));
         }
         if !call.shows(WRITES, "HTTP/1.1 200") {
             continue;
         }
-        let asked = asked.remove(descriptor).expect("an answer to a request");
+        let (asked, checkpoint) = &asked.remove(descriptor).expect("an answer to a request");
         answered += 1;
         let durable = calls.iter().any(|sync| {
             let written = |write: &Call| {
-                write.is_write_of_the_log() && write.began > asked && write.ended < sync.began
+                write.is_write_of_the_log()
+                    && write.began > *asked
+                    && write.ended < sync.began
+                    && write.text.contains(checkpoint)
             };
             sync.is_sync_of_the_log() && sync.ended < call.began && calls.iter().any(written)
         });
@@ -191,6 +195,16 @@ fn before_each_200_the_state_was_written_and_waited_for() {
     }
     let together = usize::try_from(CLIENTS * EACH).unwrap();
     assert_eq!(answered, repeats.len() + together);
+}
+
+/// Of which log, and of which size, the checkpoint in a request is, as strace shows it: what the
+/// write of this very request has in it, whoever else's the same write has.
+fn checkpoint_in(request: &str) -> String {
+    let (_, note) = request
+        .split_once("\\n\\nexample.com/")
+        .expect("a checkpoint");
+    let lines: Vec<&str> = note.split("\\n").take(2).collect();
+    format!("example.com/{}\\n{}\\n", lines[0], lines[1])
 }
 
 /// Sends growth and refreshes, one after the other. Which answers are those that left before, to

@@ -350,9 +350,9 @@ fn a_log_that_comes_back_never_starts_from_nothing() {
     assert_eq!(process.add(&log.request(5, 6)).status, 200);
 }
 
-/// Four hands change the list in a loop, each its own logs and all of them one; a list is followed
-/// that has bad entries; and a log that nobody touches is served all the while.
-// Spec: WIT-69, WIT-70, STO-15, LST-11
+/// Four hands change the list in a loop, each its own logs and all of them one; and a log that
+/// nobody touches is served all the while.
+// Spec: WIT-69, WIT-70, STO-15
 #[test]
 fn many_hands_change_the_list_while_it_is_served() {
     const HANDS: usize = 4;
