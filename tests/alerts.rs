@@ -138,8 +138,9 @@ fn a_clock_that_is_lost_and_regained_is_told_to_the_program_and_to_the_url() {
     assert_eq!(ears.all().len(), 2, "an orderly end is no alert");
 }
 
-/// Puts a certificate whose key's period is over in the place of the first unit's.
-fn ended_unit(home: &Home) {
+/// Puts a certificate whose key's period ends so many seconds from now, or before, in the place of
+/// the first unit's. Gives when that is.
+fn unit_that_ends(home: &Home, seconds: i64) -> u64 {
     let dir = home.file("keys/tsa");
     let authority = TimestampKey::load(dir.join("ca.key")).unwrap();
     let root = std::fs::read(dir.join("ca.pem")).unwrap();
@@ -147,28 +148,30 @@ fn ended_unit(home: &Home) {
     let unit = TimestampKey::load(dir.join("unit-1.key")).unwrap();
     let now = SystemClock.now().seconds();
     let time = |seconds| GenTime::new(seconds, 0).unwrap();
+    let ends = now.checked_add_signed(seconds).unwrap();
     let from = time(now - 1_000);
     let draft = CertificateDraft {
         serial: random_serial().unwrap(),
         issuer: root.subject().to_vec(),
         subject: common_name("a unit").unwrap(),
-        validity: (from, time(now + 100_000)),
+        validity: (from, time(now + 10_000_000)),
         public_key: unit.public_key().unwrap(),
         issuer_public_key: authority.public_key().unwrap(),
         profile: CertificateProfile::Unit {
-            key_usage: (from, time(now - 10)),
+            key_usage: (from, time(ends)),
         },
     };
     let signature = authority.sign(&draft.to_be_signed()).unwrap();
     let certificate = draft.finish(&signature).unwrap();
     std::fs::write(dir.join("unit-1.pem"), to_pem(&[certificate, root])).unwrap();
+    ends
 }
 
 // Spec: SVC-60, TSA-32
 #[test]
 fn a_unit_that_has_ended_is_told_and_that_another_one_signs() {
     let home = Home::with_timestamps();
-    ended_unit(&home);
+    unit_that_ends(&home, -10);
     let ears = Ears::of(&home);
     let service = home.serve();
     let told = ears.hear("timestamp-unit", true);
@@ -179,6 +182,25 @@ fn a_unit_that_has_ended_is_told_and_that_another_one_signs() {
     assert!(rotated.status.success(), "{rotated:?}");
     ears.hear("timestamp-unit", false);
     service.until("all is well", |health| health["healthy"] == true);
+}
+
+/// In time to make another one, and while all is well.
+// Spec: SVC-60, TSA-32
+#[test]
+fn a_unit_that_ends_soon_is_told_of_though_it_signs() {
+    let home = Home::with_timestamps();
+    let ends = unit_that_ends(&home, 10 * 86_400);
+    let ears = Ears::of(&home);
+    let service = home.serve();
+    let told = ears.hear("timestamp-unit-ends", true);
+    let about = told["about"].as_str().unwrap();
+    assert!(about.contains(&ends.to_string()), "{about}");
+    let health = service.until("all is well", |health| health["healthy"] == true);
+    assert_eq!(health["timestamps"]["signs_until"], ends);
+    assert_eq!(service.metric("jurat_timestamp_signs_until_seconds"), ends);
+    let rotated = home.command(&["tsa", "rotate"]);
+    assert!(rotated.status.success(), "{rotated:?}");
+    ears.hear("timestamp-unit-ends", false);
 }
 
 // Spec: SVC-57, SVC-60, SVC-62
