@@ -9,7 +9,7 @@
 //!
 //! An alert is a state, not an event: what finds no place in a queue is told when there is one, if
 //! it is still so. In scope: what is told of, when, and in which order. Out of scope: what a
-//! trouble is ([`crate::http::status`]); how it is told ([`sinks`]).
+//! trouble is ([`crate::http::status`]); how it is told (`sinks`).
 //!
 //! Rows: `spec/service.md` SVC-60 to SVC-62.
 
