@@ -69,6 +69,12 @@ impl TlogProof {
         })
     }
 
+    /// Whether a file begins as a proof file does.
+    pub fn is_one(file: &[u8]) -> bool {
+        let rest = file.strip_prefix(MAGIC.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b"\n"))
+    }
+
     /// Reads a proof file. Only the canonical form is accepted.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use jurat_keys::{Algorithm, SigningKey};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
@@ -79,8 +80,13 @@ fn serve(client: TcpStream, answer: &dyn Fn(&Asked) -> (u16, Vec<u8>)) -> Option
         let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
         client.read_exact(&mut body).ok()?;
         let (status, body) = answer(&Asked { method, path, body });
+        let wait = if status == 503 {
+            "Retry-After: 1\r\n"
+        } else {
+            ""
+        };
         let head = format!(
-            "HTTP/1.1 {status} It\r\nContent-Length: {}\r\n\r\n",
+            "HTTP/1.1 {status} It\r\n{wait}Content-Length: {}\r\n\r\n",
             body.len()
         );
         client
@@ -105,6 +111,10 @@ struct Shelf {
     /// What it answers to everything, when it is out of order.
     fault: Option<u16>,
     puts: Vec<(u16, Vec<u8>)>,
+    put_at: Vec<Instant>,
+    /// Whether its list has the log not yet, and how often it was read.
+    unlisted: bool,
+    lists: u64,
     reads: u64,
 }
 
@@ -136,6 +146,9 @@ impl Distributor {
 
 impl Shelf {
     fn answer(&mut self, asked: &Asked) -> (u16, Vec<u8>) {
+        if asked.method == "PUT" {
+            self.put_at.push(Instant::now());
+        }
         if let Some(status) = self.fault {
             if asked.method == "PUT" {
                 self.puts.push((status, asked.body.clone()));
@@ -148,7 +161,12 @@ impl Shelf {
         let witnesses = self.witnesses.iter().map(ToString::to_string);
         match asked.path.strip_prefix("/distributor/v0/") {
             Some("witnesses") => return json(witnesses.collect()),
-            Some("logs") => return json(vec!["0".repeat(64), id]),
+            Some("logs") => {
+                self.lists += 1;
+                let mut ids = vec!["0".repeat(64), id];
+                ids.truncate(2 - usize::from(self.unlisted));
+                return json(ids);
+            }
             _ => {}
         }
         let of_log = format!("/distributor/v0/logs/{id}/");
@@ -390,6 +408,73 @@ fn a_distributor_that_is_out_of_order_delays_no_signature_and_gets_the_newest_he
         let sizes: Vec<u64> = sizes.map(|note| note.head().size.get()).collect();
         assert!(sizes.is_sorted(), "{sizes:?}");
     });
+}
+
+// Spec: GSP-132
+#[test]
+fn a_distributor_that_wants_to_be_left_alone_is_brought_no_other_log_either() {
+    let (log, _) = forking();
+    let mut second = TestLog::new("example.com/second");
+    second.grow(40);
+    let distributor = Distributor::of(&log, &[]);
+    distributor.with(|shelf| shelf.fault = Some(503));
+    let address = distributor.open();
+    let home = home(&log, &format!("distributors = [\"http://{address}\"]"));
+    home.add_log(&second);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    assert_eq!(process.add(&second.request(0, 13)).status, 200);
+    until(|| distributor.with(|shelf| shelf.put_at.len() >= 3));
+    distributor.with(|shelf| {
+        let pairs = shelf.put_at.windows(2);
+        let pauses: Vec<Duration> = pairs.map(|pair| pair[1] - pair[0]).collect();
+        let second = Duration::from_millis(950);
+        assert!(pauses.iter().all(|pause| *pause >= second), "{pauses:?}");
+    });
+}
+
+// Spec: GSP-138
+#[test]
+fn a_log_that_is_listed_later_is_brought_with_the_head_that_is_there() {
+    let (log, _) = forking();
+    let distributor = Distributor::of(&log, &[]);
+    distributor.with(|shelf| shelf.unlisted = true);
+    let address = distributor.open();
+    let home = home(&log, &format!("distributors = [\"http://{address}\"]"));
+    distributor.with(|shelf| shelf.witnesses.push(ed25519(&home)));
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let lists = distributor.with(|shelf| shelf.lists);
+    until(|| distributor.with(|shelf| shelf.lists > lists + 2));
+    assert_eq!(distributor.size_of(NAME), None);
+    distributor.with(|shelf| shelf.unlisted = false);
+    until(|| distributor.size_of(NAME) == Some(13));
+}
+
+// Spec: GSP-106
+#[test]
+fn a_place_that_falls_silent_is_an_alarm_until_it_answers_again() {
+    let (log, _) = forking();
+    let works = Arc::new(Mutex::new(true));
+    let state = Arc::clone(&works);
+    let place = place(move |_| (if *state.lock().unwrap() { 404 } else { 503 }, Vec::new()));
+    let home = home(&log, &format!("passive = [\"http://{place}\"]"));
+    let process = home.serve();
+    until(|| {
+        metric(
+            &process,
+            "jurat_witness_passive_reads_total{outcome=\"nothing\"}",
+        )
+    });
+    let alarms = |count: u8| {
+        let line = format!("jurat_witness_alarms{{alarm=\"passive-silent\"}} {count}\n");
+        until(|| metric(&process, &line));
+    };
+    alarms(0);
+    *works.lock().unwrap() = false;
+    alarms(1);
+    *works.lock().unwrap() = true;
+    alarms(0);
 }
 
 // Spec: GSP-81, GSP-105

@@ -29,7 +29,9 @@ use jurat_proto::gossip::{
 use jurat_proto::hash::sha256;
 use jurat_proto::hex;
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
-use jurat_proto::tree::{NodeCoord, NodeReader as _};
+use jurat_proto::proof::InclusionProof;
+use jurat_proto::tlog_proof::TlogProof;
+use jurat_proto::tree::{LeafIndex, NodeCoord, NodeReader as _, TreeSize};
 
 use rig::{Answer, Home, Process, TestLog, serve_tiles, until};
 
@@ -559,7 +561,7 @@ fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
     assert!(metrics.text().contains(line), "{}", metrics.text());
 }
 
-// Spec: GSP-51, GSP-81
+// Spec: GSP-51, GSP-81, GSP-140
 #[test]
 fn a_witness_that_does_not_gossip_is_a_peer_all_the_same() {
     let mut log = TestLog::new("example.com/log");
@@ -598,6 +600,24 @@ fn a_witness_that_does_not_gossip_is_a_peer_all_the_same() {
         answer.text().starts_with("evidence ")
     });
     assert_eq!(process.add(&second.request(13, 13)).status, 403);
+    // Who has a receipt need not take it apart.
+    let mut third = TestLog::new("example.com/third");
+    third.grow(40);
+    let mut shown = third.fork(7);
+    shown.grow(40);
+    circle.homes[0].add_log(&third);
+    until(|| process.add(&third.request(0, 13)).status == 200);
+    let (path, size) = (Vec::new(), TreeSize::new(13).unwrap());
+    let proof = InclusionProof::new(path).unwrap();
+    let receipt = TlogProof::new(
+        None,
+        LeafIndex::new(3).unwrap(),
+        proof,
+        shown.checkpoint(size.get()),
+    );
+    let receipt = receipt.unwrap().to_bytes();
+    until(|| observe(receipt.clone()).text().starts_with("evidence "));
+    assert_eq!(observe(b"c2sp.org/tlog-proof@v1\n".to_vec()).status, 400);
     let stranger = TestLog::new("example.com/stranger");
     assert_eq!(observe(stranger.checkpoint(0).to_bytes()).status, 404);
 }

@@ -34,7 +34,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::passive::{Place, pause_after, retry_after};
-use super::{Gossip, Trouble, lock};
+use super::{Gossip, Trouble, in_turn, lock};
 
 /// A distributor, and what it is to be brought.
 pub(super) struct Distributor {
@@ -118,9 +118,12 @@ impl Distributor {
         lock(&self.waiting).due.len()
     }
 
-    /// It says which logs it knows: those that it does not know are let go.
-    fn takes(&self, ids: BTreeSet<String>) {
+    /// It says which logs it knows: those that it does not know are let go. Which it did not know
+    /// when it said so before, if it did.
+    fn takes(&self, ids: BTreeSet<String>) -> BTreeSet<String> {
         let mut waiting = lock(&self.waiting);
+        let before = waiting.takes.as_ref();
+        let new = before.map(|before| ids.difference(before).cloned().collect());
         if waiting.takes.as_ref() != Some(&ids) {
             let Waiting { heads, due, .. } = &mut *waiting;
             heads.retain(|_, head| ids.contains(&head.id));
@@ -129,6 +132,7 @@ impl Distributor {
         }
         drop(waiting);
         self.asked();
+        new.unwrap_or_default()
     }
 
     /// It was asked which logs it knows.
@@ -238,8 +242,17 @@ impl Gossip {
             place.well(&self);
             let names = names(&witnesses);
             let ids: BTreeSet<String> = logs.into_iter().take(LOGS_MAX).collect();
-            distributor.takes(ids.clone());
+            let new = distributor.takes(ids.clone());
             let current = self.logs.current();
+            // Spec: GSP-138
+            let newly = current.logs().filter(|_| !new.is_empty());
+            for log in newly.filter(|log| new.contains(&log_id(&log.origin))) {
+                let (this, origin) = (Arc::clone(&self), log.origin.clone());
+                let read = in_turn(&self.reading, move || this.read_stored(&origin));
+                if let Ok(Ok(Some((note, _)))) = read.await {
+                    distributor.offer(&log.origin, &note, true);
+                }
+            }
             for log in current.logs() {
                 let id = log_id(&log.origin);
                 if !ids.contains(&id) {
@@ -458,10 +471,14 @@ mod tests {
         assert_eq!(distributor.next(due).unwrap().1, &b"four"[..]);
         assert_eq!(distributor.count(), 1);
         // A distributor that does not know a log is not brought its heads.
-        distributor.takes(BTreeSet::from([log_id(&b)]));
+        let listed = distributor.takes(BTreeSet::from([log_id(&b)]));
+        assert!(listed.is_empty(), "nothing was let go before");
         assert_eq!(distributor.next(due), Err(None));
         distributor.offer(&a, b"five", false);
         assert_eq!(distributor.count(), 0);
+        let both = BTreeSet::from([log_id(&a), log_id(&b)]);
+        assert_eq!(distributor.takes(both), BTreeSet::from([log_id(&a)]));
+        distributor.takes(BTreeSet::from([log_id(&b)]));
         distributor.offer(&b, b"six", false);
         assert_eq!(distributor.count(), 1);
     }

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jurat_daemon::exit;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::gossip::node::{Action, Event, LogRecord, Reply, Strict};
 use tokio::task::JoinSet;
@@ -63,10 +64,10 @@ impl Gossip {
             let (next, rest) = match done {
                 Ok(done) => done,
                 // The heads of that turn would be told by no page: a page that hides them convicts
-                // us, and a start tells them.
+                // us, and a start tells them. Spec: GSP-139
                 Err(error) if error.is_panic() => {
                     tracing::error!(%error, "gossip failed: ending at once");
-                    std::process::abort();
+                    std::process::exit(i32::from(exit::SOFTWARE));
                 }
                 // The process ends.
                 Err(_) => return,

@@ -64,7 +64,10 @@ impl Gossip {
         Some(Arc::new(SignedCheckpoint::parse(&note).ok()?))
     }
 
-    fn read_stored(&self, origin: &Origin) -> Result<Option<(Vec<u8>, UnixSeconds)>, ReadError> {
+    pub(super) fn read_stored(
+        &self,
+        origin: &Origin,
+    ) -> Result<Option<(Vec<u8>, UnixSeconds)>, ReadError> {
         let Some(heads) = self.stored.heads.get().and_then(Weak::upgrade) else {
             return Ok(None);
         };

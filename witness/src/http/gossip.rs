@@ -45,6 +45,7 @@ use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
 use jurat_proto::key::KeyName;
 use jurat_proto::note::NOTE_BYTES_MAX;
+use jurat_proto::tlog_proof::{TLOG_PROOF_BYTES_MAX, TlogProof};
 use jurat_proto::tree::TreeSize;
 use tokio::time::Instant;
 
@@ -180,7 +181,8 @@ fn is_get(path: &str) -> bool {
 fn post_bound(path: &str) -> Option<usize> {
     match path {
         "fetch" => Some(FETCH_BYTES_MAX),
-        "challenge" | "observe" => Some(NOTE_BYTES_MAX),
+        "challenge" => Some(NOTE_BYTES_MAX),
+        "observe" => Some(TLOG_PROOF_BYTES_MAX.max(NOTE_BYTES_MAX)),
         "evidence" => Some(EVIDENCE_BYTES_MAX),
         _ => None,
     }
@@ -317,6 +319,15 @@ async fn posted(
                 replied(gossip.request(from, event).await)
             }
             Err(error) => http::error(StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")),
+        },
+        // Spec: GSP-140
+        "observe" if TlogProof::is_one(body) => match TlogProof::parse(body) {
+            Ok(proof) => {
+                let note = proof.checkpoint().clone();
+                let event = |request| Event::Observed { request, note };
+                replied(gossip.request(from, event).await)
+            }
+            Err(error) => bad(&error.to_string()),
         },
         _ => match SignedCheckpoint::parse(body) {
             Ok(note) if path == "challenge" => {
