@@ -264,8 +264,8 @@ impl GossipSettings {
         }
     }
 
-    /// Adds the keys of the peers, and the gossip keys of a witness that has these cosigner keys and
-    /// had some of them, to those that may be convicted.
+    /// Adds the keys of the peers, and the gossip keys of a witness that has these cosigner keys
+    /// and had some of them, to those that may be convicted.
     ///
     /// # Errors
     /// A key is not of a type that its use has; the configuration refuses these.
