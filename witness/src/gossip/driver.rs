@@ -64,7 +64,8 @@ impl Gossip {
             let (next, rest) = match done {
                 Ok(done) => done,
                 // The heads of that turn would be told by no page: a page that hides them convicts
-                // us, and a start tells them. Spec: GSP-139
+                // us, and a start tells them.
+                // Spec: GSP-139
                 Err(error) if error.is_panic() => {
                     tracing::error!(%error, "gossip failed: ending at once");
                     std::process::exit(i32::from(exit::SOFTWARE));
