@@ -179,10 +179,11 @@ fn hostile(c: &mut Criterion) {
     assert_eq!(world.judge(&made_up), Err(()));
     group.bench_function("made up, Ed25519", |b| b.iter(|| world.judge(&made_up)));
     // As much as a note has room for, beside the lines.
+    let short = vec![1; LARGEST / 2];
     let shapes: [(&str, &[usize]); 3] = [
         ("made up, 8 kB", &[8_000]),
         ("made up, largest notes", &[LARGEST]),
-        ("made up, most lines", &[1; LARGEST / 2]),
+        ("made up, most lines", &short),
     ];
     for (name, filler) in shapes {
         let file = world.file(filler, ALL);

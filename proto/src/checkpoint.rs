@@ -270,12 +270,17 @@ impl ExtensionLines {
 
     /// Reads what stands after the root hash, which is nothing or ends in a newline.
     fn parse(text: &str) -> Result<Self, CheckpointError> {
+        // Without a branch, so that many bytes are looked at in one step.
         let bytes = text.as_bytes();
-        let before = core::iter::once(&b'\n').chain(bytes);
-        // Without a branch, since all bytes are looked at.
-        let bad = bytes.iter().zip(before).fold(0, |bad, (byte, before)| {
-            bad | u8::from(*byte < b' ' && (*byte != b'\n' || *before == b'\n'))
+        let newline = |byte: &u8| u8::from(*byte == b'\n');
+        let controls = bytes.iter().fold(0, |bad, byte| {
+            bad | (u8::from(*byte < b' ') & (1 ^ newline(byte)))
         });
+        let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+        let bad = pairs.fold(controls, |bad, (byte, next)| {
+            bad | (newline(byte) & newline(next))
+        });
+        let bad = bad | bytes.first().map_or(0, newline);
         if bad != 0 {
             for (index, line) in text.split('\n').enumerate() {
                 check_line(line).map_err(|reason| CheckpointError::Extension { index, reason })?;

@@ -159,6 +159,13 @@ pub(crate) fn check_text(text: &str) -> Result<(), NoteError> {
 
 /// Spec: NOTE-03. Newlines are the only control characters (below U+0020) in a note.
 fn check_characters(text: &[u8]) -> Result<(), NoteError> {
+    // Without a branch, so that many bytes are looked at in one step.
+    let bad = text.iter().fold(0, |bad, byte| {
+        bad | (u8::from(*byte < b' ') & u8::from(*byte != b'\n'))
+    });
+    if bad == 0 {
+        return Ok(());
+    }
     match text
         .iter()
         .enumerate()

@@ -475,24 +475,20 @@ fn what_convicts_nobody_costs_few_signatures_over_few_bytes() {
             meter.read(),
         )
     };
-    let (none, all) = (|_| false, |_| true);
+    let (good, all): (&dyn Fn(usize) -> bool, &dyn Fn(usize) -> bool) = (&|_| false, &|_| true);
     for lengths in [[long, long], [long, 0], [0, long], [0, 0], [8_000, 8_000]] {
         let is_long = lengths.contains(&long);
         let most = if is_long { 2 } else { 4 };
-        for spoil in [
-            [&none as &dyn Fn(usize) -> bool, &all],
-            [&all, &none],
-            [&all, &all],
-        ] {
+        for spoil in [[good, all], [all, good], [all, all]] {
             let (guilty, [signatures, bytes]) = costs(lengths, spoil);
             assert_eq!(guilty, 0);
             assert!(signatures <= most, "{signatures} signatures");
             assert!(bytes <= 2 * 128 * 1024, "{bytes} bytes");
         }
         // All of them, and the log behind the bad lines of all others.
-        assert_eq!(costs(lengths, [&none, &none]).0, signers.len());
+        assert_eq!(costs(lengths, [good, good]).0, signers.len());
         let but_the_log = |place| place > 0;
-        let (guilty, [signatures, _]) = costs(lengths, [&none, &but_the_log]);
+        let (guilty, [signatures, _]) = costs(lengths, [good, &but_the_log]);
         assert_eq!(guilty, 1);
         assert!(signatures <= 2 + most);
     }
