@@ -44,6 +44,13 @@ pub(super) fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// A word of a command line, as a shell takes it: a path may have spaces.
+pub(super) fn word(text: &impl ToString) -> String {
+    let text = text.to_string();
+    // What a shell cannot be told, none of ours has: a NUL.
+    shlex::try_quote(&text).map_or_else(|_| text.clone(), std::borrow::Cow::into_owned)
+}
+
 /// Prints an error with its causes, and gives the exit code of failure.
 pub(super) fn fail(error: &anyhow::Error) -> ExitCode {
     note(format_args!("jurat: {error:#}"));

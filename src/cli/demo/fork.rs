@@ -1,6 +1,8 @@
 //! `jurat demo --fork`: a log shows two histories to three witnesses, and they find out.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -17,6 +19,8 @@ use crate::cli::output;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two rounds of gossip: so that it is seen, and not waited for.
 const ROUND: Duration = Duration::from_secs(1);
+/// Files of evidence in one folder.
+const FILES_MAX: u32 = 100;
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,12 +67,7 @@ pub(super) async fn demo(once: bool, keep: bool, dir: &Path) -> anyhow::Result<(
     for witness in &witnesses {
         file = evidence(&client, witness, began).await?;
     }
-    let path = if keep {
-        dir.join("fork.tlog-fork")
-    } else {
-        Path::new("fork.tlog-fork").to_owned()
-    };
-    std::fs::write(&path, &file).with_context(|| format!("{}", path.display()))?;
+    let path = keep_new(if keep { dir } else { Path::new("") }, &file)?;
     let mut keys = KnownKeys::new();
     let origin = shown.origin().clone();
     keys.add_log(origin, shown.verifier_key().clone(), Standing::Current);
@@ -83,15 +82,44 @@ pub(super) async fn demo(once: bool, keep: bool, dir: &Path) -> anyhow::Result<(
     output::line("");
     output::line("The evidence verifies with the log's key alone, offline:");
     let jurat = std::env::current_exe()?;
-    let (jurat, path) = (jurat.display(), path.display());
+    let [jurat, path] = [&jurat, &path].map(|path| output::word(&path.display()));
     output::line(format_args!("  {jurat} verify {path} --log-key {vkey}"));
     if !once {
+        output::line("");
+        output::line("Their pages say so:");
+        for witness in &witnesses {
+            output::line(format_args!("  {}/", witness.url));
+        }
         output::line("");
         output::line("Ctrl-C ends it.");
         shutdown.wait().await;
     }
     drop(witnesses);
     Ok(())
+}
+
+/// Writes the evidence into a file of its own: what an earlier run has left stays.
+fn keep_new(folder: &Path, evidence: &[u8]) -> anyhow::Result<PathBuf> {
+    for number in 1..=FILES_MAX {
+        let name = match number {
+            1 => "fork.tlog-fork".to_owned(),
+            number => format!("fork-{number}.tlog-fork"),
+        };
+        let path = folder.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        match file {
+            Ok(mut file) => {
+                let written = file.write_all(evidence);
+                written.with_context(|| format!("cannot write {}", path.display()))?;
+                return Ok(path);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot create {}", path.display()));
+            }
+        }
+    }
+    bail!("there are {FILES_MAX} files of evidence here already: remove some, or give --dir")
 }
 
 async fn add(client: &Client, witness: &Witness, log: &SampleLog) -> anyhow::Result<(u16, String)> {
@@ -143,4 +171,23 @@ async fn evidence(client: &Client, witness: &Witness, began: Instant) -> anyhow:
         tokio::time::sleep(PAUSE).await;
     }
     bail!("{} did not find out", witness.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_of_an_earlier_run_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 1..=FILES_MAX {
+            keep_new(folder.path(), &number.to_be_bytes()).unwrap();
+        }
+        let first = std::fs::read(folder.path().join("fork.tlog-fork")).unwrap();
+        assert_eq!(first, 1_u32.to_be_bytes());
+        let last = std::fs::read(folder.path().join("fork-100.tlog-fork")).unwrap();
+        assert_eq!(last, FILES_MAX.to_be_bytes());
+        let error = keep_new(folder.path(), b"one more").unwrap_err();
+        assert!(error.to_string().contains("100 files"), "{error}");
+    }
 }

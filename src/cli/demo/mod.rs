@@ -41,7 +41,7 @@ pub(super) struct DemoArgs {
     #[arg(long)]
     once: bool,
     /// Instead, run a log that forks: the witnesses compare what they were shown, prove it, and
-    /// refuse the log. The evidence stays in DIR, or here
+    /// refuse the log. The evidence stays in DIR, or here, beside what is there already
     #[arg(long)]
     fork: bool,
 }
@@ -201,9 +201,9 @@ async fn tell_story(
             let jurat = std::env::current_exe()?;
             output::line(format_args!(
                 "  {} verify {} --policy {} --log-key {}",
-                jurat.display(),
-                receipt.display(),
-                policy_file.display(),
+                output::word(&jurat.display()),
+                output::word(&receipt.display()),
+                output::word(&policy_file.display()),
                 sample.verifier_key()
             ));
             output::line("");
