@@ -269,17 +269,10 @@ impl<'a> Algorithm<'a> {
 pub(crate) fn push(out: &mut Vec<u8>, tag: u8, parts: &[&[u8]]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     out.reserve(HEADER_BYTES_MAX + length);
-    out.push(tag);
-    match u8::try_from(length) {
-        Ok(short) if short < 0x80 => out.push(short),
-        _ => {
-            let octets = length.to_be_bytes();
-            let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-            let octets = octets.get(zeros..).unwrap_or_default();
-            out.push(octets.iter().fold(0x80, |first, _| first + 1));
-            out.extend_from_slice(octets);
-        }
-    }
+    let octets = length.to_be_bytes();
+    let (first, more) = length_octets(length, &octets);
+    out.extend_from_slice(&[tag, first]);
+    out.extend_from_slice(more);
     for part in parts {
         out.extend_from_slice(part);
     }
@@ -294,21 +287,26 @@ pub(crate) fn nest(out: &mut Vec<u8>, tag: u8, inside: impl FnOnce(&mut Vec<u8>)
     let end = out.len();
     let length = end.saturating_sub(start);
     let octets = length.to_be_bytes();
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    let octets = octets.get(zeros..).unwrap_or_default();
-    let first = match u8::try_from(length) {
-        Ok(short) if short < 0x80 => short,
-        _ => {
-            out.extend_from_slice(octets);
-            out.copy_within(start..end, start + octets.len());
-            if let Some(place) = out.get_mut(start..start + octets.len()) {
-                place.copy_from_slice(octets);
-            }
-            octets.iter().fold(0x80, |first, _| first + 1)
-        }
-    };
+    let (first, more) = length_octets(length, &octets);
+    out.extend_from_slice(more);
+    out.copy_within(start..end, start + more.len());
+    if let Some(place) = out.get_mut(start..start + more.len()) {
+        place.copy_from_slice(more);
+    }
     if let Some(place) = start.checked_sub(1).and_then(|at| out.get_mut(at)) {
         *place = first;
+    }
+}
+
+/// The octets of a length, which is `octets` as a number: the first, and those behind it.
+fn length_octets(length: usize, octets: &[u8]) -> (u8, &[u8]) {
+    match u8::try_from(length) {
+        Ok(short) if short < 0x80 => (short, &[]),
+        _ => {
+            let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+            let octets = octets.get(zeros..).unwrap_or_default();
+            (octets.iter().fold(0x80, |first, _| first + 1), octets)
+        }
     }
 }
 

@@ -635,10 +635,9 @@ impl TimestampUnit {
         let hash = self.scheme.hash();
         let digest = element(tag::OCTET_STRING, &[&hash.digest(&tst_info_der)]);
         let mut signed_attributes = self.attributes.clone();
-        for attribute in &mut signed_attributes {
-            if attribute.oid == oid::MESSAGE_DIGEST {
-                attribute.values = vec![digest.clone()];
-            }
+        let mut all = signed_attributes.iter_mut();
+        if let Some(attribute) = all.find(|attribute| attribute.oid == oid::MESSAGE_DIGEST) {
+            attribute.values = vec![digest];
         }
         let signer = SignerInfo {
             issuer: self.certificate.issuer().to_vec(),
