@@ -51,11 +51,11 @@ use jurat_proto::tsp::tst_info::{Extensions, SerialNumber, TstInfo};
 use serde_json::json;
 use support::Effort;
 use support::authorities::{OURS, SIGSTORE, Sigstore, body, request, token_of};
-use support::disk;
 use support::load::{Connection, Saturated, Statuses, paced, paced_and_looked_at, saturate};
 use support::process::{cpu_time, thread_cpu_time};
 use support::report::{Report, Times, ms, thousands};
 use support::service::{Home, ORIGIN, Process, Witness};
+use support::{disk, floor};
 use tikv_jemallocator::Jemalloc;
 
 /// The service's.
@@ -65,6 +65,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 const CONNECTIONS: u64 = 64;
 
 fn main() {
+    floor::serve_if_asked();
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some("unlogged") {
         unlogged(&PathBuf::from(arguments.next().unwrap()));
@@ -410,25 +411,32 @@ fn latency(effort: Effort, report: &mut Report) {
     let health = b"GET /health HTTP/1.1\r\nHost: bench.example\r\n\r\n".to_vec();
     let healths = vec![health; effort.pick(5_000, 750)];
     let bare = paced(service.address, &healths, RATE, 32, 500).times;
-    let paced = paced(service.address, &requests, RATE, 32, 500);
+    let ours = paced(service.address, &requests, RATE, 32, 500);
+    drop(service);
+    let floor = floor::start(folder.path());
+    let least = paced(floor.address, &requests, RATE, 32, 500).times;
+    drop(floor);
     let disk = Times::new([before, fsyncs()].concat());
-    only_200(&paced.statuses);
+    only_200(&ours.statuses);
     let two = disk.at(99.0) * 2;
     report.row(
         "time-stamps, logged and durable: 500 requests/s, from when due",
         "p99 ≤ two fsyncs (p99)",
-        Some(paced.times.at(99.0) <= two),
+        Some(ours.times.at(99.0) <= two),
         &format!(
             "{}; of which p99 {} ms until sent; at this pace one fsync of 4 KiB takes {}, so two \
-             of p99 {} ms, and GET /health, which needs no disk, p50 {}, p99 {} ms",
-            paced.times.summary(),
-            ms(paced.lateness.at(99.0)),
+             of p99 {} ms; GET /health, which needs no disk, p50 {}, p99 {} ms; a server that does \
+             nothing but such a write and wait {}",
+            ours.times.summary(),
+            ms(ours.lateness.at(99.0)),
             disk.summary(),
             ms(two),
             ms(bare.at(50.0)),
             ms(bare.at(99.0)),
+            least.summary(),
         ),
-        json!({ "latency": paced.times.json(), "fsync": disk.json(), "health": bare.json() }),
+        json!({ "latency": ours.times.json(), "fsync": disk.json(), "health": bare.json(),
+            "floor": least.json() }),
     );
 }
 

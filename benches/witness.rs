@@ -34,18 +34,19 @@ use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
 use serde_json::json;
 use support::Effort;
-use support::disk;
 use support::load::{Connection, Paced, Saturated, Statuses, paced, saturate};
 use support::peers::{PEERS, Peer, Start, TUNED};
 use support::process::cpu_time;
 use support::report::{Report, Times, ms, thousands};
 use support::service::{Process, WitnessHome};
 use support::workload::Workload;
+use support::{disk, floor};
 
 const LOGS: usize = 1_000;
 const CONNECTIONS: usize = 64;
 
 fn main() {
+    floor::serve_if_asked();
     let Some(effort) = Effort::from_arguments() else {
         return;
     };
@@ -257,20 +258,25 @@ fn latency(effort: Effort, report: &mut Report) {
         let witness = home.serve();
         let before = fsyncs(folder.path(), effort);
         let bare = paced(witness.address, &healths(effort), SLOW_RATE, 16, 100);
-        let paced = paced(witness.address, &requests, SLOW_RATE, 16, 100);
+        let ours = paced(witness.address, &requests, SLOW_RATE, 16, 100);
+        drop(witness);
+        let server = floor::start(folder.path());
+        let write = paced(server.address, &requests, SLOW_RATE, 16, 100).times;
+        drop(server);
         let after = fsyncs(folder.path(), effort);
-        only_200(&paced.statuses);
+        only_200(&ours.statuses);
         only_200(&bare.statuses);
         let floor = Floor {
             disk: Times::new([before, after].concat()),
             http: bare.times,
+            write: Some(write),
         };
         let keys = if both {
             "Ed25519 + ML-DSA-44"
         } else {
             "Ed25519"
         };
-        latency_row(report, &format!("witness, {keys}"), &paced, &floor, true);
+        latency_row(report, &format!("witness, {keys}"), &ours, &floor, true);
     }
 }
 
@@ -281,11 +287,19 @@ struct Floor {
     disk: Times,
     /// An answer that needs no disk.
     http: Times,
+    /// An answer that needs nothing but the disk, by the smallest of servers.
+    write: Option<Times>,
 }
 
 fn latency_row(report: &mut Report, who: &str, paced: &Paced, floor: &Floor, barred: bool) {
     let p99 = paced.times.at(99.0);
     let two = floor.disk.at(99.0) * 2;
+    let write = floor.write.as_ref().map_or_else(String::new, |times| {
+        format!(
+            "; a server that does nothing but such a write and wait {}",
+            times.summary()
+        )
+    });
     report.row(
         &format!("{who}: 100 requests/s, from when due"),
         if barred {
@@ -296,17 +310,18 @@ fn latency_row(report: &mut Report, who: &str, paced: &Paced, floor: &Floor, bar
         barred.then_some(p99 <= two),
         &format!(
             "{}; of which p99 {} ms until sent; at this pace one fsync of 4 KiB takes {}, so two \
-             of p99 {} ms, and GET /health, which needs no disk, p50 {}, p99 {} ms",
+             of p99 {} ms; GET /health, which needs no disk, p50 {}, p99 {} ms{}",
             paced.times.summary(),
             ms(paced.lateness.at(99.0)),
             floor.disk.summary(),
             ms(two),
             ms(floor.http.at(50.0)),
             ms(floor.http.at(99.0)),
+            write,
         ),
         json!({
             "latency": paced.times.json(), "fsync": floor.disk.json(),
-            "health": floor.http.json(),
+            "health": floor.http.json(), "floor": floor.write.as_ref().map(Times::json),
         }),
     );
 }
@@ -473,7 +488,17 @@ fn peer(effort: Effort, report: &mut Report, found: &Found) {
         let paced = paced(peer.address(), &requests, SLOW_RATE, 16, 100);
         let who = format!("{name}, Ed25519{}", other_statuses(&paced.statuses));
         let http = bare.times;
-        latency_row(report, &who, &paced, &Floor { disk, http }, false);
+        latency_row(
+            report,
+            &who,
+            &paced,
+            &Floor {
+                disk,
+                http,
+                write: None,
+            },
+            false,
+        );
     }
 }
 

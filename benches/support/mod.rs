@@ -21,6 +21,7 @@
 
 pub mod authorities;
 pub mod disk;
+pub mod floor;
 pub mod load;
 pub mod peers;
 pub mod process;
