@@ -13,6 +13,8 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use jurat_daemon::batch::{BatchError, Batcher, Failure, Fatal};
@@ -229,8 +231,10 @@ impl Sequencer {
         let (announce, committed) = watch::channel(head);
         let metrics = Metrics::new(registry);
         let places = Arc::new(Places::behind(head.size));
+        let settler = Settler::start(Arc::clone(&store)).map_err(SequencerError::Thread)?;
         let mut thread = Committer {
             store,
+            settler,
             head,
             places: Arc::clone(&places),
             announce,
@@ -377,6 +381,7 @@ pub enum SequencerError {
 /// The state of the sequencing thread.
 struct Committer {
     store: Arc<dyn LogStore>,
+    settler: Settler,
     head: TreeHead,
     places: Arc<Places>,
     announce: watch::Sender<TreeHead>,
@@ -416,7 +421,7 @@ impl Committer {
             if before >= enough {
                 return;
             }
-            std::thread::sleep(LINGER_STEP);
+            thread::sleep(LINGER_STEP);
             let now = self.places.load().waiting;
             if now == before {
                 return;
@@ -498,6 +503,9 @@ impl Committer {
                 expected: self.head,
             };
             recorded = self.commit_batch(batch, records)?;
+            if !self.store.is_settled() {
+                self.settler.call();
+            }
         }
         self.metrics.record(appended, placed, &answers);
         self.places.committed(placed);
@@ -546,6 +554,35 @@ impl Committer {
             }
         }
         Ok(heads)
+    }
+}
+
+/// A thread that does what a commit left to be done, while its answer is on its way. It ends with
+/// the last handle.
+///
+/// When that fails, the store answers nothing more, and the next commit ends the process: there is
+/// one for each tree head, so within a period of those.
+struct Settler(SyncSender<()>);
+
+impl Settler {
+    fn start(store: Arc<dyn LogStore>) -> std::io::Result<Self> {
+        let (call, called) = sync_channel(1);
+        thread::Builder::new()
+            .name("settler".to_owned())
+            .spawn(move || {
+                while let Ok(()) = called.recv() {
+                    if let Err(error) = store.settle() {
+                        tracing::error!(%error, "the store did not take over a commit");
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self(call))
+    }
+
+    fn call(&self) {
+        // One that was called and has not begun yet will find this, too.
+        let _ = self.0.try_send(());
     }
 }
 
@@ -726,7 +763,7 @@ impl Metrics {
 mod tests {
     use super::*;
     use jurat_proto::hash::sha256;
-    use jurat_store::{Fault, Faulty, MemoryStore, OriginHead};
+    use jurat_store::{Fault, Faulty, JournalOptions, MemoryStore, OriginHead, RedbStore};
     use std::sync::{Mutex, OnceLock};
 
     fn entry(text: &str) -> NewEntry {
@@ -957,6 +994,27 @@ mod tests {
         assert_eq!(*sequencer.committed().borrow(), store.head().unwrap());
     }
 
+    // Spec: STO-50
+    #[tokio::test]
+    async fn what_a_commit_left_to_be_done_is_done_though_nobody_looks() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("log.redb");
+        let store = RedbStore::create_journaled(path, JournalOptions::default()).unwrap();
+        let store = Arc::new(store);
+        let shared: Arc<dyn LogStore> = store.clone();
+        let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+        for text in ["a", "b"] {
+            sequencer.append(append(text, None)).await.unwrap();
+            let settled = async {
+                while !store.is_settled() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let patience = Duration::from_secs(30);
+            tokio::time::timeout(patience, settled).await.unwrap();
+        }
+    }
+
     // Spec: SVC-11
     #[tokio::test]
     async fn a_commit_of_unknown_outcome_answers_nobody_and_stops_the_log() {
@@ -988,6 +1046,7 @@ mod tests {
         let (announce, committed) = watch::channel(head);
         let metrics = Metrics::new(&mut Registry::default());
         let mut thread = Committer {
+            settler: Settler::start(Arc::clone(&store)).unwrap(),
             store,
             head,
             places: Arc::new(Places::behind(head.size)),
@@ -1044,6 +1103,7 @@ mod tests {
         for (place, cuts) in (0..3).flat_map(|place| (0..4_u32).map(move |cuts| (place, cuts))) {
             let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
             let mut thread = Committer {
+                settler: Settler::start(Arc::clone(&store)).unwrap(),
                 head: store.head().unwrap(),
                 places: Arc::new(Places::behind(TreeSize::ZERO)),
                 announce: watch::channel(store.head().unwrap()).0,

@@ -202,6 +202,14 @@ impl<S: LogStore> LogStore for Faulty<S> {
         })
     }
 
+    fn settle(&self) -> Result<(), StoreError> {
+        self.alive()?.settle()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.alive().is_ok_and(S::is_settled)
+    }
+
     fn find_leaves(&self, leaf_hashes: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
         self.alive()?.find_leaves(leaf_hashes)
     }

@@ -273,6 +273,22 @@ pub trait LogStore: CheckpointStore {
         records: Records,
     ) -> Result<(Committed, Recorded), CommitError>;
 
+    /// Does what a commit may have left to be done after its answer: work, but nothing that could
+    /// be lost or seen. Who does not call it leaves it to whoever reads or writes next.
+    ///
+    /// # Errors
+    /// The backend's failures, which stop the store. What was answered is found by opening it
+    /// again.
+    // Spec: STO-50
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether there is nothing of that.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
     /// For each leaf hash, the lowest index of a committed entry with exactly that hash (all 32
     /// bytes), or `None`. Entries of a commit that has not returned are not seen: those in flight
     /// are the sequencer's to remember.

@@ -11,6 +11,10 @@
 //!                   └► engine, waiting twice ─► the journal's next generation ─► answer
 //! ```
 //!
+//! A commit of a few entries is answered as soon as its frame is durable. The engine takes it over
+//! after that: by [`crate::LogStore::settle`], or by whoever wants to read or write first. So its
+//! work, which lasts about as long as a fast disk's, is not waited for, and nobody sees that.
+//!
 //! - What is durable is the engine's file **and** `<name>.journal` beside it. A row of the engine's
 //!   file, in the same transaction as what it speaks of, says which frame it has last; after a
 //!   crash the frames behind that one are taken over, in one durable commit, before anything is
@@ -19,24 +23,41 @@
 //! - After an orderly end the engine's file is whole by itself, and says so.
 //! - Both files are locked.
 //!
-//! Rows: `spec/store.md` STO-27 to STO-30.
+//! Rows: `spec/store.md` STO-27 to STO-30, STO-50.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use redb::{Durability, WriteTransaction};
 
 use jurat_proto::tree::TreeHead;
 
 use super::journal::{self, Change, Journal, JournalMark};
+use super::log::NO_ROOM;
 use super::schema::{JOURNAL, engine, journal_mark_bytes, parse_journal_mark};
-use super::{CreateError, OpenError, RedbOptions, RedbStore, meta, put_meta};
+use super::{CreateError, OpenError, RedbOptions, RedbStore, Writer, meta, put_meta};
+use crate::rules::{grown, next_index};
 use crate::wal::{BLOCK, DiskFile, WalFile, identity};
 use crate::{
-    Batch, CommitError, Corruption, LogStore, NewEntry, Recorded, Records, StoreError, WriteError,
+    Batch, CommitError, Committed, Corruption, LogStore, NewEntry, Recorded, Records, StoreError,
+    WriteError,
 };
+
+/// Entries of a commit that the engine takes after the answer. With more, who comes next would wait
+/// longer for it than this one did not.
+const AHEAD_MAX: usize = 8;
+
+/// What is durable in the journal, and was answered, and is not in the engine yet.
+pub(super) struct Owed {
+    pub(super) batch: Batch,
+    /// What it leads to.
+    pub(super) head: TreeHead,
+    /// The journal behind it.
+    pub(super) mark: JournalMark,
+}
 
 /// What to spend on a store with a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +273,93 @@ impl RedbStore {
         }
     }
 
+    /// Makes a few entries durable in the journal alone. `None`, and nothing was done, when the
+    /// commit is another one, or there is no room for it.
+    ///
+    /// What this finds right, the engine takes: entries only, behind the head that the memory has,
+    /// which followed the engine.
+    // Spec: STO-50
+    pub(super) fn commit_ahead(
+        &self,
+        writer: &mut Writer,
+        batch: &Batch,
+        (records, recorded): (&Records, &Recorded),
+    ) -> Result<Option<(Committed, JournalMark)>, CommitError> {
+        let few = (1..=AHEAD_MAX).contains(&batch.entries.len());
+        let others = !batch.heads.is_empty() || *records != Records::default();
+        let Some(journal) = writer.journal.as_mut().filter(|_| few && !others) else {
+            return Ok(None);
+        };
+        let mut frontier = {
+            let shared = self.shared_as_it_is().map_err(CommitError::Failed)?;
+            shared.frontier.clone()
+        };
+        let (current, first_index) = (frontier.head(), next_index(frontier.size()));
+        if current != batch.expected {
+            return Err(CommitError::Conflict { current });
+        }
+        grown(current.size, batch.entries.len()).ok_or(CommitError::TreeFull)?;
+        for entry in &batch.entries {
+            let appended = frontier.append(*entry.leaf_hash());
+            appended.map_err(|_| CommitError::Failed(NO_ROOM.into()))?;
+        }
+        let head = frontier.head();
+        let Some(after) = journal.draft(batch, (records, recorded), head) else {
+            return Ok(None);
+        };
+        journal
+            .append(after)
+            .map_err(|error| self.unknown("writing the journal", error))?;
+        Ok(Some((Committed { head, first_index }, after.mark(true))))
+    }
+
+    /// Has the engine take what it is owed. When it does not, the store stops: what was answered is
+    /// in the journal, and found by the next opening.
+    // Spec: STO-50
+    pub(super) fn take_owed(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        let Some(Owed { batch, head, mark }) = writer.owed.take() else {
+            return Ok(());
+        };
+        let none = (&Records::default(), &Recorded::default());
+        let taken = self.write_batch(&batch, none, |write, reached| {
+            if reached != head {
+                let (size, stored, derived) = (head.size, head.root_hash, reached.root_hash);
+                let corruption = Corruption::Root {
+                    size,
+                    stored,
+                    derived,
+                };
+                return Err(CommitError::Failed(corruption.into()));
+            }
+            self.hand_over(write, mark)
+        });
+        let taken = taken.map(drop).map_err(|error| {
+            self.stop();
+            match error {
+                CommitError::Failed(error) | CommitError::Unknown(error) => error,
+                // It was behind the head that the memory had, and has no heads.
+                CommitError::Conflict { .. }
+                | CommitError::TreeFull
+                | CommitError::HeadsRefused(_) => Corruption::JournalGoesBack.into(),
+            }
+        });
+        self.owing.store(false, Ordering::Release);
+        taken
+    }
+
+    /// What is durable in the journal, for readers.
+    fn hand_over(&self, mut write: WriteTransaction, mark: JournalMark) -> Result<(), CommitError> {
+        put_meta(&write, JOURNAL, &journal_mark_bytes(&mark)).map_err(CommitError::Failed)?;
+        write
+            .set_durability(Durability::None)
+            .map_err(engine("beginning a write"))
+            .map_err(CommitError::Failed)?;
+        write.commit().map_err(|error| {
+            self.stop();
+            CommitError::Unknown(engine("committing")(error))
+        })
+    }
+
     /// Ends a commit that was checked: in the journal, and then in the engine.
     // Spec: STO-27
     pub(super) fn finish_journaled(
@@ -298,6 +406,8 @@ impl RedbStore {
     /// Everything into the engine's file, which then is whole without the journal.
     // Spec: STO-30
     fn close_journal(&mut self) -> Result<(), WriteError> {
+        // What does not get there now is found in the journal by the next opening.
+        drop(self.catch_up());
         let stopped = self.check_running().is_err();
         let writer = self
             .writer

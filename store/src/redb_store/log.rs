@@ -1,5 +1,7 @@
 //! [`LogStore`]: commits, searches, and reads of the tree.
 
+use std::sync::atomic::Ordering;
+
 use redb::{ReadableTable, WriteTransaction};
 
 use jurat_proto::checkpoint::Origin;
@@ -9,6 +11,7 @@ use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead, TreeSize};
 
 use super::hashes;
 use super::heads::{self, swap_all};
+use super::journaled::Owed;
 use super::landmarks;
 use super::pool::Slice;
 use super::schema::{
@@ -41,12 +44,28 @@ impl LogStore for RedbStore {
         let mut writer = self.writer().map_err(CommitError::Failed)?;
         let recorded = self.check_records(&records)?;
         let kept = (&records, &recorded);
+        if let Some((committed, mark)) = self.commit_ahead(&mut writer, &batch, kept)? {
+            let head = committed.head;
+            writer.owed = Some(Owed { batch, head, mark });
+            self.owing.store(true, Ordering::Release);
+            return Ok((committed, recorded));
+        }
         let finish = |write: WriteTransaction, head| match &mut writer.journal {
             Some(journal) => self.finish_journaled(journal, write, &batch, kept, head),
             None => Ok(self.finish(write)?),
         };
         let committed = self.write_batch(&batch, kept, finish)?;
         Ok((committed, recorded))
+    }
+
+    // Spec: STO-50
+    fn settle(&self) -> Result<(), StoreError> {
+        self.catch_up()?;
+        self.check_running()
+    }
+
+    fn is_settled(&self) -> bool {
+        !self.owing.load(Ordering::Acquire)
     }
 
     // Spec: STO-10
@@ -236,7 +255,7 @@ impl RedbStore {
         finish: impl FnOnce(WriteTransaction, TreeHead) -> Result<(), CommitError>,
     ) -> Result<Committed, CommitError> {
         let (mut frontier, slice) = {
-            let shared = self.shared().map_err(CommitError::Failed)?;
+            let shared = self.shared_as_it_is().map_err(CommitError::Failed)?;
             (
                 shared.frontier.clone(),
                 shared.pool.slice(batch.entries.len()),
@@ -428,6 +447,12 @@ fn append_entries(
     cursor.close().map_err(engine("appending entries"))
 }
 
+/// A right edge that does not grow where the size says that it can.
+pub(super) const NO_ROOM: Corruption = Corruption::Row {
+    row: "meta/tree",
+    bytes: 0,
+};
+
 fn append_hashes(
     write: &WriteTransaction,
     frontier: &mut CompactRange,
@@ -444,10 +469,7 @@ fn append_hashes(
             }
         });
         // `grown` has seen that there is room.
-        appended.map_err(|_| Corruption::Row {
-            row: "meta/tree",
-            bytes: 0,
-        })?;
+        appended.map_err(|_| NO_ROOM)?;
     }
     let mut leaves = write
         .open_table(LEAVES)

@@ -14,7 +14,8 @@
 //! in their table ([`pool`]) are also in memory, under `shared`. They change only after a commit
 //! has returned `Ok`. A reader that needs both looks at the memory first and begins its read
 //! transaction afterwards: the file is then never older than what it saw in memory, and tables
-//! only ever gain.
+//! only ever gain. A commit that only the journal has as yet ([`journaled`]) is taken over by
+//! whoever comes first, before anything is read or written.
 
 mod create;
 mod filter;
@@ -48,6 +49,7 @@ use self::filter::Filter;
 use self::hashes::Hashes;
 use self::journal::Journal;
 pub use self::journaled::JournalOptions;
+use self::journaled::Owed;
 use self::pool::Pool;
 use self::schema::{DEDUP_MARK, LEAVES, META, Mark, NODES, TREE, dedup_key, engine};
 use crate::rules::prefix;
@@ -91,6 +93,9 @@ pub struct RedbStore {
     writer: Mutex<Writer>,
     shared: RwLock<Shared>,
     filter: Filter,
+    /// Whether [`Writer::owed`] is there. Set before its commit returns, and reset when the memory
+    /// has followed.
+    owing: AtomicBool,
     /// Set when the outcome of a write is not known, and never reset.
     stopped: AtomicBool,
 }
@@ -99,6 +104,8 @@ pub struct RedbStore {
 #[derive(Default)]
 struct Writer {
     journal: Option<Journal>,
+    /// A commit that was answered, and that the engine has yet to take.
+    owed: Option<Owed>,
 }
 
 /// What is known without looking into the file. Follows the file, never leads it.
@@ -203,6 +210,7 @@ impl RedbStore {
                 unfiltered: 0..mark.frozen_through,
             }),
             filter: Filter::new(options.dedup_filter_bytes),
+            owing: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         })
     }
@@ -221,8 +229,15 @@ impl RedbStore {
         tracing::error!(store.path = %self.path.display(), "the outcome of a write is not known");
     }
 
-    // A lock is poisoned by a panic in a write: what memory and file hold is then not known.
+    /// Whoever has this must not ask for a lock or a snapshot again: both may have to write first,
+    /// and a write waits for this.
     fn shared(&self) -> Result<RwLockReadGuard<'_, Shared>, StoreError> {
+        self.catch_up()?;
+        self.shared_as_it_is()
+    }
+
+    // A lock is poisoned by a panic in a write: what memory and file hold is then not known.
+    fn shared_as_it_is(&self) -> Result<RwLockReadGuard<'_, Shared>, StoreError> {
         self.check_running()?;
         self.shared.read().map_err(|_| StoreError::Stopped)
     }
@@ -232,9 +247,18 @@ impl RedbStore {
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        let guard = self.writer.lock().map_err(|_| StoreError::Stopped)?;
+        let mut guard = self.writer.lock().map_err(|_| StoreError::Stopped)?;
         self.check_running()?;
+        self.take_owed(&mut guard)?;
         Ok(guard)
+    }
+
+    /// What was answered is there for everybody from then on.
+    fn catch_up(&self) -> Result<(), StoreError> {
+        if self.owing.load(Ordering::Acquire) {
+            drop(self.writer()?);
+        }
+        Ok(())
     }
 
     fn size(&self) -> Result<u64, StoreError> {
@@ -242,6 +266,11 @@ impl RedbStore {
     }
 
     fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
+        self.catch_up()?;
+        self.snapshot_as_it_is()
+    }
+
+    fn snapshot_as_it_is(&self) -> Result<ReadTransaction, StoreError> {
         self.check_running()?;
         begin_read(&self.database)
     }
@@ -278,7 +307,7 @@ impl RedbStore {
     /// Tells the filter of some more entries that were there when the store was opened. Called with
     /// each commit, so that opening need not read the whole index.
     fn fill_filter(&self, entries: usize) -> Result<(), StoreError> {
-        let rest = self.shared()?.unfiltered.clone();
+        let rest = self.shared_as_it_is()?.unfiltered.clone();
         if rest.is_empty() {
             return Ok(());
         }
@@ -287,7 +316,7 @@ impl RedbStore {
             .saturating_mul(8)
             .saturating_add(4_096);
         let end = rest.end.min(rest.start.saturating_add(piece));
-        let keys = tail_keys(&read_hashes(&self.snapshot()?)?, rest.start, end)?;
+        let keys = tail_keys(&read_hashes(&self.snapshot_as_it_is()?)?, rest.start, end)?;
         self.filter.insert_keys(&keys);
         self.shared_mut()?.unfiltered.start = end;
         Ok(())

@@ -12,6 +12,7 @@ use crate::wal::BLOCK;
 use crate::{Batch, Landmark, LogStore, NewEntry};
 use jurat_proto::tree::LeafIndex;
 
+mod ahead;
 mod disk;
 mod journals;
 mod leads;
