@@ -317,7 +317,8 @@ impl Config {
             at,
         );
         let signers = log_keys.iter().chain(&cosigner_keys);
-        let alerts = alerts(problems, &raw.alerts, signers, at);
+        let folder = at(&raw.database).with_file_name("alerts");
+        let alerts = alerts(problems, (&raw.alerts, folder), signers, at);
         check_rest(problems, raw, at);
         Some(Self {
             origin: origin?,
@@ -364,7 +365,7 @@ impl Config {
 // Spec: SVC-61
 fn alerts<'a>(
     problems: &mut Problems,
-    raw: &RawAlerts,
+    (raw, folder): (&RawAlerts, PathBuf),
     mut signers: impl Iterator<Item = &'a Arc<dyn Signer>>,
     at: impl Fn(&Path) -> PathBuf,
 ) -> alerts::Settings {
@@ -407,6 +408,7 @@ fn alerts<'a>(
     alerts::Settings {
         exec: raw.exec.clone(),
         webhook,
+        folder,
     }
 }
 

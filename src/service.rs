@@ -56,7 +56,7 @@ pub async fn run(
         None => None,
     };
     let mut registry = Registry::default();
-    let alerts = alerts(&config, &mut registry)?;
+    let alerts = alerts(&config, &clock, &mut registry)?;
     let ran = run_alerting(config, clock, shutdown, listening, (tls, registry), &alerts).await;
     let error = ran.as_ref().err().map(|error| format!("{error:#}"));
     alerts.end(error).await;
@@ -119,12 +119,17 @@ async fn run_alerting(
     }
 }
 
-fn alerts(config: &Config, registry: &mut Registry) -> anyhow::Result<Arc<Alerts>> {
+fn alerts(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> anyhow::Result<Arc<Alerts>> {
     let client = Client::new(ClientOptions {
         extra_roots: config.ca_file.clone(),
         ..ClientOptions::default()
     })?;
-    let alerts = Alerts::start(&config.alerts, config.origin.clone(), &client, registry);
+    let origin = config.origin.clone();
+    let alerts = Alerts::start(&config.alerts, origin, &client, clock, registry);
     Ok(Arc::new(alerts))
 }
 

@@ -26,7 +26,7 @@ use jurat_proto::tsp::issue::{CertificateDraft, CertificateProfile, common_name,
 use serde_json::Value;
 
 use crate::network::door::response;
-use crate::network::{Door, Home, TestLog, eventually};
+use crate::network::{Door, Home, Mode, TestLog, eventually};
 use crate::time_server::{Say, TimeServer};
 
 /// Where a service tells its alerts.
@@ -34,29 +34,38 @@ struct Ears {
     file: PathBuf,
     /// What came to the URL.
     posted: Arc<Mutex<Vec<Vec<u8>>>>,
-    _door: Door,
+    door: Door,
 }
 
 impl Ears {
     fn of(home: &Home) -> Self {
-        let file = home.root().join("told");
-        let posted = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&posted);
-        let door = Door::answering(move |asked| {
-            heard.lock().unwrap().push(asked.body.clone());
-            response(200, "text/plain", b"")
-        });
+        let ears = Self {
+            file: home.root().join("told"),
+            posted: Arc::default(),
+            door: Door::open(Mode::Closed),
+        };
+        ears.take();
         home.configure(&format!(
             "[alerts]\nexec = [\"sh\", \"-c\", \"cat >> {}\"]\nwebhook = \"{}/\"\n\
              key = \"keys/alerts.ed25519.key\"",
-            file.display(),
-            door.url()
+            ears.file.display(),
+            ears.door.url()
         ));
-        Self {
-            file,
-            posted,
-            _door: door,
-        }
+        ears
+    }
+
+    /// From now on the URL takes what comes.
+    fn take(&self) {
+        let heard = Arc::clone(&self.posted);
+        self.door.set(Mode::Answer(Arc::new(move |asked| {
+            heard.lock().unwrap().push(asked.body.clone());
+            response(200, "text/plain", b"")
+        })));
+    }
+
+    /// From now on it reads each, and never answers.
+    fn fall_silent(&self) {
+        self.door.set(Mode::Silent);
     }
 
     fn all(&self) -> Vec<Value> {
@@ -136,6 +145,60 @@ fn a_clock_that_is_lost_and_regained_is_told_to_the_program_and_to_the_url() {
     }
     assert!(service.process.terminate().success());
     assert_eq!(ears.all().len(), 2, "an orderly end is no alert");
+}
+
+/// Not that what was wrong is found again: it is not so any more when the next process starts.
+// Spec: SVC-65, SVC-66, SVC-67
+#[test]
+fn an_alert_outlives_the_process_that_was_killed_before_the_url_had_it() {
+    let home = Home::with_timestamps();
+    let source = TimeServer::start(Say::Right);
+    home.configure(&format!(
+        "[clock]\nntp = [\"{}\"]\nevery_s = 1\nvalid_s = 3600",
+        source.address
+    ));
+    let ears = Ears::of(&home);
+    ears.fall_silent();
+    let mut service = home.serve();
+    service.until("all is well", |health| health["healthy"] == true);
+    let waiting = "jurat_alerts_waiting{sink=\"webhook\"}";
+    assert_eq!(service.metric(waiting), 0);
+    source.say(Say::Ahead(3_600));
+    let lost = ears.hear("clock", true);
+    eventually("it is kept", || {
+        (service.metric(waiting) == 1).then_some(())
+    });
+    service.process.kill();
+    // Another process of the same service, which is refused the database, tells so after it.
+    source.say(Say::Right);
+    let mut service = home.serve();
+    assert_eq!(service.metric(waiting), 1);
+    let (_, text) = home.refuses_to_serve();
+    assert!(text.contains("alerts are kept in memory alone"), "{text}");
+    let ended = ears.hear("ended", true);
+    assert!(ended["number"].as_u64() > lost["number"].as_u64());
+    // An orderly end waits for nobody who does not answer, beyond one try; nothing is lost.
+    ears.door.set(Mode::Closed);
+    assert!(service.process.terminate().success());
+    ears.take();
+    let mut service = home.serve();
+    eventually("it is told", || {
+        (service.metric(waiting) == 0).then_some(())
+    });
+    let got = ears.signed(&alerts_key(&home));
+    assert_eq!((got.len(), &got[0]["about"]), (1, &lost["about"]));
+    assert_eq!(got[0]["raised"], true);
+    assert!(service.process.terminate().success());
+    // Nothing is told twice, and the next number is larger than all before.
+    source.say(Say::Ahead(3_600));
+    drop(std::fs::remove_file(&ears.file));
+    let service = home.serve();
+    let next = ears.hear("clock", true);
+    assert!(next["number"].as_u64() > ended["number"].as_u64());
+    eventually("both were told", || {
+        (ears.signed(&alerts_key(&home)).len() == 2).then_some(())
+    });
+    drop(service);
 }
 
 /// Puts a certificate whose key's period ends so many seconds from now, or before, in the place of

@@ -5,6 +5,7 @@
 //! not followed: a peer is where its configuration says. Requests are never repeated, except by
 //! the pool when an idle connection turns out closed before any byte was sent.
 
+mod again;
 mod road;
 
 use std::error::Error as StdError;
@@ -28,6 +29,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig as TlsClientConfig, RootCertStore};
 use tokio::time::timeout;
 
+pub use self::again::{PAUSE_MAX, pause_after, retry_after};
 use self::road::Road;
 pub use self::road::{Dialled, Link};
 

@@ -2,17 +2,20 @@
 //!
 //! In scope: time, and whether it can be believed ([`clock`]), strict configuration ([`config`]),
 //! the HTTP listener with its limits ([`http`]), a pooled HTTP client ([`client`]), group commit
-//! ([`batch`]), logs and metrics ([`telemetry`]), signals and drain ([`shutdown`]), file
-//! descriptor limits ([`limits`]) and exit codes ([`exit`]).
+//! ([`batch`]), alarms on their way to a program and a URL ([`alarms`]), logs and metrics
+//! ([`telemetry`]), signals and drain ([`shutdown`]), file descriptor limits ([`limits`]), small
+//! files ([`files`]) and exit codes ([`exit`]).
 //!
 //! Out of scope: what a request means, what is stored, what is signed. Nothing here keeps
 //! process-wide state except what the operating system and `tracing` force to be global.
 
+pub mod alarms;
 pub mod batch;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod exit;
+pub mod files;
 pub mod http;
 pub mod limits;
 pub mod shutdown;

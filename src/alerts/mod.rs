@@ -4,18 +4,20 @@
 //! ```text
 //!                 twice a second            when it changed          one after the other, each
 //!  troubles ─────────▶ look (pure but for ─────────▶ queues of 64 ─┬─▶ a program
-//!  of `/health`        the clock's instant)                        └─▶ a URL, in a signed note
+//!  of `/health`        the clock's instant)                        └─▶ the disk ─▶ a URL, in a
+//!                                                                                  signed note
 //! ```
 //!
 //! An alert is a state, not an event: what finds no place in a queue is told when there is one, if
 //! it is still so. In scope: what is told of, when, and in which order. Out of scope: what a
 //! trouble is ([`crate::http::status`]); how it is told (`sinks`).
 //!
-//! Rows: `spec/service.md` SVC-60 to SVC-62.
+//! Rows: `spec/service.md` SVC-60 to SVC-62, SVC-65 to SVC-67.
 
 mod sinks;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,8 +32,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::json;
+use tokio::task::JoinSet;
 
-use self::sinks::Sink;
+use self::sinks::{Folder, Notice, Sink, alarm};
 
 /// How soon a trouble is seen.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -49,6 +52,8 @@ pub struct Settings {
     pub exec: Vec<String>,
     /// A URL, and the key that signs what it gets.
     pub webhook: Option<(String, Arc<SigningKey>)>,
+    /// Where what the URL has not taken waits.
+    pub folder: PathBuf,
 }
 
 /// What is alerted of. A closed set: the words are labels of metrics.
@@ -151,11 +156,12 @@ pub struct Alerts {
 }
 
 struct State {
+    /// None when nobody is told.
+    folder: Option<Folder>,
     /// Since when what is not told yet has been so.
     since: BTreeMap<Key, Instant>,
     raised: BTreeMap<Key, String>,
     sinks: Vec<Told>,
-    number: u64,
 }
 
 /// What one sink was told is raised.
@@ -170,10 +176,23 @@ impl Alerts {
         settings: &Settings,
         origin: Origin,
         client: &Client,
+        clock: &Arc<dyn Clock>,
         registry: &mut Registry,
     ) -> Self {
         let metrics = Metrics::new(registry);
-        let sinks = Sink::start_all(settings, client, &metrics.told);
+        let mut sinks = Vec::new();
+        if !settings.exec.is_empty() {
+            sinks.push(Sink::exec(settings.exec.clone(), metrics.told.clone()));
+        }
+        let told = !sinks.is_empty() || settings.webhook.is_some();
+        let folder = told.then(|| Folder::take(&settings.folder, &metrics));
+        if let (Some(webhook), Some(folder)) = (settings.webhook.clone(), &folder) {
+            sinks.push(Sink::webhook(webhook, client, clock, folder));
+        }
+        Self::with(origin, folder, sinks, metrics)
+    }
+
+    fn with(origin: Origin, folder: Option<Folder>, sinks: Vec<Sink>, metrics: Metrics) -> Self {
         let told = |sink| Told {
             sink,
             raised: BTreeMap::new(),
@@ -181,10 +200,10 @@ impl Alerts {
         Self {
             origin,
             state: Mutex::new(State {
+                folder,
                 since: BTreeMap::new(),
                 raised: BTreeMap::new(),
                 sinks: sinks.into_iter().map(told).collect(),
-                number: 0,
             }),
             metrics,
         }
@@ -238,11 +257,14 @@ impl Alerts {
     // Spec: SVC-61
     fn tell(&self, state: &mut State) {
         let State {
+            folder: Some(folder),
             raised,
             sinks,
-            number,
             ..
-        } = state;
+        } = state
+        else {
+            return;
+        };
         for told in sinks {
             let ended: Vec<Key> = told
                 .raised
@@ -252,13 +274,14 @@ impl Alerts {
                 .collect();
             for key in ended {
                 let about = told.raised.get(&key).cloned().unwrap_or_default();
-                if told.sink.put(self.text(&key, &about, false, number)) {
+                let notice = self.notice(&key, &about, false, folder);
+                if told.sink.put(notice) {
                     told.raised.remove(&key);
                 }
             }
             for (key, about) in raised.iter() {
                 if !told.raised.contains_key(key)
-                    && told.sink.put(self.text(key, about, true, number))
+                    && told.sink.put(self.notice(key, about, true, folder))
                 {
                     told.raised.insert(key.clone(), about.clone());
                 }
@@ -266,23 +289,32 @@ impl Alerts {
         }
     }
 
-    fn text(&self, (kind, log): &Key, about: &str, raised: bool, number: &mut u64) -> String {
-        *number = number.saturating_add(1);
+    fn notice(&self, key: &Key, about: &str, raised: bool, folder: &Folder) -> Notice {
+        let (kind, log) = key;
+        let number = folder.outbox.number();
         let json = json!({
             "service": self.origin.as_str(),
             "alert": kind.name(),
             "raised": raised,
             "about": about,
             "log": log.as_ref().map(Origin::as_str),
-            "number": *number,
+            "number": number,
         });
-        format!("{json}\n")
+        Notice {
+            number,
+            alarm: alarm(key, about, raised),
+            text: format!("{json}\n"),
+        }
     }
 
     /// Tells why the service ends, if that is an error, and waits a while for what is yet to be
-    /// told.
-    // Spec: SVC-62
+    /// told. At the end in order the URL is tried once more: what it does not take is kept.
+    // Spec: SVC-62, SVC-67
     pub async fn end(&self, error: Option<String>) {
+        let patience = match error {
+            Some(_) => END_WAIT,
+            None => Duration::ZERO,
+        };
         if let Some(error) = error {
             // What was wrong until now is so no less: nothing is taken back by an end.
             let mut state = self.lock();
@@ -293,12 +325,12 @@ impl Alerts {
             self.tell(&mut state);
         }
         let sinks: Vec<Sink> = self.lock().sinks.drain(..).map(|told| told.sink).collect();
-        let ends = async {
-            for sink in sinks {
-                sink.end().await;
-            }
-        };
-        if tokio::time::timeout(END_WAIT, ends).await.is_err() {
+        let mut ends: JoinSet<()> = JoinSet::new();
+        for sink in sinks {
+            ends.spawn(sink.end(patience));
+        }
+        let ended = async { while ends.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_WAIT, ended).await.is_err() {
             tracing::error!("not all alerts were told before the end");
         }
     }
@@ -327,9 +359,16 @@ pub async fn follow(
 }
 
 /// Alerts by kind, and what became of telling them.
+#[derive(Clone)]
 struct Metrics {
     raised: Family<Of, Gauge>,
     told: Family<Outcome, Counter>,
+    waiting: Family<SinkLabel, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SinkLabel {
+    sink: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -349,6 +388,7 @@ impl Metrics {
         let metrics = Self {
             raised: Family::default(),
             told: Family::default(),
+            waiting: Family::default(),
         };
         for kind in Kind::ALL {
             metrics
@@ -367,6 +407,11 @@ impl Metrics {
             "Alerts that were told, raised and over, by sink and outcome",
             metrics.told.clone(),
         );
+        registry.register(
+            "alerts_waiting",
+            "Alerts that the URL has not taken yet",
+            metrics.waiting.clone(),
+        );
         metrics
     }
 }
@@ -380,21 +425,10 @@ mod tests {
     /// Alerts whose only sink is a queue that the test reads.
     fn rig() -> (Alerts, tokio::sync::mpsc::Receiver<String>) {
         let (sink, queue) = Sink::queue_alone();
-        let told = Told {
-            sink,
-            raised: BTreeMap::new(),
-        };
-        let state = State {
-            since: BTreeMap::new(),
-            raised: BTreeMap::new(),
-            sinks: vec![told],
-            number: 0,
-        };
-        let alerts = Alerts {
-            origin: Origin::parse("jurat.example/log").unwrap(),
-            state: Mutex::new(state),
-            metrics: Metrics::new(&mut Registry::default()),
-        };
+        let metrics = Metrics::new(&mut Registry::default());
+        let folder = Folder::take(std::path::Path::new("/nowhere/at-all"), &metrics);
+        let origin = Origin::parse("jurat.example/log").unwrap();
+        let alerts = Alerts::with(origin, Some(folder), vec![sink], metrics);
         (alerts, queue)
     }
 
@@ -430,19 +464,19 @@ mod tests {
             at(1),
             vec![Trouble::new(Kind::Clock, "for another reason"), starts()],
         );
-        assert_eq!(told(&mut queue), [("clock".to_owned(), true, 1)]);
+        assert_eq!(told(&mut queue), [("clock".to_owned(), true, 0)]);
         alerts.look(at(59), vec![starts()]);
-        assert_eq!(told(&mut queue), [("clock".to_owned(), false, 2)]);
+        assert_eq!(told(&mut queue), [("clock".to_owned(), false, 1)]);
         alerts.look(at(60), vec![starts()]);
-        assert_eq!(told(&mut queue), [("witnesses".to_owned(), true, 3)]);
+        assert_eq!(told(&mut queue), [("witnesses".to_owned(), true, 2)]);
         alerts.look(at(61), Vec::new());
-        assert_eq!(told(&mut queue), [("witnesses".to_owned(), false, 4)]);
+        assert_eq!(told(&mut queue), [("witnesses".to_owned(), false, 3)]);
         // It begins anew, and so does its patience.
         alerts.look(at(62), vec![starts()]);
         alerts.look(at(121), vec![starts()]);
         assert_eq!(told(&mut queue), []);
         alerts.look(at(122), vec![starts()]);
-        assert_eq!(told(&mut queue), [("witnesses".to_owned(), true, 5)]);
+        assert_eq!(told(&mut queue), [("witnesses".to_owned(), true, 4)]);
     }
 
     // Spec: SVC-61
@@ -471,7 +505,7 @@ mod tests {
         let (alerts, mut queue) = rig();
         alerts.look(Instant::now(), vec![Trouble::new(Kind::Clock, "it leapt")]);
         alerts.end(Some("the store failed".to_owned())).await;
-        let due = [("clock".to_owned(), true, 1), ("ended".to_owned(), true, 2)];
+        let due = [("clock".to_owned(), true, 0), ("ended".to_owned(), true, 1)];
         assert_eq!(told(&mut queue), due);
     }
 }

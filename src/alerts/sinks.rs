@@ -1,8 +1,8 @@
 //! How an alert is told: to a program on its standard input, and to a URL.
 //!
 //! Both get one line of JSON: `{"service", "alert", "raised", "about", "log", "number"}`. The
-//! number grows since the start. What the URL gets is a note with a signature by a key that signs
-//! nothing else, so that who receives it needs to trust nobody in between:
+//! number grows, across starts, too. What the URL gets is a note with a signature by a key that
+//! signs nothing else, so that who receives it needs to trust nobody in between:
 //!
 //! ```text
 //! jurat/service-alert@v0
@@ -11,24 +11,37 @@
 //! — <name of the key> <signature>
 //! ```
 //!
-//! Rows: `spec/service.md` SVC-61.
+//! What it has not taken waits beside the database (`jurat_daemon::alarms`), and outlives the
+//! process:
+//!
+//! ```text
+//! alerts/
+//!   numbered       no alert had this number or a larger one
+//!   waiting/       a file for each alert that waits
+//! ```
+//!
+//! Rows: `spec/service.md` SVC-61, SVC-65 to SVC-67.
 
-use std::process::Stdio;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jurat_daemon::client::{Client, ClientRequest};
+use jurat_daemon::alarms::{self, Alarm, Layout, Outbox, Subject, Tally, Webhook, WebhookParts};
+use jurat_daemon::client::Client;
+use jurat_daemon::clock::Clock;
 use jurat_keys::SigningKey;
 use jurat_proto::cosignature::sign_note;
+use jurat_proto::hash::sha256;
 use jurat_proto::note::Note;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use super::{Outcome, Settings};
+use super::{Key, Kind, Metrics, Outcome, SinkLabel};
 
 /// What waits for one sink. There are fewer kinds than that; what finds no place waits where it is.
 pub(super) const QUEUE: usize = 64;
@@ -36,64 +49,135 @@ pub(super) const QUEUE: usize = 64;
 /// The first line of what a URL gets.
 const FORMAT: &str = "jurat/service-alert@v0";
 
-const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
+/// What never ends, and so goes last when too many wait.
+const LASTING: &[&str] = &[Kind::Convicted.name(), Kind::LogConvicted.name()];
 
-const WEBHOOK_TRIES: u32 = 6;
+/// Gives the numbers, and keeps what waits. This process alone has the folder while it lives.
+pub(super) struct Folder {
+    pub(super) outbox: Arc<Outbox>,
+    _lock: Option<File>,
+}
 
-/// Between the first two; then twice as long, and so on: half a minute in all.
-const WEBHOOK_WAIT: Duration = Duration::from_secs(1);
+impl Folder {
+    /// Takes the folder, which is made when it is not there: nothing that was signed depends on
+    /// it. Another process of this service, which is about to be refused the database, has its
+    /// numbers from there and writes nothing.
+    // Spec: SVC-66
+    pub(super) fn take(folder: &Path, metrics: &Metrics) -> Self {
+        let layout = Layout {
+            parent: folder.to_owned(),
+            waiting: "waiting",
+            numbers: "numbered",
+            lasting: LASTING,
+        };
+        let tally: Arc<dyn Tally> = Arc::new(metrics.clone());
+        match lock(folder) {
+            Ok(lock) => Self {
+                outbox: Arc::new(Outbox::open(layout, tally)),
+                _lock: Some(lock),
+            },
+            Err(error) => {
+                let folder = folder.display();
+                tracing::warn!(%folder, %error, "alerts are kept in memory alone");
+                Self {
+                    outbox: Arc::new(Outbox::in_memory(layout, tally)),
+                    _lock: None,
+                }
+            }
+        }
+    }
+}
+
+fn lock(folder: &Path) -> io::Result<File> {
+    if !folder.is_dir() {
+        fs::create_dir(folder)?;
+        let parent = folder.parent();
+        let parent = parent.filter(|path| !path.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    let file = File::open(folder)?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// One alert that begins or is over, on its way.
+pub(super) struct Notice {
+    pub(super) number: u64,
+    pub(super) alarm: Alarm,
+    pub(super) text: String,
+}
+
+/// What an alert is about, for what waits: its kind and log. The reasons of two ends differ, and
+/// each is told.
+// Spec: SVC-65
+pub(super) fn alarm((kind, log): &Key, about: &str, raised: bool) -> Alarm {
+    let log = log.as_ref().map_or("", |log| log.as_str());
+    let reason = if *kind == Kind::Ended { about } else { "" };
+    let hash = sha256(format!("{}\n{log}\n{reason}", kind.name()).as_bytes());
+    Alarm {
+        kind: kind.name(),
+        subject: Subject::new(hash.as_bytes().first_chunk().copied().unwrap_or_default()),
+        raised,
+    }
+}
 
 /// One of those who are told, in the order in which it happened.
-pub(super) struct Sink {
-    queue: mpsc::Sender<String>,
-    task: JoinHandle<()>,
-}
-
-/// Where alerts go.
-enum Door {
-    Exec(Vec<String>),
-    Webhook(Box<Webhook>),
-}
-
-struct Webhook {
-    url: String,
-    key: Arc<SigningKey>,
-    client: Client,
+pub(super) enum Sink {
+    /// A program, by a task of its own.
+    Exec {
+        queue: mpsc::Sender<String>,
+        task: JoinHandle<()>,
+    },
+    /// A URL, by two: one that hangs keeps nothing from the disk.
+    Webhook {
+        webhook: Webhook,
+        keeping: JoinHandle<()>,
+        delivering: JoinHandle<()>,
+    },
 }
 
 impl Sink {
-    /// Each has a task of its own: one that hangs delays no other.
-    pub(super) fn start_all(
-        settings: &Settings,
-        client: &Client,
-        told: &Family<Outcome, Counter>,
-    ) -> Vec<Self> {
-        let exec = Some(&settings.exec).filter(|exec| !exec.is_empty());
-        let exec = exec.map(|exec| Door::Exec(exec.clone()));
-        let webhook = settings.webhook.clone().map(|(url, key)| {
-            let client = client.clone();
-            Door::Webhook(Box::new(Webhook { url, key, client }))
-        });
-        let doors = exec.into_iter().chain(webhook);
-        doors.map(|door| Self::start(door, told.clone())).collect()
-    }
-
-    fn start(door: Door, told: Family<Outcome, Counter>) -> Self {
+    /// A program and its arguments.
+    pub(super) fn exec(command: Vec<String>, told: Family<Outcome, Counter>) -> Self {
         let (queue, mut waiting) = mpsc::channel::<String>(QUEUE);
         let task = tokio::spawn(async move {
             while let Some(text) = waiting.recv().await {
-                let result = door.tell(text).await;
+                let result = alarms::run(&command, &text).await;
                 if let Err(reason) = &result {
                     tracing::error!(%reason, "an alert was not told");
                 }
                 let outcome = Outcome {
-                    sink: door.name(),
+                    sink: "exec",
                     outcome: if result.is_ok() { "told" } else { "failed" },
                 };
                 told.get_or_create(&outcome).inc();
             }
         });
-        Self { queue, task }
+        Self::Exec { queue, task }
+    }
+
+    /// A URL, and the key that signs what it gets.
+    // Spec: SVC-65
+    pub(super) fn webhook(
+        (url, key): (String, Arc<SigningKey>),
+        client: &Client,
+        clock: &Arc<dyn Clock>,
+        folder: &Folder,
+    ) -> Self {
+        let webhook = Webhook::new(WebhookParts {
+            url,
+            client: client.clone(),
+            clock: Arc::clone(clock),
+            outbox: Arc::clone(&folder.outbox),
+            seal: Arc::new(move |text: &str| signed(&key, text)),
+            at_once_max: QUEUE,
+        });
+        let (keep, deliver) = (webhook.clone(), webhook.clone());
+        Self::Webhook {
+            webhook,
+            keeping: tokio::spawn(async move { keep.keep().await }),
+            delivering: tokio::spawn(async move { deliver.deliver().await }),
+        }
     }
 
     /// One that tells nobody: what it would tell stays in the queue.
@@ -101,86 +185,64 @@ impl Sink {
     pub(super) fn queue_alone() -> (Self, mpsc::Receiver<String>) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let task = tokio::spawn(async {});
-        (Self { queue, task }, waiting)
+        (Self::Exec { queue, task }, waiting)
     }
 
     /// Whether it found a place.
     // Spec: SVC-61
-    pub(super) fn put(&self, text: String) -> bool {
-        self.queue.try_send(text).is_ok()
-    }
-
-    /// Waits until all that was put is told.
-    pub(super) async fn end(self) {
-        drop(self.queue);
-        // One that panicked tells nothing more.
-        let _ = self.task.await;
-    }
-}
-
-impl Door {
-    const fn name(&self) -> &'static str {
+    pub(super) fn put(&self, notice: Notice) -> bool {
         match self {
-            Self::Exec(_) => "exec",
-            Self::Webhook(_) => "webhook",
-        }
-    }
-
-    async fn tell(&self, text: String) -> Result<(), String> {
-        match self {
-            Self::Exec(command) => {
-                let ran = tokio::time::timeout(EXEC_TIMEOUT, exec(command, &text)).await;
-                ran.unwrap_or_else(|_| Err("the program did not end".to_owned()))
+            Self::Exec { queue, .. } => queue.try_send(notice.text).is_ok(),
+            Self::Webhook { webhook, .. } => {
+                webhook.tell(notice.number, notice.alarm, &notice.text)
             }
-            Self::Webhook(webhook) => webhook.post(text).await,
+        }
+    }
+
+    /// Waits until all that was put is told, or is durable and was tried once more; for so long it
+    /// is tried again and again.
+    // Spec: SVC-67
+    pub(super) async fn end(self, patience: Duration) {
+        // One that panicked tells nothing more.
+        match self {
+            Self::Exec { queue, task } => {
+                drop(queue);
+                let _ = task.await;
+            }
+            Self::Webhook {
+                webhook,
+                keeping,
+                delivering,
+            } => {
+                webhook.no_more().await;
+                let _ = keeping.await;
+                webhook.end(Instant::now() + patience);
+                let _ = delivering.await;
+            }
         }
     }
 }
 
-/// Runs a program; it is killed when it does not end in time.
-async fn exec(command: &[String], text: &str) -> Result<(), String> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Ok(());
-    };
-    let failed = |error: std::io::Error| format!("the program {program}: {error}");
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read what it is told may end well all the same.
-        let _ = stdin.write_all(text.as_bytes()).await;
-    }
-    let status = child.wait().await.map_err(failed)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("the program {program}: {status}"))
-    }
+/// The first line is no origin of a log: the note can be taken for no checkpoint.
+fn signed(key: &SigningKey, text: &str) -> Option<Vec<u8>> {
+    let text = format!("{FORMAT}\n{text}");
+    let line = sign_note(&text, key).ok()?;
+    Some(Note::new(text, vec![line]).ok()?.to_bytes())
 }
 
-impl Webhook {
-    async fn post(&self, text: String) -> Result<(), String> {
-        // The first line is no origin of a log: the note can be taken for no checkpoint.
-        let text = format!("{FORMAT}\n{text}");
-        let line = sign_note(&text, &*self.key).map_err(|error| error.to_string())?;
-        let note = Note::new(text, vec![line]).map_err(|error| error.to_string())?;
-        let body = note.to_bytes();
-        let mut wait = Duration::ZERO;
-        let mut last = String::new();
-        for _ in 0..WEBHOOK_TRIES {
-            tokio::time::sleep(wait).await;
-            wait = wait.saturating_mul(2).max(WEBHOOK_WAIT);
-            let request = ClientRequest::post(self.url.clone(), body.clone());
-            last = match self.client.send(request).await {
-                Ok(response) if response.status.is_success() => return Ok(()),
-                Ok(response) => format!("the webhook answered {}", response.status),
-                Err(error) => format!("the webhook did not answer: {error}"),
-            };
-        }
-        Err(last)
+impl Tally for Metrics {
+    fn waiting(&self, count: usize) {
+        let gauge = self.waiting.get_or_create(&SinkLabel { sink: "webhook" });
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn taken(&self) {
+        let (sink, outcome) = ("webhook", "told");
+        self.told.get_or_create(&Outcome { sink, outcome }).inc();
+    }
+
+    fn lost(&self, _reason: &'static str) {
+        let (sink, outcome) = ("webhook", "failed");
+        self.told.get_or_create(&Outcome { sink, outcome }).inc();
     }
 }

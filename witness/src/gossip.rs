@@ -27,7 +27,6 @@ mod claims;
 mod config;
 mod distributor;
 mod driver;
-mod outbox;
 mod passive;
 mod records;
 mod standings;

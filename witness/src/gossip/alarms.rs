@@ -2,7 +2,8 @@
 //!
 //! Both get one JSON object: `{"witness", "alarm", "raised", "about", "number"}`. One that is tried
 //! again may come after the one that ends it: the number grows, across starts, too, and tells. What
-//! the webhook has not taken waits on the disk (`outbox`) and is tried again, for a week. Its body
+//! the webhook has not taken waits on the disk (`jurat_daemon::alarms`) and is tried again, for a
+//! week. Its body
 //! is a note with the gossip key's signature, so that who receives it needs to trust nobody in
 //! between:
 //!
@@ -15,54 +16,35 @@
 //!
 //! Rows: `spec/gossip.md` GSP-77, GSP-136, GSP-137.
 
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use jurat_daemon::client::{Client, ClientRequest};
+use jurat_daemon::alarms::{self, Alarm as Keep, Layout, Outbox, Subject, Tally};
+use jurat_daemon::alarms::{Webhook, WebhookParts};
+use jurat_daemon::client::Client;
 use jurat_daemon::clock::Clock;
 use jurat_keys::SigningKey;
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::gossip::node::Alarm;
+use jurat_proto::hash::sha256;
 use jurat_proto::hex;
 use jurat_proto::key::Signer as _;
 use jurat_proto::note::Note;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
 
 use super::config::GossipSettings;
-use super::outbox::Outbox;
-use super::passive::{pause_after, retry_after};
 use super::records::Records;
-use super::{lock, moment};
 use crate::metrics::Metrics;
 
 /// Where alarms go.
 #[derive(Clone)]
 pub(super) struct Sinks {
     exec: Vec<String>,
-    webhook: Option<String>,
+    webhook: Option<Webhook>,
     key: Arc<SigningKey>,
-    client: Client,
-    clock: Arc<dyn Clock>,
     metrics: Metrics,
     /// So many programs run at a time; an alarm that finds no place is told in other ways.
     places: Arc<Semaphore>,
     outbox: Arc<Outbox>,
-    /// What is to be kept, on its way to the disk.
-    keep: mpsc::Sender<New>,
-    kept: Arc<Mutex<Option<mpsc::Receiver<New>>>>,
-}
-
-/// An alarm that is to be kept.
-struct New {
-    number: u64,
-    alarm: Told,
-    raised: bool,
-    body: Vec<u8>,
 }
 
 impl Sinks {
@@ -73,18 +55,32 @@ impl Sinks {
         records: &Records,
         metrics: &Metrics,
     ) -> Self {
-        let (keep, kept) = mpsc::channel(KEEP_MAX);
+        let layout = Layout {
+            parent: records.folder().to_owned(),
+            waiting: WAITING,
+            numbers: NUMBERS,
+            lasting: &[PROVEN],
+        };
+        let outbox = Arc::new(Outbox::open(layout, Arc::new(metrics.clone())));
+        let key = Arc::clone(&settings.key);
+        let webhook = settings.alarm_webhook.clone().map(|url| {
+            let key = Arc::clone(&key);
+            Webhook::new(WebhookParts {
+                url,
+                client: client.clone(),
+                clock: Arc::clone(clock),
+                outbox: Arc::clone(&outbox),
+                seal: Arc::new(move |text: &str| signed(&key, text)),
+                at_once_max: KEEP_MAX,
+            })
+        });
         Self {
-            clock: Arc::clone(clock),
-            metrics: metrics.clone(),
-            outbox: Arc::new(Outbox::open(records, metrics.clone())),
-            keep,
-            kept: Arc::new(Mutex::new(Some(kept))),
             exec: settings.alarm_exec.clone(),
-            webhook: settings.alarm_webhook.clone(),
-            key: Arc::clone(&settings.key),
-            client: client.clone(),
+            webhook,
+            key,
+            metrics: metrics.clone(),
             places: Arc::new(Semaphore::new(AT_A_TIME)),
+            outbox,
         }
     }
 
@@ -109,23 +105,11 @@ impl Sinks {
             "number": number,
         });
         let text = format!("{json}\n");
-        if self.webhook.is_some()
-            && let Some(body) = self.signed(&text)
+        if let Some(webhook) = &self.webhook
+            && !webhook.tell(number, alarm.to_keep(raised), &text)
         {
-            let alarm = Told {
-                kind,
-                about: about.clone(),
-            };
-            let new = New {
-                number,
-                alarm,
-                raised,
-                body,
-            };
-            if self.keep.try_send(new).is_err() {
-                tracing::error!(number, "too many alarms begin at once: one is lost");
-                self.metrics.alarm_lost("burst");
-            }
+            tracing::error!(number, "too many alarms begin at once: one is lost");
+            self.metrics.alarm_lost("burst");
         }
         if self.exec.is_empty() {
             return;
@@ -134,9 +118,11 @@ impl Sinks {
             tracing::error!("too many programs for alarms run already");
             return;
         };
-        let this = self.clone();
+        let exec = self.exec.clone();
         tokio::spawn(async move {
-            this.exec(&text).await;
+            if let Err(error) = alarms::run(&exec, &text).await {
+                tracing::error!(%error, "an alarm was perhaps not told");
+            }
             drop(place);
         });
     }
@@ -144,148 +130,37 @@ impl Sinks {
     /// Has each alarm durable as soon as it is told, for ever.
     // Spec: GSP-136
     pub(super) async fn keep(self) {
-        let Some(mut kept) = lock(&self.kept).take() else {
-            return;
-        };
-        while let Some(new) = kept.recv().await {
-            let (outbox, now) = (Arc::clone(&self.outbox), self.now());
-            let put = move || {
-                outbox.put(new.number, &new.alarm, new.raised, now, &new.body);
-            };
-            if tokio::task::spawn_blocking(put).await.is_err() {
-                tracing::error!("an alarm was not kept");
-            }
+        if let Some(webhook) = &self.webhook {
+            webhook.keep().await;
         }
     }
 
     /// Brings the webhook what waits, the oldest first, for ever.
     // Spec: GSP-136
     pub(super) async fn deliver(self) {
-        let Some(url) = self.webhook.clone() else {
-            return;
-        };
-        let mut failures = 0_u32;
-        loop {
-            let began = Instant::now();
-            let wanted = self.bring_all(&url).await;
-            failures = match wanted {
-                None => 0,
-                Some(_) => failures.saturating_add(1),
-            };
-            if failures == FAILURES_TOLD {
-                tracing::error!("alarms do not reach the webhook; they are kept");
-            }
-            let pause = match wanted {
-                None => IDLE_MAX,
-                Some(wanted) => pause_after(failures).max(wanted.unwrap_or_default()),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                // A new one is told at once, however long the webhook has been away: it may be
-                // back. That costs a dead one a request.
-                () = self.outbox.wake.notified() => {
-                    tokio::time::sleep_until(began + AGAIN_MIN).await;
-                }
-            }
-        }
-    }
-
-    /// Brings what waits; when some of it waits still, and for how long the webhook wants that.
-    async fn bring_all(&self, url: &str) -> Option<Option<Duration>> {
-        let (outbox, now) = (Arc::clone(&self.outbox), self.now());
-        let expired = tokio::task::spawn_blocking(move || {
-            outbox.expire(now);
-            outbox.numbers()
-        });
-        let mut refused = 0;
-        for number in expired.await.unwrap_or_default() {
-            let outbox = Arc::clone(&self.outbox);
-            let body = tokio::task::spawn_blocking(move || outbox.body(number));
-            let Ok(Some(body)) = body.await else {
-                continue;
-            };
-            match self.post(url, body).await {
-                Posted::Taken => {
-                    let outbox = Arc::clone(&self.outbox);
-                    drop(tokio::task::spawn_blocking(move || outbox.taken(number)).await);
-                }
-                // It may take others, which must not wait for this one.
-                Posted::Refused if refused < REFUSED_MAX => refused += 1,
-                Posted::Refused => return Some(None),
-                Posted::Failed(wanted) => return Some(wanted),
-            }
-        }
-        (refused > 0).then_some(None)
-    }
-
-    fn now(&self) -> u64 {
-        moment(&*self.clock).seconds().get()
-    }
-
-    async fn exec(&self, text: &str) {
-        let Some((program, arguments)) = self.exec.split_first() else {
-            return;
-        };
-        let spawned = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = match spawned {
-            Ok(child) => child,
-            Err(error) => {
-                tracing::error!(%error, "the program for alarms was not run");
-                return;
-            }
-        };
-        let ran = async {
-            if let Some(mut stdin) = child.stdin.take() {
-                stdin.write_all(text.as_bytes()).await?;
-            }
-            child.wait().await
-        };
-        match tokio::time::timeout(EXEC_TIMEOUT, ran).await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(Ok(status)) => tracing::error!(%status, "the program for alarms failed"),
-            Ok(Err(error)) => tracing::error!(%error, "the program for alarms failed"),
-            Err(_) => tracing::error!("the program for alarms did not end"),
-        }
-    }
-
-    // Spec: GSP-02. The key signs nothing that could be taken for another text of its.
-    fn signed(&self, text: &str) -> Option<Vec<u8>> {
-        let text = format!("{FORMAT}\n{text}");
-        let line = sign_note(&text, &*self.key).ok()?;
-        Some(Note::new(text, vec![line]).ok()?.to_bytes())
-    }
-
-    async fn post(&self, url: &str, body: Bytes) -> Posted {
-        let request = ClientRequest::post(url.to_owned(), body);
-        match self.client.send(request).await {
-            Ok(response) if response.status.is_success() => Posted::Taken,
-            Ok(response) => {
-                tracing::warn!(status = %response.status, "the webhook refused");
-                match response.status.as_u16() {
-                    408 | 429 | 500.. => Posted::Failed(retry_after(&response)),
-                    _ => Posted::Refused,
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the webhook did not answer");
-                Posted::Failed(None)
-            }
+        if let Some(webhook) = &self.webhook {
+            webhook.deliver().await;
         }
     }
 }
 
-/// What became of an alarm.
-enum Posted {
-    Taken,
-    /// This one is not wanted, or not yet.
-    Refused,
-    /// None is taken now.
-    Failed(Option<Duration>),
+// Spec: GSP-02. The key signs nothing that could be taken for another text of its.
+fn signed(key: &SigningKey, text: &str) -> Option<Vec<u8>> {
+    let text = format!("{FORMAT}\n{text}");
+    let line = sign_note(&text, key).ok()?;
+    Some(Note::new(text, vec![line]).ok()?.to_bytes())
+}
+
+impl Tally for Metrics {
+    fn waiting(&self, count: usize) {
+        self.alarms_waiting(count);
+    }
+
+    fn taken(&self) {}
+
+    fn lost(&self, reason: &'static str) {
+        self.alarm_lost(reason);
+    }
 }
 
 /// An alarm, for programs and for people.
@@ -305,6 +180,19 @@ impl Told {
         }
     }
 
+    /// As what waits is known by.
+    // Spec: GSP-136
+    fn to_keep(&self, raised: bool) -> Keep {
+        let Self { kind, about } = self;
+        let hash = sha256(format!("{kind}\n{about}").as_bytes());
+        let first = hash.as_bytes().first_chunk().copied();
+        Keep {
+            kind,
+            subject: Subject::new(first.unwrap_or_default()),
+            raised,
+        }
+    }
+
     /// The disk does not take what is to be kept of logs.
     // Spec: GSP-94
     pub(super) fn heads_not_stored() -> Self {
@@ -317,7 +205,7 @@ impl Told {
 
 const fn kind(alarm: &Alarm) -> &'static str {
     match alarm {
-        Alarm::Proven { .. } => "proven",
+        Alarm::Proven { .. } => PROVEN,
         Alarm::Undetermined { .. } => "undetermined",
         Alarm::Suspect { .. } => "suspect",
         Alarm::PeerSilent { .. } => "peer-silent",
@@ -355,15 +243,13 @@ fn told(alarm: &Alarm) -> String {
 
 /// The first line of what a URL gets.
 const FORMAT: &str = "jurat/gossip-alarm@v0";
+/// What waits for the webhook.
+const WAITING: &str = "alarms";
+/// What keeps numbers from being used again.
+// Spec: GSP-137
+const NUMBERS: &str = "alarmed";
+/// The alarm that never ends: a proof stays one for good.
+const PROVEN: &str = "proven";
 const AT_A_TIME: usize = 16;
-const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
 /// Alarms on their way to the disk: those that stand when a process begins, and more.
 const KEEP_MAX: usize = 1_024;
-/// How many a webhook may refuse before it is left alone for a while.
-const REFUSED_MAX: u32 = 16;
-/// After how many failures in a row, half a minute, that is told.
-const FAILURES_TOLD: u32 = 6;
-/// Between two tries when something new is to be told.
-const AGAIN_MIN: Duration = Duration::from_millis(500);
-/// When nothing waits: what is too old is looked for.
-const IDLE_MAX: Duration = Duration::from_secs(3_600);

@@ -14,7 +14,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jurat_daemon::client::{ClientRequest, ClientResponse};
+use jurat_daemon::client::{ClientRequest, PAUSE_MAX};
+pub(super) use jurat_daemon::client::{pause_after, retry_after};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::gossip::node::{Event, Reply};
 use jurat_proto::hash::{Hash, sha256};
@@ -202,19 +203,6 @@ impl Shown {
     }
 }
 
-/// When somebody asks to be asked again, within reason.
-pub(super) fn retry_after(answer: &ClientResponse) -> Option<Duration> {
-    let value = answer.headers.get("retry-after")?;
-    let seconds = value.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).min(PAUSE_MAX))
-}
-
-/// The pause after so many failures in a row.
-pub(super) fn pause_after(failures: u32) -> Duration {
-    let doubled = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(PAUSE_MAX)
-}
-
 /// Somebody who shows checkpoints of several logs.
 pub(super) struct Place {
     pub(super) url: String,
@@ -302,24 +290,7 @@ const LOGS_AT_A_TIME: usize = 64;
 const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// No drill needs passes more often, and who has no log to look at needs a rest.
 const PASS_MIN: Duration = Duration::from_millis(100);
-/// The first pause after a failure; each further one doubles it.
-const PAUSE_MIN: Duration = Duration::from_millis(500);
-/// The longest: nobody is forgotten.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Answers of one place that are remembered: 16 MiB. Beyond it all are looked at again.
 const SEEN_MAX: usize = 262_144;
 /// A list of names or of hashes.
 const LIST_BYTES_MAX: usize = 4 << 20;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // Spec: GSP-105
-    #[test]
-    fn pauses_double_up_to_ten_minutes_and_never_overflow() {
-        let pauses = [1, 2, 3, 11, 12, 1_000, u32::MAX].map(pause_after);
-        let ms = [500, 1_000, 2_000, 512_000, 600_000, 600_000, 600_000];
-        assert_eq!(pauses, ms.map(Duration::from_millis));
-    }
-}

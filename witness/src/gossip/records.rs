@@ -4,7 +4,7 @@
 //! gossip/
 //!   secret                      16 random bytes: what page salts follow from
 //!   paged                       a decimal: no page says a later time, in seconds
-//!   alarmed, alarms/            what waits for the webhook (`outbox`)
+//!   alarmed, alarms/            what waits for the webhook (`alarms`)
 //!   <origin hash>.heads         the heads of a log that are not ours, or not resolved
 //!   *.new                       on its way; one that a process left behind is removed
 //! ```
@@ -12,11 +12,11 @@
 //! The epoch is not kept: each start has a new one, so that what peers read of an earlier journal
 //! is void, and nothing of it must be durable.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use jurat_daemon::files::{DRAFT, replace};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::decimal::parse_decimal;
 use jurat_proto::gossip::Random;
@@ -30,8 +30,6 @@ const FOLDER: &str = "gossip";
 const SECRET: &str = "secret";
 const PAGED: &str = "paged";
 const HEADS: &str = ".heads";
-pub(super) const DRAFT: &str = "new";
-const ALARMED: &str = "alarmed";
 /// Sixteen notes of the largest size, and their lines.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 /// A decimal.
@@ -87,17 +85,6 @@ impl Records {
     // Spec: GSP-98
     pub(super) fn paged(&self) -> io::Result<u64> {
         self.number(PAGED)
-    }
-
-    /// The number that no alarm has had, nor a larger one; 0 when there was none.
-    // Spec: GSP-137
-    pub(super) fn alarmed(&self) -> io::Result<u64> {
-        self.number(ALARMED)
-    }
-
-    /// Replaces that. Durable on return.
-    pub(super) fn store_alarmed(&self, next: u64) -> io::Result<()> {
-        replace(&self.folder.join(ALARMED), format!("{next}\n").as_bytes())
     }
 
     /// The folder.
@@ -160,29 +147,6 @@ impl Records {
             },
         }
     }
-}
-
-/// Makes a file what it is to be, whole or not at all. Durable on return.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension(DRAFT);
-    let written = write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
-    if let Err(error) = written {
-        // What a full disk took of it would keep the disk full.
-        let _ = fs::remove_file(&draft);
-        return Err(error);
-    }
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-}
-
-fn write(draft: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// A record under the name of its log, with heads of that log and no other: what somebody copied to

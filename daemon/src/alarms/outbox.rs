@@ -1,44 +1,74 @@
-//! Alarms on their way to the webhook: kept on the disk until it has taken them.
+//! Alarms on their way to a URL: kept on the disk until it has taken them.
 //!
 //! ```text
-//! gossip/
-//!   alarmed                      a decimal: no alarm had this number or a larger one
-//!   alarms/                      made with the first alarm
+//! <parent>/
+//!   <numbers>                    a decimal: no alarm had this number or a larger one
+//!   <waiting>/                   made with the first alarm
 //!     <number>.<seconds>.<kind>.<subject>.<raised|over>
 //! ```
 //!
-//! A file is what the webhook gets; its name says the rest: when the alarm was told, its kind, and
-//! 16 hex digits of a hash of what it is about. What waits is told in the order of the numbers. An
+//! A file is what the URL gets; its name says the rest: when the alarm was told, its kind, and 16
+//! hex digits of a hash of what it is about. What waits is told in the order of the numbers. An
 //! alarm that waits already is not kept again: each start tells what stands once more.
 //!
-//! In scope: what waits, and for how long. Out of scope: the requests ([`super::alarms`]).
-//!
-//! Rows: `spec/gossip.md` GSP-136, GSP-137.
+//! In scope: what waits, and for how long. Out of scope: the requests (`webhook`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use jurat_proto::decimal::parse_decimal;
-use jurat_proto::hash::sha256;
-use jurat_proto::hex;
 use tokio::sync::Notify;
 
-use super::alarms::Told;
-use super::lock;
-use super::records::{DRAFT, Records, replace};
-use crate::evidence::read_bounded;
-use crate::metrics::Metrics;
+use super::{Alarm, Tally};
+use crate::files::{DRAFT, read_bounded, replace};
 
-/// What waits for the webhook.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    folder: PathBuf,
-    records: Records,
+/// Where an outbox is, and what of it is dropped last.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// A folder that is there.
+    pub parent: PathBuf,
+    /// The folder in it for what waits.
+    pub waiting: &'static str,
+    /// The file in it that keeps numbers from being used again.
+    pub numbers: &'static str,
+    /// Alarms that never end: when there are too many, others go first.
+    pub lasting: &'static [&'static str],
+}
+
+impl Layout {
+    fn folder(&self) -> PathBuf {
+        self.parent.join(self.waiting)
+    }
+
+    fn number_file(&self) -> PathBuf {
+        self.parent.join(self.numbers)
+    }
+
+    /// The number that no alarm has had, nor a larger one; 0 when there was none.
+    fn next(&self) -> io::Result<u64> {
+        let bytes = match read_bounded(&self.number_file(), NUMBER_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            read => read?,
+        };
+        let text = str::from_utf8(&bytes).ok();
+        let number = text.and_then(|text| text.trim_end().parse().ok());
+        number.ok_or_else(|| {
+            let file = self.number_file();
+            io::Error::other(format!("{} is no number", file.display()))
+        })
+    }
+}
+
+/// What waits for a URL.
+pub struct Outbox {
+    layout: Layout,
+    /// Whether this process writes there.
+    ours: bool,
     waiting: Mutex<BTreeMap<u64, Waiting>>,
     /// The number of the next alarm.
     next: AtomicU64,
@@ -46,7 +76,7 @@ pub(super) struct Outbox {
     reserved: Mutex<u64>,
     /// Something waits.
     pub(super) wake: Notify,
-    metrics: Metrics,
+    tally: Arc<dyn Tally>,
 }
 
 /// An alarm that waits.
@@ -62,14 +92,12 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn of(alarm: &Told, raised: bool, since: u64) -> Self {
-        let subject = sha256(format!("{}\n{}", alarm.kind, alarm.about).as_bytes());
-        let (first, _) = subject.as_bytes().split_at(8);
+    fn of(alarm: &Alarm, since: u64) -> Self {
         Self {
             since,
             kind: alarm.kind.to_owned(),
-            subject: hex::encode(first),
-            raised,
+            subject: alarm.subject.as_str().to_owned(),
+            raised: alarm.raised,
             unwritten: None,
         }
     }
@@ -92,10 +120,9 @@ impl Waiting {
         let [number, since, kind, subject, state] = parts[..] else {
             return None;
         };
-        let digits = number.trim_start_matches('0');
-        let number = parse_decimal(if digits.is_empty() { "0" } else { digits }).ok()?;
+        let number = number.parse().ok()?;
         let waiting = Self {
-            since: parse_decimal(since).ok()?,
+            since: since.parse().ok()?,
             kind: kind.to_owned(),
             subject: subject.to_owned(),
             raised: state == RAISED,
@@ -112,71 +139,93 @@ impl Waiting {
 impl Outbox {
     /// Takes up what waits. A folder that cannot be read is no reason not to start: what is in it
     /// is told when it can be.
-    pub(super) fn open(records: &Records, metrics: Metrics) -> Self {
-        let folder = records.folder().join(FOLDER);
-        let waiting = match read_all(&folder) {
+    ///
+    /// Two processes must not do so at a time; the caller sees to that.
+    pub fn open(layout: Layout, tally: Arc<dyn Tally>) -> Self {
+        let waiting = match read_all(&layout.folder()) {
             Ok(waiting) => waiting,
             Err(error) => {
                 tracing::error!(%error, "alarms that wait cannot be read");
                 BTreeMap::new()
             }
         };
+        let this = Self::with(layout, true, waiting, tally);
+        this.reserve(this.next.load(Ordering::Relaxed));
+        this.show();
+        this
+    }
+
+    /// One in memory alone, whose numbers are larger than those on the disk: where another process
+    /// has what is there.
+    // Spec: SVC-66
+    pub fn in_memory(layout: Layout, tally: Arc<dyn Tally>) -> Self {
+        Self::with(layout, false, BTreeMap::new(), tally)
+    }
+
+    fn with(
+        layout: Layout,
+        ours: bool,
+        waiting: BTreeMap<u64, Waiting>,
+        tally: Arc<dyn Tally>,
+    ) -> Self {
         let last = waiting.last_key_value().map_or(0, |(last, _)| last + 1);
-        let next = match records.alarmed() {
+        let next = match layout.next() {
             Ok(next) => next.max(last),
             Err(error) => {
                 tracing::error!(%error, "the number of the last alarm is not known");
                 last
             }
         };
-        let this = Self {
-            folder,
-            records: records.clone(),
+        Self {
+            layout,
+            ours,
             waiting: Mutex::new(waiting),
             next: AtomicU64::new(next),
             reserved: Mutex::new(next),
             wake: Notify::new(),
-            metrics,
-        };
-        this.reserve(next);
-        this.show();
-        this
+            tally,
+        }
     }
 
     /// The number of an alarm: larger than that of each one before, across starts, too.
-    // Spec: GSP-137
-    pub(super) fn number(&self) -> u64 {
+    // Spec: GSP-137, SVC-66
+    pub fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Makes sure that no number up to some after this one is used again. Blocks now and then.
     fn reserve(&self, number: u64) {
         let mut reserved = lock(&self.reserved);
-        if number.saturating_add(NUMBERS / 2) < *reserved {
+        if !self.ours || number.saturating_add(NUMBERS / 2) < *reserved {
             return;
         }
         let next = number.saturating_add(NUMBERS);
-        match self.records.store_alarmed(next) {
+        match replace(&self.layout.number_file(), format!("{next}\n").as_bytes()) {
             Ok(()) => *reserved = next,
             Err(error) => tracing::error!(%error, "the number of an alarm was not written"),
         }
     }
 
     /// Keeps an alarm. Blocks until it is durable, or was lost and said to be.
-    // Spec: GSP-136
-    pub(super) fn put(&self, number: u64, alarm: &Told, raised: bool, now: u64, body: &[u8]) {
+    // Spec: GSP-136, SVC-65
+    pub(super) fn put(&self, number: u64, alarm: &Alarm, now: u64, body: &[u8]) {
         self.reserve(number);
-        let mut new = Waiting::of(alarm, raised, now);
+        let mut new = Waiting::of(alarm, now);
         {
             let waiting = lock(&self.waiting);
             let mut before = waiting.values().rev();
             let before = before.find(|before| before.is_about(&new));
-            if before.is_some_and(|before| before.raised == raised) {
+            if before.is_some_and(|before| before.raised == new.raised) {
                 return;
             }
         }
-        let path = self.folder.join(new.name(number));
-        if let Err(error) = self.make().and_then(|()| replace(&path, body)) {
+        let path = self.layout.folder().join(new.name(number));
+        let kept = if self.ours {
+            self.make().and_then(|()| replace(&path, body))
+        } else {
+            Err(io::Error::other("another process has the folder"))
+        };
+        if let Err(error) = kept {
             tracing::error!(%error, kind = alarm.kind, number, "an alarm is not durable");
             new.unwritten = Some(Bytes::copy_from_slice(body));
         }
@@ -187,23 +236,25 @@ impl Outbox {
     }
 
     fn make(&self) -> io::Result<()> {
-        if self.folder.is_dir() {
+        let folder = self.layout.folder();
+        if folder.is_dir() {
             return Ok(());
         }
-        fs::create_dir(&self.folder)?;
-        File::open(self.records.folder())?.sync_all()
+        fs::create_dir(folder)?;
+        File::open(&self.layout.parent)?.sync_all()
     }
 
-    /// Drops the oldest while there are too many: of those that end first, since a proof stays one
-    /// for good and is what all of this is for.
+    /// Drops the oldest while there are too many: of those that end first, since what lasts for
+    /// good is what all of this is for.
     fn make_room(&self) {
+        let lasts = |kind: &str| self.layout.lasting.contains(&kind);
         loop {
             let victim = {
                 let waiting = lock(&self.waiting);
                 if waiting.len() <= WAITING_MAX {
                     return;
                 }
-                let ends = waiting.iter().find(|(_, waiting)| waiting.kind != PROVEN);
+                let ends = waiting.iter().find(|(_, waiting)| !lasts(&waiting.kind));
                 ends.or_else(|| waiting.first_key_value())
                     .map(|(number, _)| *number)
             };
@@ -213,7 +264,7 @@ impl Outbox {
     }
 
     /// Drops what is too old to be told.
-    // Spec: GSP-136
+    // Spec: GSP-136, SVC-65
     pub(super) fn expire(&self, now: u64) {
         let old = |waiting: &Waiting| now.saturating_sub(waiting.since) > KEPT_SECONDS;
         let expired: Vec<u64> = {
@@ -230,18 +281,20 @@ impl Outbox {
         if let Some(lost) = self.remove(number) {
             let kind = lost.kind;
             tracing::error!(number, %kind, reason, "an alarm is given up: no webhook took it");
-            self.metrics.alarm_lost(reason);
+            self.tally.lost(reason);
         }
     }
 
-    /// The webhook has taken it.
+    /// The URL has taken it.
     pub(super) fn taken(&self, number: u64) {
-        drop(self.remove(number));
+        if self.remove(number).is_some() {
+            self.tally.taken();
+        }
     }
 
     fn remove(&self, number: u64) -> Option<Waiting> {
         let gone = lock(&self.waiting).remove(&number)?;
-        let removed = fs::remove_file(self.folder.join(gone.name(number)));
+        let removed = fs::remove_file(self.layout.folder().join(gone.name(number)));
         if let Err(error) = removed
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -262,7 +315,10 @@ impl Outbox {
         if let Some(bytes) = waiting.unwritten {
             return Some(bytes);
         }
-        match read_bounded(&self.folder.join(waiting.name(number)), BODY_BYTES_MAX) {
+        match read_bounded(
+            &self.layout.folder().join(waiting.name(number)),
+            BODY_BYTES_MAX,
+        ) {
             Ok(bytes) => Some(Bytes::from(bytes)),
             Err(error) => {
                 tracing::error!(%error, number, "an alarm that waits cannot be read");
@@ -272,7 +328,7 @@ impl Outbox {
     }
 
     fn show(&self) {
-        self.metrics.alarms_waiting(lock(&self.waiting).len());
+        self.tally.waiting(lock(&self.waiting).len());
     }
 }
 
@@ -299,93 +355,140 @@ fn read_all(folder: &Path) -> io::Result<BTreeMap<u64, Waiting>> {
     Ok(waiting)
 }
 
-const FOLDER: &str = "alarms";
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("layout", &self.layout)
+            .field("ours", &self.ours)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 const RAISED: &str = "raised";
 const OVER: &str = "over";
-/// The kind of the alarm that never ends.
-const PROVEN: &str = "proven";
 /// Some hundred kilobytes of files: a receiver that was away for days has enough to read.
-// Spec: GSP-136
-const WAITING_MAX: usize = 1_024;
+// Spec: GSP-136, SVC-65
+pub const WAITING_MAX: usize = 1_024;
 /// A week: longer than any holiday that nobody stands in for should be.
-// Spec: GSP-136
+// Spec: GSP-136, SVC-65
 const KEPT_SECONDS: u64 = 604_800;
 /// How many numbers are taken from the disk at once: a start skips so many at most.
 const NUMBERS: u64 = 65_536;
 /// An alarm names a log, a peer or a place.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A decimal.
+const NUMBER_BYTES_MAX: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use super::super::Subject;
     use super::*;
 
-    fn told(kind: &'static str, about: &str) -> Told {
-        Told {
+    /// Counts nothing.
+    struct Nobody;
+
+    impl Tally for Nobody {
+        fn waiting(&self, _count: usize) {}
+        fn taken(&self) {}
+        fn lost(&self, _reason: &'static str) {}
+    }
+
+    fn told(kind: &'static str, about: &str) -> Alarm {
+        let mut subject = [0; 8];
+        for (octet, from) in subject.iter_mut().zip(about.bytes()) {
+            *octet = from;
+        }
+        Alarm {
             kind,
-            about: about.to_owned(),
+            subject: Subject::new(subject),
+            raised: true,
         }
     }
 
-    fn open(folder: &Path) -> Outbox {
-        let records = Records::beside(&folder.join("witness.redb")).unwrap();
-        Outbox::open(&records, Metrics::unregistered())
+    fn over(alarm: &Alarm) -> Alarm {
+        Alarm {
+            raised: false,
+            ..alarm.clone()
+        }
     }
 
-    fn put(outbox: &Outbox, alarm: &Told, raised: bool, now: u64) -> u64 {
+    fn layout(parent: &Path) -> Layout {
+        Layout {
+            parent: parent.to_owned(),
+            waiting: FOLDER,
+            numbers: "alarmed",
+            lasting: &["proven"],
+        }
+    }
+
+    fn open(parent: &Path) -> Outbox {
+        Outbox::open(layout(parent), Arc::new(Nobody))
+    }
+
+    fn put(outbox: &Outbox, alarm: &Alarm, now: u64) -> u64 {
         let number = outbox.number();
-        outbox.put(number, alarm, raised, now, alarm.about.as_bytes());
+        let body = format!("{} {}", alarm.kind, alarm.subject.as_str());
+        outbox.put(number, alarm, now, body.as_bytes());
         number
     }
 
-    // Spec: GSP-136, GSP-137
+    const FOLDER: &str = "alarms";
+
+    // Spec: GSP-136, GSP-137, SVC-65, SVC-66
     #[test]
     fn what_was_not_taken_waits_across_starts_in_order_and_once() {
         let dir = tempfile::tempdir().unwrap();
         let outbox = open(dir.path());
         let (fork, silent) = (told("proven", "a fork"), told("peer-silent", "w2"));
-        let first = put(&outbox, &fork, true, 100);
-        let second = put(&outbox, &silent, true, 101);
-        put(&outbox, &fork, true, 102);
-        let third = put(&outbox, &silent, false, 103);
+        let first = put(&outbox, &fork, 100);
+        let second = put(&outbox, &silent, 101);
+        put(&outbox, &fork, 102);
+        let third = put(&outbox, &over(&silent), 103);
         assert_eq!(outbox.numbers(), [first, second, third]);
         drop(outbox);
         // A process died over one; somebody else put something there.
-        let folder = dir.path().join("gossip").join(FOLDER);
+        let folder = dir.path().join(FOLDER);
         fs::write(folder.join("x.new"), "half").unwrap();
         fs::write(folder.join("notes"), "mine").unwrap();
         let outbox = open(dir.path());
         assert_eq!(outbox.numbers(), [first, second, third]);
-        assert_eq!(outbox.body(first).unwrap(), "a fork");
+        let body = outbox.body(first).unwrap();
+        assert!(body.starts_with(b"proven "), "{body:?}");
         assert!(!folder.join("x.new").exists() && folder.join("notes").exists());
         // A start tells what stands again.
-        let again = put(&outbox, &fork, true, 200);
+        let again = put(&outbox, &fork, 200);
         assert!(again > third, "numbers grow");
         assert_eq!(outbox.numbers(), [first, second, third]);
         outbox.taken(first);
         assert_eq!(outbox.numbers(), [second, third]);
-        let later = put(&outbox, &fork, true, 300);
+        let later = put(&outbox, &fork, 300);
         drop(outbox);
         let outbox = open(dir.path());
         assert_eq!(outbox.numbers(), [second, third, later]);
         assert!(outbox.number() > later);
     }
 
-    // Spec: GSP-136
+    // Spec: GSP-136, SVC-65
     #[test]
     fn what_waits_has_a_bound_and_an_end_and_a_proof_goes_last() {
         let dir = tempfile::tempdir().unwrap();
         let outbox = open(dir.path());
-        let fork = put(&outbox, &told("proven", "a fork"), true, 0);
+        let fork = put(&outbox, &told("proven", "a fork"), 0);
         // As many as there may be, without a wait for the disk each.
         for _ in 1..WAITING_MAX {
             let number = outbox.number();
-            let silent = Waiting::of(&told("peer-silent", &number.to_string()), true, 0);
-            fs::write(outbox.folder.join(silent.name(number)), "a peer").unwrap();
+            let silent = Waiting::of(&told("peer-silent", &number.to_string()), 0);
+            fs::write(outbox.layout.folder().join(silent.name(number)), "a peer").unwrap();
         }
         let outbox = open(dir.path());
         let before = outbox.numbers();
-        put(&outbox, &told("isolated", ""), true, 0);
-        put(&outbox, &told("isolated", ""), false, 0);
+        let isolated = told("isolated", "");
+        put(&outbox, &isolated, 0);
+        put(&outbox, &over(&isolated), 0);
         let waiting = outbox.numbers();
         assert_eq!(waiting.len(), WAITING_MAX);
         assert_eq!(waiting[0], fork);
@@ -397,15 +500,41 @@ mod tests {
         assert!(open(dir.path()).numbers().is_empty());
     }
 
-    // Spec: GSP-136
+    // Spec: GSP-136, SVC-65
     #[test]
     fn what_the_disk_does_not_take_is_told_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
         let outbox = open(dir.path());
-        fs::write(dir.path().join("gossip").join(FOLDER), "no folder").unwrap();
-        let number = put(&outbox, &told("proven", "a fork"), true, 0);
-        assert_eq!(outbox.body(number).unwrap(), "a fork");
+        fs::write(dir.path().join(FOLDER), "no folder").unwrap();
+        let number = put(&outbox, &told("proven", "a fork"), 0);
+        let body = outbox.body(number).unwrap();
+        assert!(body.starts_with(b"proven "), "{body:?}");
         outbox.taken(number);
         assert!(outbox.numbers().is_empty());
+    }
+
+    // Spec: SVC-66
+    #[test]
+    fn what_another_process_has_is_left_alone_and_its_numbers_are_passed() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path());
+        let fork = told("proven", "a fork");
+        let kept = put(&first, &fork, 0);
+        let files = |parent: &Path| {
+            let entries = fs::read_dir(parent.join(FOLDER)).unwrap();
+            entries
+                .map(|entry| entry.unwrap().path())
+                .collect::<Vec<_>>()
+        };
+        let (before, numbers) = (
+            files(dir.path()),
+            fs::read(dir.path().join("alarmed")).unwrap(),
+        );
+        let second = Outbox::in_memory(layout(dir.path()), Arc::new(Nobody));
+        let number = put(&second, &told("ended", "twice"), 0);
+        assert!(number > kept + 1_000);
+        assert!(second.body(number).unwrap().starts_with(b"ended "));
+        assert_eq!(files(dir.path()), before);
+        assert_eq!(fs::read(dir.path().join("alarmed")).unwrap(), numbers);
     }
 }
