@@ -248,7 +248,7 @@ fn a_unit_that_has_ended_is_told_and_that_another_one_signs() {
 }
 
 /// In time to make another one, and while all is well.
-// Spec: SVC-60, TSA-32
+// Spec: SVC-60, SVC-68, TSA-32
 #[test]
 fn a_unit_that_ends_soon_is_told_of_though_it_signs() {
     let home = Home::with_timestamps();
@@ -257,7 +257,11 @@ fn a_unit_that_ends_soon_is_told_of_though_it_signs() {
     let service = home.serve();
     let told = ears.hear("timestamp-unit-ends", true);
     let about = told["about"].as_str().unwrap();
-    assert!(about.contains(&ends.to_string()), "{about}");
+    let time = GenTime::new(ends, 0).unwrap().to_string();
+    assert!(
+        time.ends_with('Z') && about.ends_with(&format!("ends at {time}")),
+        "{about}"
+    );
     let health = service.until("all is well", |health| health["healthy"] == true);
     assert_eq!(health["timestamps"]["signs_until"], ends);
     assert_eq!(service.metric("jurat_timestamp_signs_until_seconds"), ends);

@@ -12,7 +12,7 @@
 //! it is still so. In scope: what is told of, when, and in which order. Out of scope: what a
 //! trouble is ([`crate::http::status`]); how it is told (`sinks`).
 //!
-//! Rows: `spec/service.md` SVC-60 to SVC-62, SVC-65 to SVC-67.
+//! Rows: `spec/service.md` SVC-60 to SVC-62, SVC-65 to SVC-68.
 
 mod sinks;
 

@@ -12,8 +12,8 @@ use super::respond::{bytes, with_etag};
 use crate::alerts::{Kind, Trouble};
 use crate::cosigners::Standing;
 use crate::log::Published;
-use crate::tsa::Denied;
 use crate::tsa::units::Unusable;
+use crate::tsa::{self, Denied};
 
 /// Convicted logs that `/health` names; `/logs` has them all.
 const CONVICTED_TOLD: usize = 20;
@@ -143,7 +143,7 @@ impl App {
     }
 
     /// What an operator is told of: the troubles, and what is none of the service's health.
-    // Spec: SVC-60
+    // Spec: SVC-60, SVC-68
     pub fn alerts(&self) -> Vec<Trouble> {
         let mut alerts = self.troubles();
         let now = self.clock.clock().now().seconds();
@@ -151,8 +151,8 @@ impl App {
         if let Some(until) = until
             && (now..now.saturating_add(UNIT_ENDS_SECONDS)).contains(&until)
         {
-            let why =
-                format!("the unit that signs time-stamps ends at {until}, in seconds since 1970");
+            let until = tsa::rfc3339(until);
+            let why = format!("the unit that signs time-stamps ends at {until}");
             alerts.push(Trouble::new(Kind::UnitEnds, why));
         }
         let (_, convicted) = self.docket.convicted_logs(CONVICTED_ALERTED);

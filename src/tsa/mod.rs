@@ -54,7 +54,7 @@ pub use self::check::{SignatureCheck, Unsigned};
 pub use self::lives::{Life, Lives, LivesError};
 pub use self::metrics::Metrics;
 pub use self::not_before::{Bracket, follow};
-pub use self::time::LeapSeconds;
+pub use self::time::{LeapSeconds, rfc3339};
 pub use self::upgrade::UpgradeError;
 pub use self::watch_over::{follow_clock, follow_units, log_units};
 
@@ -386,8 +386,9 @@ impl Authority {
             .map(|time| (time, accuracy))
             .ok_or_else(|| {
                 no_time(format!(
-                    "the clock says {}, which is before {floor}, or a leap second may be near",
-                    told.time
+                    "the clock says {}, which is before {}, or a leap second may be near",
+                    rfc3339(told.time.seconds()),
+                    rfc3339(floor)
                 ))
             })
     }

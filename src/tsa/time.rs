@@ -35,6 +35,16 @@ pub(super) fn gen_time(now: UnixTime, floor: u64, leap_seconds: LeapSeconds) -> 
     GenTime::new(seconds.max(floor), 0)
 }
 
+/// Seconds since 1970 for people, in UTC.
+// Spec: SVC-68
+pub fn rfc3339(seconds: u64) -> String {
+    match GenTime::new(seconds, 0) {
+        Some(time) => time.to_string(),
+        // After 9999.
+        None => format!("{seconds} s after 1970"),
+    }
+}
+
 /// From 23:59:58.989 of a month's last day to 00:00:01.010 of the next one's first.
 // Spec: TSA-12
 fn is_leap_window(now: UnixTime) -> bool {
@@ -71,6 +81,14 @@ mod tests {
         assert_eq!(at(now, 1_795_000_002), None);
         // 9999 ends the calendar of ASN.1.
         assert_eq!(at(UnixTime::from_seconds(253_402_300_800), 0), None);
+    }
+
+    // Spec: SVC-68
+    #[test]
+    fn people_are_told_dates() {
+        assert_eq!(rfc3339(NEW_YEAR), "2027-01-01T00:00:00Z");
+        assert_eq!(rfc3339(253_402_300_799), "9999-12-31T23:59:59Z");
+        assert_eq!(rfc3339(253_402_300_800), "253402300800 s after 1970");
     }
 
     // Spec: TSA-12
