@@ -534,6 +534,7 @@ fn check_rest(problems: &mut Problems, raw: &RawConfig, at: impl Fn(&Path) -> Pa
             "PEM files of a certificate and its key",
         );
     }
+    // Spec: SVC-69
     if let Some(file) = &raw.witnesses.ca_file {
         let options = ClientOptions {
             extra_roots: Some(at(file)),

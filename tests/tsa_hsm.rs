@@ -104,6 +104,26 @@ impl Rig {
         Service::of(Process::start(command, &self.home.stderr_file()))
     }
 
+    /// Where alerts are told.
+    fn alerts(&self) -> PathBuf {
+        self.home.root().join("alerts.told")
+    }
+
+    /// Waits until an alert begins, or is over; gives what it says.
+    fn told(&self, alert: &str, raised: bool) -> String {
+        eventually(alert, || {
+            let text = std::fs::read_to_string(self.alerts()).ok()?;
+            let mut lines = text
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            lines.find_map(|line| {
+                let told: Value = serde_json::from_str(line).unwrap();
+                let is = told["alert"] == alert && told["raised"] == raised;
+                is.then(|| told["about"].as_str().unwrap().to_owned())
+            })
+        })
+    }
+
     fn take_token_away(&self) {
         std::fs::rename(self.tokens(), self.home.root().join("away")).unwrap();
     }
@@ -170,10 +190,13 @@ fn verified_by_openssl(rig: &Rig, service: &Service, root: &Path) {
     );
 }
 
-// Spec: TSA-60, TSA-61, TSA-63, KEY-30, KEY-31, KEY-33, KEY-34
+// Spec: TSA-60, TSA-61, TSA-63, SVC-60, KEY-30, KEY-31, KEY-33, KEY-34
 #[test]
 fn a_unit_in_a_token_signs_stops_when_it_is_gone_and_signs_when_it_is_back() {
     let rig = Rig::rotated();
+    let alerts = rig.alerts();
+    let tell = format!("[\"sh\", \"-c\", \"cat >> {}\"]", alerts.display());
+    rig.home.configure(&format!("[alerts]\nexec = {tell}"));
     assert!(!rig.home.file("keys/tsa/unit-2.key").exists());
     let units = std::fs::read_to_string(rig.home.file("timestamp.toml")).unwrap();
     assert!(
@@ -215,6 +238,9 @@ fn a_unit_in_a_token_signs_stops_when_it_is_gone_and_signs_when_it_is_back() {
     eventually("the gauge falls", || {
         (service.metric("jurat_timestamp_key_reachable") == 0).then_some(())
     });
+    let about = rig.told("timestamp-key", true);
+    assert!(about.contains(said), "{about}");
+    assert_eq!(service.metric("jurat_alerts{alert=\"timestamp-key\"}"), 1);
     // While it is known to be away nothing is logged; the log itself goes on.
     let size = service.committed();
     let refused = stamp(&service, numbers.next().unwrap());
@@ -233,6 +259,8 @@ fn a_unit_in_a_token_signs_stops_when_it_is_gone_and_signs_when_it_is_back() {
         "{health}"
     );
     verified_by_openssl(&rig, &service, &rig.home.file("keys/tsa/ca.pem"));
+    rig.told("timestamp-key", false);
+    assert_eq!(service.metric("jurat_alerts{alert=\"timestamp-key\"}"), 0);
     drop(service);
     rig.home.fsck();
 }

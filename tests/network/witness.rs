@@ -20,6 +20,8 @@ pub struct WitnessHome {
     pub door: Door,
     /// Where its process listens, behind the door.
     pub address: SocketAddr,
+    /// How it is spoken to.
+    scheme: &'static str,
     dir: PathBuf,
     process: Option<Process>,
 }
@@ -33,6 +35,21 @@ impl WitnessHome {
     /// The same, one that gossips with nobody yet, and shows what it has.
     pub fn gossiping(root: &Path, number: usize, log_keys: &[VerifierKey]) -> Self {
         Self::with(root, number, log_keys, "\n[gossip]\nkey = \"gossip.key\"\n")
+    }
+
+    /// The same, one that speaks TLS with these PEM files.
+    pub fn behind_tls(
+        root: &Path,
+        number: usize,
+        log_keys: &[VerifierKey],
+        [certificates, key]: [&Path; 2],
+    ) -> Self {
+        let (certificates, key) = (certificates.display(), key.display());
+        let tls = format!("\n[tls]\ncertificates = \"{certificates}\"\nkey = \"{key}\"\n");
+        Self {
+            scheme: "https",
+            ..Self::with(root, number, log_keys, &tls)
+        }
     }
 
     fn with(root: &Path, number: usize, log_keys: &[VerifierKey], configured: &str) -> Self {
@@ -53,6 +70,7 @@ impl WitnessHome {
             name,
             door: Door::open(Mode::Closed),
             address: ([127, 0, 0, 1], 0).into(),
+            scheme: "http",
             dir,
             process: None,
         };
@@ -95,7 +113,7 @@ impl WitnessHome {
     pub fn member(&self) -> Member {
         Member {
             keys: self.keys(),
-            url: self.door.url(),
+            url: format!("{}://{}", self.scheme, self.door.address),
         }
     }
 
