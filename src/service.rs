@@ -87,15 +87,18 @@ async fn run_alerting(
     let sequencer = base.sequencer.clone();
     let standing = cosigners.standing.clone();
     let published = cosigners.published.clone();
+    let waiting = Arc::new(Semaphore::new(waiting_max(&config.limits)));
     let authority = base
         .authority(
             &mut config,
             (published, standing.clone(), Arc::clone(&cosigners.times)),
+            &waiting,
             &mut registry,
             &shutdown,
         )
         .await?;
-    let app = base.app(&config, cosigners, demand, authority, registry, &shutdown)?;
+    let parts = (demand, authority, waiting);
+    let app = base.app(&config, cosigners, parts, registry, &shutdown)?;
     listening(address);
     tokio::spawn(sign_when_good(heads, standing.clone(), shutdown.clone()));
     let metrics = app.http_metrics.clone();
@@ -281,6 +284,7 @@ impl Base {
             watch::Receiver<Standing>,
             Arc<WitnessTimes>,
         ),
+        waiting: &Arc<Semaphore>,
         registry: &mut Registry,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Option<Arc<Authority>>> {
@@ -314,6 +318,7 @@ impl Base {
             standing,
             bracket,
             last: AtomicU64::new(tsa::last_time(self.store.as_ref())?),
+            waiting: Arc::clone(waiting),
             slow: Semaphore::new(slow_max()),
             metrics: tsa::Metrics::new(registry),
         });
@@ -346,8 +351,7 @@ impl Base {
         self,
         config: &Config,
         cosigners: Cosigners,
-        demand: Demand,
-        authority: Option<Arc<Authority>>,
+        (demand, authority, waiting): (Demand, Option<Arc<Authority>>, Arc<Semaphore>),
         mut registry: Registry,
         shutdown: &Shutdown,
     ) -> anyhow::Result<App> {
@@ -366,7 +370,7 @@ impl Base {
             sequencer: self.sequencer,
             published: cosigners.published.clone(),
             demand,
-            waiting: Arc::new(Semaphore::new(waiting_max(&config.limits))),
+            waiting,
             shutdown: shutdown.clone(),
         };
         Ok(App {
@@ -451,7 +455,7 @@ fn slow_max() -> usize {
     cores.saturating_sub(1).max(1)
 }
 
-/// Requests that may wait for receipts: all but a quarter, so that submissions, readers and
+/// Requests that may wait for witnesses: all but a quarter, so that submissions, readers and
 /// `/health` are served while the witnesses are down and everybody waits.
 fn waiting_max(limits: &Limits) -> usize {
     limits.requests_in_flight_max - limits.requests_in_flight_max / 4

@@ -12,6 +12,7 @@ mod network;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use jurat::cosigners::Standing;
@@ -110,6 +111,7 @@ impl Rig {
             times: Arc::clone(&times),
             standing,
             last: AtomicU64::new(tsa::last_time(store.as_ref()).unwrap()),
+            waiting: Arc::new(Semaphore::new(1)),
             slow: Semaphore::new(1),
             metrics: tsa::Metrics::new(registry),
         });
@@ -348,6 +350,28 @@ async fn no_number_is_given_while_witnesses_may_know_of_its_first_use() {
         .send_replace(Standing::Refused("ahead".to_owned()));
     assert_eq!(rig.refused().await, failure);
     assert_eq!(rig.size(), 1);
+}
+
+/// Whoever has a place waits for the witnesses; the others leave room for who does not.
+// Spec: TSA-16
+#[tokio::test]
+async fn those_who_find_no_place_to_wait_for_the_witnesses_are_told_at_once() {
+    let rig = Arc::new(Rig::new());
+    rig.stand.send_replace(Standing::Comparing);
+    let first = tokio::spawn({
+        let rig = Arc::clone(&rig);
+        async move { rig.refused().await }
+    });
+    while rig.authority.waiting.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut second = std::pin::pin!(rig.refused());
+    let at_once = std::future::poll_fn(|context| Poll::Ready(second.as_mut().poll(context)));
+    let failure = Some(PkiFailureInfo::SystemFailure);
+    assert_eq!(at_once.await, Poll::Ready(failure));
+    rig.stand.send_replace(Standing::Good);
+    assert_eq!(first.await.unwrap(), None);
+    assert_eq!(rig.authority.waiting.available_permits(), 1);
 }
 
 /// A witness shows that it is ahead while this key signs.

@@ -41,7 +41,9 @@ use prometheus_client::registry::Registry;
 use serde_json::Value;
 
 use crate::network::service::ORIGIN;
-use crate::network::{Home, Member, Service, WitnessHome, eventually, jurat, network_of, policy};
+use crate::network::{
+    Answer, Home, Member, Service, WitnessHome, eventually, jurat, network_of, policy,
+};
 
 fn verify(token: &str, more: &[&str]) -> (i32, Value) {
     let args = ["verify", token, "--json"];
@@ -392,4 +394,53 @@ fn a_witness_behind_a_private_authoritys_tls_counts_for_who_names_the_authority(
     let (code, said) = home.refuses_to_serve();
     assert_eq!(code, 64);
     assert!(said.contains("witnesses.ca_file"), "{said}");
+}
+
+/// A quorum that is gone costs those who would rather wait their time, and nobody else anything.
+// Spec: TSA-16, TSA-52
+#[test]
+fn without_witnesses_a_wait_ends_with_the_plain_token_and_leaves_room_for_others() {
+    const IN_FLIGHT: usize = 8;
+    let (home, mut witnesses) = network_of(Home::with_timestamps(), 1, 1);
+    home.configure(&format!("[limits]\nrequests_in_flight_max = {IN_FLIGHT}"));
+    let service = home.serve();
+    service.until("something is published", |health| {
+        health["published_size"].as_u64() > Some(0)
+    });
+    witnesses[0].kill();
+    let imprint = MessageImprint::new(HashAlgorithm::Sha256, vec![7; 32]).unwrap();
+    let request = TimestampRequest::new(imprint, None, None, false).to_bytes();
+    let ask = |seconds: u64| {
+        let prefer = format!("Prefer: wait={seconds}");
+        let query = ["Content-Type: application/timestamp-query", &prefer];
+        service.call("POST", "/timestamp", &query, &request)
+    };
+    let plain = |answer: &Answer| {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("preference-applied"), None);
+        let response = TimestampResponse::parse(&answer.body).unwrap();
+        assert!(response.token().unwrap().receipt().is_none());
+    };
+    let (tell, told) = std::sync::mpsc::sync_channel(IN_FLIGHT);
+    std::thread::scope(|scope| {
+        for _ in 0..IN_FLIGHT {
+            scope.spawn(|| tell.send(ask(5)).unwrap());
+        }
+        // A quarter finds no place to wait; then there is room for who wants none.
+        for _ in 0..IN_FLIGHT / 4 {
+            plain(&told.recv().unwrap());
+        }
+        assert_eq!(service.get("/logs").status, 200);
+        assert_eq!(service.get("/receipt/0").status, 200);
+        for _ in IN_FLIGHT / 4..IN_FLIGHT {
+            plain(&told.recv().unwrap());
+        }
+    });
+    witnesses[0].start();
+    let upgraded = eventually("the witness is back", || {
+        let answer = ask(25);
+        (answer.header("preference-applied") == Some("wait")).then_some(answer)
+    });
+    let response = TimestampResponse::parse(&upgraded.body).unwrap();
+    assert!(response.token().unwrap().receipt().is_some());
 }

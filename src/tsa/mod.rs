@@ -99,6 +99,8 @@ pub struct Authority {
     pub standing: watch::Receiver<Standing>,
     /// The time of the newest token. Written only under the lock that gives places.
     pub last: AtomicU64,
+    /// Places for requests that wait for the witnesses, shared with those for receipts.
+    pub waiting: Arc<Semaphore>,
     /// Slow signatures (RSA) at once.
     pub slow: Semaphore,
     /// Counters.
@@ -234,11 +236,16 @@ impl Authority {
     }
 
     /// Waits for the comparison with the witnesses, which usually is over within milliseconds of
-    /// the start.
+    /// the start. While it is not, those who wait leave room for those who do not.
+    // Spec: TSA-16
     async fn compared(&self) -> Result<(), Denied> {
-        let mut standing = self.standing.clone();
-        let over = standing.wait_for(|standing| *standing != Standing::Comparing);
-        let _ = tokio::time::timeout(COMPARE_WAIT, over).await;
+        if *self.standing.borrow() == Standing::Comparing
+            && let Ok(_place) = self.waiting.try_acquire()
+        {
+            let mut standing = self.standing.clone();
+            let over = standing.wait_for(|standing| *standing != Standing::Comparing);
+            let _ = tokio::time::timeout(COMPARE_WAIT, over).await;
+        }
         self.may_sign()
     }
 
