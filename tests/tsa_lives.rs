@@ -12,14 +12,20 @@ mod network;
 #[path = "../daemon/tests/time_server/mod.rs"]
 mod time_server;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jurat::tsa::units::{Units, UnitsFile};
 use jurat_proto::entry::{CloseReason, Entry, KeyEvent};
 use jurat_proto::receipt::Receipt;
+use jurat_proto::tree::LeafIndex;
 use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
 use jurat_proto::tsp::request::TimestampRequest;
 use jurat_proto::tsp::response::{FailureBits, PkiFailureInfo, PkiStatus, TimestampResponse};
 use jurat_proto::tsp::tst_info::UnitId;
+use jurat_store::{JournalOptions, LogStore as _, RedbStore};
 use serde_json::Value;
 
+use crate::network::service::ORIGIN;
 use crate::network::{Home, Service, eventually};
 use crate::time_server::{Say, TimeServer};
 
@@ -309,4 +315,81 @@ fn a_clock_that_is_less_right_than_tokens_say_is_lost_and_regained_over_a_restar
     });
     assert_eq!(clock(&service, 2), ("regained", "too-uncertain".to_owned()));
     granted(&service);
+}
+
+/// Three operators make a unit each, at once, while clients ask.
+// Spec: TSA-31, TSA-33, TSA-34, TSA-35
+#[test]
+fn rotations_at_once_under_load_leave_one_sound_file_and_deny_nobody() {
+    const ROTATIONS: usize = 3;
+    let home = Home::with_timestamps();
+    let service = home.serve();
+    let first = granted(&service);
+    let over = AtomicBool::new(false);
+    let last = std::thread::scope(|scope| {
+        // Each panics when it is not granted.
+        let client = || {
+            let mut asked = 0_usize;
+            while !over.load(Ordering::SeqCst) {
+                granted(&service);
+                asked += 1;
+            }
+            asked
+        };
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(client)).collect();
+        let operator = || {
+            eventually("it is this one's turn", || {
+                let output = home.command(&["tsa", "rotate"]);
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(
+                    output.status.success() || said.contains("another `jurat tsa` is at work"),
+                    "{said}"
+                );
+                output.status.success().then_some(())
+            });
+        };
+        let operators: Vec<_> = (0..ROTATIONS).map(|_| scope.spawn(operator)).collect();
+        for operator in operators {
+            operator.join().unwrap();
+        }
+        let last = Units::load(&home.file(UNITS), &ORIGIN.parse().unwrap()).unwrap();
+        let last = last.current().unwrap().id;
+        service.until("the last one signs", |health| {
+            health["timestamps"]["unit"] == last.to_string()
+        });
+        over.store(true, Ordering::SeqCst);
+        for client in clients {
+            assert!(client.join().unwrap() > 0);
+        }
+        last
+    });
+    assert_eq!(granted(&service), last);
+    let units = UnitsFile::read(&home.file(UNITS)).unwrap().unit;
+    let open = units.iter().filter(|unit| unit.closed.is_none());
+    assert_eq!((units.len(), open.count()), (ROTATIONS + 1, 1));
+    drop(service);
+    // What was not logged when it was killed is when it listens again.
+    let mut service = home.serve();
+    assert!(service.process.terminate().success());
+    // Of each unit: its start, then its tokens, then its closing.
+    let mut lives: Vec<(UnitId, bool)> = Vec::new();
+    let store = RedbStore::open_journaled(home.database(), JournalOptions::default()).unwrap();
+    let mut logged = 0;
+    while let Some(bytes) = store.entry(LeafIndex::new(logged).unwrap()).unwrap() {
+        logged += 1;
+        match Entry::parse(&bytes).unwrap() {
+            Entry::Key(key) if key.event == KeyEvent::Start => lives.push((key.unit, true)),
+            Entry::Key(key) => {
+                let life = lives.iter_mut().find(|(unit, _)| *unit == key.unit);
+                let life = life.expect("what is closed was started");
+                assert!(std::mem::replace(&mut life.1, false), "closed once");
+            }
+            Entry::Timestamp(token) => assert!(lives.contains(&(token.unit(), true))),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lives.len(), ROTATIONS + 1);
+    assert_eq!(lives[0].0, first);
+    let open: Vec<_> = lives.iter().filter(|(_, open)| *open).collect();
+    assert_eq!((open.len(), open[0].0), (1, last));
 }
