@@ -12,11 +12,12 @@
 //! it is still so. In scope: what is told of, when, and in which order. Out of scope: what a
 //! trouble is ([`crate::http::status`]); how it is told (`sinks`).
 //!
-//! Rows: `spec/service.md` SVC-60 to SVC-62, SVC-65 to SVC-68.
+//! Rows: `spec/service.md` SVC-60 to SVC-62, SVC-65 to SVC-68, SVC-70.
 
+mod remembered;
 mod sinks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +42,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the end of the service waits for what is yet to be told.
 const END_WAIT: Duration = Duration::from_secs(10);
+
+/// What was raised when the process before ended is over when it is not so for this long: a start
+/// finds out by and by.
+// Spec: SVC-70
+const SETTLES: Duration = Duration::from_secs(10);
 
 /// Longest text that is told.
 const ABOUT_CHARS_MAX: usize = 1_000;
@@ -162,6 +168,53 @@ struct State {
     since: BTreeMap<Key, Instant>,
     raised: BTreeMap<Key, String>,
     sinks: Vec<Told>,
+    /// What was raised before the start, until it is known whether it still is.
+    before: BTreeMap<Key, String>,
+    /// When was looked first.
+    begun: Option<Instant>,
+    /// What is on the disk, or will be.
+    remembered: BTreeSet<Key>,
+}
+
+impl State {
+    // Spec: SVC-70
+    fn settle(&mut self, now: Instant) {
+        let begun = *self.begun.get_or_insert(now);
+        let raised = &self.raised;
+        self.before.retain(|key, _| !raised.contains_key(key));
+        if now.saturating_duration_since(begun) < SETTLES {
+            return;
+        }
+        for (key, about) in std::mem::take(&mut self.before) {
+            tracing::warn!(alert = key.0.name(), %about, "the alert from before the start is over");
+            for told in &mut self.sinks {
+                told.raised.entry(key.clone()).or_insert(about.clone());
+            }
+        }
+    }
+
+    /// What somebody was told is raised, and has not been told is over. An end is never over.
+    // Spec: SVC-70
+    fn remember(&mut self) {
+        let Some(Folder {
+            remembered: Some(remembered),
+            ..
+        }) = &self.folder
+        else {
+            return;
+        };
+        let told = self.sinks.iter().flat_map(|told| &told.raised);
+        let all = told.chain(&self.before).chain(&self.raised);
+        let all = all.filter(|((kind, _), _)| *kind != Kind::Ended);
+        let all: BTreeMap<Key, String> = all
+            .map(|(key, about)| (key.clone(), about.clone()))
+            .collect();
+        let keys: BTreeSet<Key> = all.keys().cloned().collect();
+        if keys != self.remembered {
+            remembered.keep(&all);
+            self.remembered = keys;
+        }
+    }
 }
 
 /// What one sink was told is raised.
@@ -197,6 +250,8 @@ impl Alerts {
             sink,
             raised: BTreeMap::new(),
         };
+        let remembered = folder.as_ref().and_then(|it| it.remembered.as_ref());
+        let before = remembered.map(|it| it.read()).unwrap_or_default();
         Self {
             origin,
             state: Mutex::new(State {
@@ -204,6 +259,9 @@ impl Alerts {
                 since: BTreeMap::new(),
                 raised: BTreeMap::new(),
                 sinks: sinks.into_iter().map(told).collect(),
+                remembered: before.keys().cloned().collect(),
+                before,
+                begun: None,
             }),
             metrics,
         }
@@ -220,7 +278,8 @@ impl Alerts {
             let began = state.since.get(&key).copied().unwrap_or(now);
             since.entry(key.clone()).or_insert(began);
             let lasts = now.saturating_duration_since(began) >= trouble.patience;
-            if lasts || state.raised.contains_key(&key) {
+            let known = state.raised.contains_key(&key) || state.before.contains_key(&key);
+            if lasts || known {
                 let about = trouble.about.chars().take(ABOUT_CHARS_MAX).collect();
                 current.entry(key).or_insert(about);
             }
@@ -228,7 +287,9 @@ impl Alerts {
         state.since = since;
         self.show(&state.raised, &current);
         state.raised = current;
+        state.settle(now);
         self.tell(&mut state);
+        state.remember();
     }
 
     /// Log lines and gauges.
@@ -333,6 +394,15 @@ impl Alerts {
         if tokio::time::timeout(END_WAIT, ended).await.is_err() {
             tracing::error!("not all alerts were told before the end");
         }
+        let remembered = self
+            .lock()
+            .folder
+            .as_ref()
+            .and_then(|it| it.remembered.clone());
+        if let Some(remembered) = remembered {
+            // One that panicked wrote nothing.
+            let _ = tokio::task::spawn_blocking(move || remembered.write()).await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -424,9 +494,13 @@ mod tests {
 
     /// Alerts whose only sink is a queue that the test reads.
     fn rig() -> (Alerts, tokio::sync::mpsc::Receiver<String>) {
+        rig_in(std::path::Path::new("/nowhere/at-all"))
+    }
+
+    fn rig_in(folder: &std::path::Path) -> (Alerts, tokio::sync::mpsc::Receiver<String>) {
         let (sink, queue) = Sink::queue_alone();
         let metrics = Metrics::new(&mut Registry::default());
-        let folder = Folder::take(std::path::Path::new("/nowhere/at-all"), &metrics);
+        let folder = Folder::take(folder, &metrics);
         let origin = Origin::parse("jurat.example/log").unwrap();
         let alerts = Alerts::with(origin, Some(folder), vec![sink], metrics);
         (alerts, queue)
@@ -507,5 +581,72 @@ mod tests {
         alerts.end(Some("the store failed".to_owned())).await;
         let due = [("clock".to_owned(), true, 0), ("ended".to_owned(), true, 1)];
         assert_eq!(told(&mut queue), due);
+    }
+
+    // Spec: SVC-70
+    #[tokio::test]
+    async fn what_a_process_ended_under_is_over_when_the_next_one_does_not_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("alerts");
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let clock = || Trouble::new(Kind::Clock, "it leapt");
+        let starts = || Trouble::new(Kind::Witnesses, "comparing").lasting(WAIT);
+        let changes = |queue: &mut tokio::sync::mpsc::Receiver<String>| {
+            let all = told(queue).into_iter();
+            all.map(|(alert, raised, _)| (alert, raised))
+                .collect::<Vec<_>>()
+        };
+        let change = |alert: &str, raised| (alert.to_owned(), raised);
+        let (alerts, mut queue) = rig_in(&folder);
+        alerts.look(at(0), vec![clock(), starts()]);
+        alerts.look(at(60), vec![clock(), starts()]);
+        assert_eq!(changes(&mut queue).len(), 2);
+        alerts.end(Some("the store failed".to_owned())).await;
+        drop(alerts);
+        let (alerts, mut queue) = rig_in(&folder);
+        // It still compares, and is told of at once: nothing has become better.
+        alerts.look(at(0), vec![starts()]);
+        assert_eq!(changes(&mut queue), [change("witnesses", true)]);
+        alerts.look(at(9), vec![starts()]);
+        assert_eq!(changes(&mut queue), []);
+        // Whoever ends meanwhile hands it on.
+        alerts.end(None).await;
+        drop(alerts);
+        let (alerts, mut queue) = rig_in(&folder);
+        alerts.look(at(0), Vec::new());
+        alerts.look(at(5), vec![starts()]);
+        assert_eq!(changes(&mut queue), [change("witnesses", true)]);
+        alerts.look(at(10), Vec::new());
+        let over = [change("clock", false), change("witnesses", false)];
+        assert_eq!(changes(&mut queue), over);
+        alerts.end(None).await;
+        drop(alerts);
+        let (alerts, mut queue) = rig_in(&folder);
+        alerts.look(at(0), Vec::new());
+        alerts.look(at(10), Vec::new());
+        assert_eq!(changes(&mut queue), []);
+    }
+
+    /// It is about to be refused the database.
+    // Spec: SVC-66
+    #[tokio::test]
+    async fn a_second_process_has_larger_numbers_and_leaves_alone_what_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("alerts");
+        let clock = || Trouble::new(Kind::Clock, "it leapt");
+        let (first, mut queue) = rig_in(&folder);
+        first.look(Instant::now(), vec![clock()]);
+        let number = told(&mut queue)[0].2;
+        let (second, mut queue) = rig_in(&folder);
+        assert!(second.lock().folder.as_ref().unwrap().remembered.is_none());
+        second.look(Instant::now(), vec![clock()]);
+        assert!(told(&mut queue)[0].2 > number + 1_000);
+        second.end(None).await;
+        first.end(None).await;
+        drop(first);
+        let (third, mut queue) = rig_in(&folder);
+        third.look(Instant::now(), vec![clock()]);
+        assert!(told(&mut queue)[0].2 > number + 1_000);
     }
 }

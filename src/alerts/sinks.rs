@@ -17,6 +17,7 @@
 //! ```text
 //! alerts/
 //!   numbered       no alert had this number or a larger one
+//!   raised         what is raised (`remembered`)
 //!   waiting/       a file for each alert that waits
 //! ```
 //!
@@ -41,6 +42,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::remembered::Remembered;
 use super::{Key, Kind, Metrics, Outcome, SinkLabel};
 
 /// What waits for one sink. There are fewer kinds than that; what finds no place waits where it is.
@@ -55,6 +57,8 @@ const LASTING: &[&str] = &[Kind::Convicted.name(), Kind::LogConvicted.name()];
 /// Gives the numbers, and keeps what waits. This process alone has the folder while it lives.
 pub(super) struct Folder {
     pub(super) outbox: Arc<Outbox>,
+    /// None where another process has the folder.
+    pub(super) remembered: Option<Arc<Remembered>>,
     _lock: Option<File>,
 }
 
@@ -74,6 +78,7 @@ impl Folder {
         match lock(folder) {
             Ok(lock) => Self {
                 outbox: Arc::new(Outbox::open(layout, tally)),
+                remembered: Some(Arc::new(Remembered::beside(folder))),
                 _lock: Some(lock),
             },
             Err(error) => {
@@ -81,6 +86,7 @@ impl Folder {
                 tracing::warn!(%folder, %error, "alerts are kept in memory alone");
                 Self {
                     outbox: Arc::new(Outbox::in_memory(layout, tally)),
+                    remembered: None,
                     _lock: None,
                 }
             }
