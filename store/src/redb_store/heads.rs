@@ -13,12 +13,12 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
 use super::schema::{
-    HISTORY, HistoryRow, ORIGINS, OriginRow, TIPS, WAL, engine, parse_wal_mark, tip_bytes,
-    wal_mark_bytes,
+    HISTORY, HistoryRow, ORIGINS, OriginRow, PLACE, TIPS, WAL, engine, parse_place, parse_wal_mark,
+    place_bytes, tip_bytes, wal_mark_bytes,
 };
 use super::{RedbStore, meta, put_meta};
 use crate::rules::check_swap;
-use crate::wal::WalMark;
+use crate::wal::{Placed, WalMark};
 use crate::{
     CheckpointStore, Corruption, HeadSwap, HistoryItem, OriginHead, StoreError, SwapRefusal,
     WriteError,
@@ -139,6 +139,18 @@ impl RedbStore {
     pub(crate) fn wal_mark(&self) -> Result<Option<WalMark>, StoreError> {
         let row = meta(&self.snapshot()?, WAL)?;
         row.map(|row| parse_wal_mark(&row)).transpose()
+    }
+
+    /// What this file says of where it is, if anything.
+    pub(crate) fn placed(&self) -> Result<Option<Placed>, StoreError> {
+        let row = meta(&self.snapshot()?, PLACE)?;
+        row.map(|row| parse_place(&row)).transpose()
+    }
+
+    /// Says where this file is, durably.
+    pub(crate) fn place(&self, placed: &Placed) -> Result<(), WriteError> {
+        let _writer = self.writer().map_err(WriteError::Failed)?;
+        self.write_meta(PLACE, &place_bytes(placed))
     }
 
     /// Takes over heads that are durable in a write-ahead log, and says so in the last of the

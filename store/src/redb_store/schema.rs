@@ -9,6 +9,8 @@
 //!                         wal      generation u64 | its end 32 | 1 while there is more, else 0
 //!                         journal  generation u64 | frames u64 | end 32 | 1 while there is more
 //!                         marks    listed through u64 | the newest time-stamp u64
+//!                         place    epoch u64 | inode u64 | what follows, a bit each, u8
+//!                                  | born u64 | machine 32 | outside 32 | since u64, why
 //! entries   index         the entry
 //! leaves    row           leaf hashes [8 row, 8 row + 8), the last row maybe fewer
 //! nodes     level<<56|row the same for tile levels 1 to 7 (subtrees of 256^level leaves)
@@ -33,7 +35,7 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
 use super::journal::JournalMark;
-use crate::wal::WalMark;
+use crate::wal::{FoundCopy, Identity, Placed, WalMark};
 use crate::{Corruption, OriginHead, Published, SignedHead, StoreError};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -54,6 +56,7 @@ pub(super) const SIGNED: &str = "signed";
 pub(super) const WAL: &str = "wal";
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const MARKS: &str = "marks";
+pub(super) const PLACE: &str = "place";
 
 /// The only format this version reads and writes.
 pub(super) const FORMAT_1: &str = "jurat-store/1";
@@ -333,6 +336,71 @@ pub(super) fn parse_wal_mark(bytes: &[u8]) -> Result<WalMark, StoreError> {
         open,
     })
 }
+
+pub(super) fn place_bytes(placed: &Placed) -> Vec<u8> {
+    let Identity {
+        inode,
+        born_ns,
+        machine,
+    } = placed.identity;
+    let fields = [
+        born_ns.map(|born| born.to_be_bytes().to_vec()),
+        machine.map(|machine| machine.as_bytes().to_vec()),
+        placed.outside.map(|outside| outside.as_bytes().to_vec()),
+        placed.copy.as_ref().map(|copy| {
+            let mut field = copy.since.to_be_bytes().to_vec();
+            field.extend_from_slice(copy.why.as_bytes());
+            field
+        }),
+    ];
+    let bits = fields.iter().zip(PLACE_BITS);
+    let bits = bits.filter_map(|(field, bit)| field.as_ref().map(|_| bit));
+    let mut row = placed.epoch.to_be_bytes().to_vec();
+    row.extend_from_slice(&inode.to_be_bytes());
+    row.push(bits.sum());
+    row.extend(fields.into_iter().flatten().flatten());
+    row
+}
+
+pub(super) fn parse_place(bytes: &[u8]) -> Result<Placed, StoreError> {
+    let mut fields = Fields::new("meta/place", bytes);
+    let (epoch, inode) = (fields.u64()?, fields.u64()?);
+    let [bits] = fields.take()?;
+    if bits > PLACE_BITS.iter().sum() {
+        return Err(fields.wrong());
+    }
+    let [has_born, has_machine, has_outside, has_copy] = PLACE_BITS.map(|bit| bits & bit != 0);
+    let born_ns = has_born.then(|| fields.u64()).transpose()?;
+    let machine = has_machine
+        .then(|| fields.take().map(Hash::new))
+        .transpose()?;
+    let outside = has_outside
+        .then(|| fields.take().map(Hash::new))
+        .transpose()?;
+    let copy = if has_copy {
+        let since = fields.u64()?;
+        let why = String::from_utf8(fields.rest.to_vec());
+        let why = why.map_err(|_| fields.wrong())?;
+        fields.rest = &[];
+        Some(FoundCopy { since, why })
+    } else {
+        None
+    };
+    fields.end()?;
+    Ok(Placed {
+        epoch,
+        identity: Identity {
+            inode,
+            born_ns,
+            machine,
+        },
+        outside,
+        copy,
+    })
+}
+
+/// Which of the optional fields of a place follow, in this order.
+const PLACE_BITS: [u8; 4] = [1, 2, 4, 8];
 
 pub(super) fn journal_mark_bytes(mark: &JournalMark) -> Vec<u8> {
     let mut row = mark.generation.to_be_bytes().to_vec();

@@ -1,10 +1,12 @@
-//! The thread that moves what a full file holds into the engine.
+//! The thread that moves what a full file holds into the engine, and lets the names that say how
+//! far the store went follow it.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use super::health::Health;
+use super::trail::{RAISE_EVERY, Trail};
 use super::{HeadMap, Recent, WalMark};
 use crate::{RedbStore, StoreError, WriteError};
 
@@ -12,6 +14,14 @@ use crate::{RedbStore, StoreError, WriteError};
 pub(super) struct Checkpointer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread works on.
+pub(super) struct Parts {
+    pub(super) engine: Arc<RedbStore>,
+    pub(super) recent: Arc<RwLock<Recent>>,
+    pub(super) health: Arc<Health>,
+    pub(super) trail: Arc<Trail>,
 }
 
 struct Shared {
@@ -50,6 +60,15 @@ impl Shared {
         self.set(State::Failed);
     }
 
+    /// What is to be done, after a while nothing.
+    fn next(&self) -> MutexGuard<'_, State> {
+        let idle = |state: &mut State| !matches!(state, State::Wanted(_) | State::Ending);
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), RAISE_EVERY, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn wait_while<'a>(
         &self,
         guard: MutexGuard<'a, State>,
@@ -62,19 +81,16 @@ impl Shared {
 
 impl Checkpointer {
     /// Starts the thread, with something to do if anything is frozen.
-    pub(super) fn spawn(
-        (engine, recent, health): (Arc<RedbStore>, Arc<RwLock<Recent>>, Arc<Health>),
-        frozen: Option<WalMark>,
-    ) -> io::Result<Self> {
+    pub(super) fn spawn(parts: Parts, frozen: Option<WalMark>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(frozen.map_or(State::Idle, State::Wanted)),
             changed: Condvar::new(),
-            health,
+            health: Arc::clone(&parts.health),
         });
         let worker = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("checkpoint".to_owned())
-            .spawn(move || run(&worker, &engine, &recent))?;
+            .spawn(move || run(&worker, &parts))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -117,7 +133,7 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(shared: &Shared, engine: &RedbStore, recent: &RwLock<Recent>) {
+fn run(shared: &Shared, parts: &Parts) {
     // A panic must not leave anyone waiting.
     struct Dead<'a>(&'a Shared);
     impl Drop for Dead<'_> {
@@ -131,12 +147,22 @@ fn run(shared: &Shared, engine: &RedbStore, recent: &RwLock<Recent>) {
         }
     }
     let _dead = Dead(shared);
+    let Parts {
+        engine,
+        recent,
+        trail,
+        ..
+    } = parts;
     loop {
-        let state = shared.wait_while(shared.lock(), |state| {
-            !matches!(state, State::Wanted(_) | State::Ending)
-        });
-        let State::Wanted(mark) = *state else {
-            return;
+        let state = shared.next();
+        let mark = match *state {
+            State::Wanted(mark) => mark,
+            State::Ending => return,
+            State::Idle | State::Failed => {
+                drop(state);
+                trail.raise();
+                continue;
+            }
         };
         drop(state);
         let frozen: Arc<HeadMap> = {
@@ -149,6 +175,7 @@ fn run(shared: &Shared, engine: &RedbStore, recent: &RwLock<Recent>) {
                 recent.frozen = Arc::default();
                 drop(recent);
                 shared.set(State::Idle);
+                trail.raise();
             }
             Err(WriteError::Failed(error) | WriteError::Unknown(error)) => {
                 tracing::error!(%error, "the log was not emptied; a new start goes on from there");

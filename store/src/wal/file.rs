@@ -102,6 +102,11 @@ impl DiskFile {
     }
 }
 
+/// Where a path leads; as it is where that cannot be told by a path.
+pub(super) fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
 fn sync_directory(path: &Path) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -26,7 +26,7 @@
 //!
 //! Out of scope: history and entries of the service's own tree, which are the engine's alone.
 //!
-//! Rows: `spec/store.md` STO-20 to STO-25, STO-38.
+//! Rows: `spec/store.md` STO-20 to STO-25, STO-38 to STO-41.
 
 mod checkpointer;
 mod file;
@@ -34,13 +34,16 @@ mod frame;
 mod health;
 mod known;
 mod open;
+mod place;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -57,6 +60,9 @@ use self::frame::{Draft, Header, Tail};
 use self::health::Health;
 use self::known::Known;
 pub(crate) use self::open::identity;
+pub use self::place::{FoundCopy, Identity, Placed, Reached};
+use self::trail::Trail;
+pub use self::trail::TrailFolder;
 use crate::redb_store::{RedbOptions, RedbStore};
 use crate::rules::check_swap;
 use crate::{
@@ -120,6 +126,7 @@ pub struct WalStore {
     count: AtomicU64,
     /// The engine's file first.
     state: Vec<StateFile>,
+    trail: Arc<Trail>,
 }
 
 /// Where the next frame goes.
@@ -173,6 +180,67 @@ impl WalStore {
         &self.state
     }
 
+    /// What the store's file says of where it is; nothing where no version did that was here.
+    ///
+    /// # Errors
+    /// The engine's failures.
+    // Spec: STO-39
+    pub fn placed(&self) -> Result<Option<Placed>, StoreError> {
+        self.read(self.engine.placed())
+    }
+
+    /// Says where the store is, durably. From then on names ([`Self::keep_trail`]) have its epoch.
+    ///
+    /// # Errors
+    /// As for [`CheckpointStore::compare_and_swap`].
+    // Spec: STO-39
+    pub fn place(&self, placed: &Placed) -> Result<(), WriteError> {
+        self.engine.place(placed)?;
+        self.trail.begin_epoch(placed.epoch);
+        Ok(())
+    }
+
+    /// The folder that the store's file is in, and what the names there say.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    // Spec: STO-40
+    pub fn trail_folder(&self) -> io::Result<TrailFolder> {
+        let path = file::real(self.engine.path());
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        TrailFolder::look(folder.unwrap_or(Path::new(".")), &trail::name_of(&path))
+    }
+
+    /// How far the store went, in this epoch.
+    ///
+    /// # Errors
+    /// The store has stopped.
+    pub fn reached(&self, epoch: u64) -> Result<Reached, WriteError> {
+        let Tail {
+            generation, frames, ..
+        } = self.writer()?.tail;
+        Ok(Reached {
+            epoch,
+            generation,
+            frames,
+        })
+    }
+
+    /// Keeps names in these folders that say how far the store went: durably, before this returns
+    /// and before the first frame is acknowledged, and every few seconds from then on. Once.
+    ///
+    /// # Errors
+    /// A name cannot be made.
+    // Spec: STO-40, STO-41
+    pub fn keep_trail(&self, folders: Vec<TrailFolder>, at: Reached) -> io::Result<()> {
+        self.trail.begin(folders, at)
+    }
+
+    /// Why the names do not say how far the store went, if they do not.
+    pub fn trail_fault(&self) -> Option<String> {
+        self.trail.fault()
+    }
+
     /// Tells of the failure after which nothing is answered any more, as soon as there is one: also
     /// when it is in the thread that empties the log, or the engine fails a read. The process must
     /// end then, and find out what is durable by a new start.
@@ -202,6 +270,9 @@ impl WalStore {
         self.health.close();
         if closed.is_ok() {
             *self.recent_mut() = Recent::default();
+            // Where the next start begins.
+            self.trail.reached(mark.generation + 1, 0);
+            self.trail.raise();
         }
         closed
     }
@@ -341,6 +412,7 @@ impl WalStore {
         };
         self.write(*file, bytes, tail.used)?;
         *tail = after;
+        self.trail.reached(after.generation, after.frames);
         let mut recent = self.recent_mut();
         let mut new_origins = 0;
         for swap in swaps {

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::hash::{Hash, sha256};
 
-use super::checkpointer::Checkpointer;
+use super::checkpointer::{self, Checkpointer};
 use super::file::{self, DiskFile, StateFile, WalFile};
 use super::frame::{self, BLOCK, Draft, Header, Segment, Tail};
 use super::health::Health;
 use super::known::Known;
+use super::trail::Trail;
 use super::{HeadMap, Recent, WalMark, WalOptions, WalStore, Writer, failed};
 use crate::redb_store::{OpenError, RedbOptions, RedbStore};
 use crate::{CheckpointStore as _, Corruption, OriginHead, StoreError, WriteError};
@@ -35,7 +36,7 @@ impl WalStore {
         let before = StateFile::now(path).ok();
         let engine = RedbStore::open_behind_wal(path, options.redb)?;
         // Relative paths and links: the log is beside the file, whatever it was called.
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let real = file::real(path);
         let paths = file::paths(&real);
         let bytes = options.file_bytes.next_multiple_of(BLOCK).max(2 * BLOCK);
         let mut store = open(engine, &paths, bytes).map_err(|fault| fault.at(path))?;
@@ -61,7 +62,7 @@ impl WalStore {
     ) -> Result<Option<OriginHead>, OpenError> {
         let path = path.as_ref();
         let engine = RedbStore::open_behind_wal(path, options)?;
-        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let real = file::real(path);
         peek(&engine, &file::paths(&real), origin).map_err(|fault| fault.at(path))
     }
 }
@@ -433,12 +434,13 @@ fn assemble(
         count += u64::from(!engine.has_head(origin)?);
     }
     let (engine, recent) = (Arc::new(engine), Arc::new(RwLock::new(recent)));
-    let health = Arc::new(Health::default());
-    let parts = (
-        Arc::clone(&engine),
-        Arc::clone(&recent),
-        Arc::clone(&health),
-    );
+    let (health, names) = (Arc::new(Health::default()), Arc::new(Trail::default()));
+    let parts = checkpointer::Parts {
+        engine: Arc::clone(&engine),
+        recent: Arc::clone(&recent),
+        health: Arc::clone(&health),
+        trail: Arc::clone(&names),
+    };
     let checkpointer = Checkpointer::spawn(parts, unfinished)
         .map_err(|source| failed("starting a thread", source))?;
     Ok(WalStore {
@@ -454,6 +456,7 @@ fn assemble(
         recent,
         health,
         state: Vec::new(),
+        trail: names,
         checkpointer,
         count: AtomicU64::new(count),
     })
