@@ -148,8 +148,8 @@ fn execute(command: Command) -> Result<(), Failed> {
                 format_keys(&made.keys, Some(&made.gossip), url.as_deref()),
                 // Spec: WIT-88
                 if published.is_empty() {
-                    "Nobody is asked yet whether that happened: see [restore_guard] in its \
-                     configuration.\n"
+                    "Files that are put back show it; whether the whole machine was, nobody is \
+                     asked yet: see [restore_guard] in its configuration.\n"
                 } else {
                     ""
                 },

@@ -300,10 +300,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let name = problems.take("name", KeyName::parse(&raw.name), right);
     let right = "an address, as 127.0.0.1:8419";
     let listen = problems.take("listen", raw.listen.parse(), right);
-    let tls = raw.tls.as_ref().and_then(|tls| {
-        let loaded = Tls::load(&loaded.path(&tls.certificates), &loaded.path(&tls.key));
-        problems.take("tls", loaded, "a PEM chain and its PEM key")
-    });
+    let tls = resolve_tls(loaded, &mut problems);
     let mut limits = raw.limits.clone().unwrap_or_default();
     limits.check("limits", &mut problems);
     problems.check(
@@ -326,7 +323,9 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
     let (unsigned, address_header) = resolve_quota(&raw.quota, &mut problems);
     let about = raw.about.resolve(&mut problems);
     raw.recheck.check(&mut problems);
-    let restore_guard = raw.restore_guard.resolve(&mut problems);
+    let restore_guard = raw
+        .restore_guard
+        .resolve(|path| loaded.path(path), &mut problems);
     let clock = raw.clock.resolve(&mut problems);
     let gossip = raw.gossip.as_ref();
     let gossip = gossip.and_then(|raw| gossip::resolve(raw, loaded, name.as_ref(), &mut problems));
@@ -367,6 +366,12 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         log_filter: raw.log.filter.clone(),
     });
     problems.finish(config)
+}
+
+fn resolve_tls(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> Option<Tls> {
+    let tls = loaded.raw.tls.as_ref()?;
+    let read = Tls::load(&loaded.path(&tls.certificates), &loaded.path(&tls.key));
+    problems.take("tls", read, "a PEM chain and its PEM key")
 }
 
 fn resolve_database(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> PathBuf {

@@ -264,10 +264,22 @@ impl Witness {
     /// Why nothing is signed for a log until the operator decides, if that is so.
     // Spec: WIT-83
     pub(crate) fn held(&self, origin: &Origin) -> Option<Held> {
-        match self.logs.current().hold(origin) {
-            Some(hold) => Some(Held::by(hold)),
-            None => self.holds.held(origin).or_else(|| self.suspect(origin)),
-        }
+        let listed = self.logs.current().hold(origin).map(Held::by);
+        let held = listed.or_else(|| self.holds.held(origin));
+        let held = held.or_else(|| self.copied(origin));
+        held.or_else(|| self.suspect(origin))
+    }
+
+    /// That our state is a copy, for a log about which nobody can be asked.
+    // Spec: WIT-91
+    fn copied(&self, origin: &Origin) -> Option<Held> {
+        let guard = self.guard.as_ref().filter(|guard| guard.copy().is_some())?;
+        guard.held_as_copy(self.logs.current().log(origin)?)
+    }
+
+    /// Who guards our memory.
+    pub(crate) fn guard(&self) -> Option<&Arc<Guard>> {
+        self.guard.as_ref()
     }
 
     /// A head that its log signed and that nobody can join to ours.

@@ -112,6 +112,7 @@ impl Api {
             "/health" => (Route("health"), self.get(&request, Self::health)),
             "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
             path if path.starts_with(gossip::PREFIX) => match self.witness.gossip() {
+                Some(_) if gossip::is_of_the_state(path) && self.is_copy() => gossip::not_now(),
                 Some(with) => {
                     let (budgets, timeout) = (&self.gossip, self.body_timeout);
                     let client = self.client(&request, peer);
@@ -219,6 +220,7 @@ impl Api {
         if more > 0 {
             faults.push(format!("{more} more holds cannot be written"));
         }
+        faults.extend(self.state_faults());
         faults.extend(self.own_fault());
         let alarms = self.alarms().concat();
         if faults.is_empty() {
@@ -263,6 +265,22 @@ impl Api {
         Some(Convicted::Ours(id).to_string())
     }
 
+    fn is_copy(&self) -> bool {
+        let guard = self.witness.guard();
+        guard.is_some_and(|guard| guard.copy().is_some())
+    }
+
+    /// What the state says of itself.
+    // Spec: WIT-91
+    fn state_faults(&self) -> Vec<String> {
+        let own = self.witness.guard().and_then(|guard| guard.own_state());
+        let copy = own.and_then(|own| own.found());
+        let copy = copy.map(|copy| format!("the state is held since {}: {}", copy.since, copy.why));
+        let marks = own.and_then(|own| own.fault());
+        let marks = marks.map(|_| "the name that says how far the state went cannot be made");
+        copy.into_iter().chain(marks.map(str::to_owned)).collect()
+    }
+
     /// Why the witness does not sign as it should, if it does not, without a word about which log.
     fn fault(&self) -> Option<String> {
         let heads = match self.witness.heads().faults(0).0 {
@@ -276,7 +294,7 @@ impl Api {
             holds => Some(format!("holds that cannot be written: {holds}")),
         };
         let faults = self.clock_fault().into_iter().chain(heads).chain(holds);
-        let faults = faults.chain(self.own_fault());
+        let faults = faults.chain(self.own_fault()).chain(self.state_faults());
         let faults: Vec<String> = faults.collect();
         (!faults.is_empty()).then(|| faults.join("\n"))
     }
@@ -291,6 +309,10 @@ impl Api {
         let bad = self.witness.heads().faults(0).0;
         let holds = self.witness.holds().not_durable(0).0;
         self.witness.metrics().scraped(healthy, bad, holds);
+        let own = self.witness.guard().and_then(|guard| guard.own_state());
+        let held = own.is_some_and(|own| own.found().is_some());
+        let failed = own.is_some_and(|own| own.fault().is_some());
+        self.witness.metrics().scraped_state(held, failed);
         let mut response = http::text(StatusCode::OK, telemetry::encode(&self.registry));
         let content_type = header::HeaderValue::from_static(telemetry::METRICS_CONTENT_TYPE);
         response

@@ -4,7 +4,8 @@
 //! DIR/ed25519.key      0600   cosigner key, type 0x04, note signer format
 //! DIR/ml-dsa-44.key    0600   cosigner key, type 0x06
 //! DIR/gossip.key       0600   gossip key, type 0x01
-//! DIR/witness.redb            the checkpoints cosigned: none (and, once it serves, two .wal files)
+//! DIR/witness.redb            the checkpoints cosigned: none (and, once it serves, two .wal files
+//!                             and an empty .reached- one)
 //! DIR/logs.toml               the logs: none
 //! DIR/witness.toml            last, so that a directory that init did not finish cannot be served
 //! ```
@@ -178,9 +179,9 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>, published: &[Str
     let quoted: Vec<String> = published.iter().map(|url| format!("\"{url}\"")).collect();
     // Spec: WIT-88
     let guard = if published.is_empty() {
-        "# Whom to ask whether the state is an older copy. Off until somebody is named: the\n\
-         # places where your checkpoints are published, other witnesses, or both; see the\n\
-         # example. A log that was added with --url is asked in any case.\n\
+        "# Whom to ask whether this machine was put back to what it was; that files were is seen\n\
+         # without. Nobody until you name the places where your checkpoints are published,\n\
+         # other witnesses, or both; see the example. A log that was added with --url is asked.\n\
          #[restore_guard]\n\
          #own = [\"https://checkpoints.example.com/w1\"]\n"
             .to_owned()

@@ -56,7 +56,7 @@ pub struct Line {
     pub actor: String,
     /// What was done.
     pub action: String,
-    /// To which log.
+    /// To which log; empty when it is about the state.
     pub origin: String,
     /// Why, where a reason has to be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -313,6 +313,38 @@ impl Recorder<'_> {
             because: Some(because.to_owned()),
             before: None,
             after: Entry::from(*log),
+        }))
+    }
+
+    /// Records what was found, or decided, of the whole state. The caller has the lock of the list.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    // Spec: WIT-93
+    pub(crate) fn tell(&self, action: &'static str, because: &str) -> io::Result<()> {
+        let nothing = Entry {
+            keys: Vec::new(),
+            retired: Vec::new(),
+            state: String::new(),
+            qpd: None,
+            contact: None,
+            source: None,
+            reason: None,
+            url: None,
+            empty_stops: false,
+            suspect_holds: None,
+            cadence_s: None,
+            pruned_below: None,
+            hold: None,
+            dismissed: 0,
+            decision: None,
+        };
+        self.write(std::iter::once(Saying {
+            action,
+            origin: String::new(),
+            because: Some(because.to_owned()),
+            before: None,
+            after: nothing,
         }))
     }
 

@@ -30,6 +30,7 @@ use crate::journal::{Entry, Journal, Recorder, state_name};
 use crate::lists::{FETCH_TIMEOUT, Mode, Source, Target};
 use crate::losses::{Loss, Lost, Said};
 use crate::restore::evidence_id;
+use crate::restore::own::Files;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -86,7 +87,7 @@ pub(crate) enum LogsCommand {
     /// Decide on a log that is held: take the evidence as the latest checkpoint, or put it aside
     #[command(
         group(ArgGroup::new("decision").required(true).args(["adopt", "dismiss"])),
-        group(ArgGroup::new("which").required(true).args(["origin", "all_ahead"])),
+        group(ArgGroup::new("which").required(true).args(["origin", "all_ahead", "all_moved"])),
     )]
     Resolve {
         /// The first line of its checkpoints
@@ -94,6 +95,10 @@ pub(crate) enum LogsCommand {
         /// All logs that are held only because another witness, or the log itself, was ahead
         #[arg(long, conflicts_with = "adopt")]
         all_ahead: bool,
+        /// All logs that are held because the state is a copy. It is the newest there is: it was
+        /// moved in order, or nothing was cosigned since it was copied
+        #[arg(long, conflicts_with = "adopt")]
+        all_moved: bool,
         /// This witness cosigned it: it becomes the latest checkpoint, and the log is free again
         #[arg(long)]
         adopt: bool,
@@ -217,11 +222,15 @@ pub(crate) fn run(config: &Path, command: LogsCommand) -> Result<(), Failed> {
             (origin, change)
         }
         LogsCommand::Resolve {
-            origin,
-            all_ahead: _,
-            adopt,
-            dismiss: _,
+            all_moved: true,
             reason,
+            ..
+        } => return dismiss_copy(&admin, &recorder, reason),
+        LogsCommand::Resolve {
+            origin,
+            adopt,
+            reason,
+            ..
         } => return resolve(&admin, &recorder, origin.as_ref(), adopt, reason),
         LogsCommand::Disable { origin, reason } => {
             let reason = printable("reason", reason)?;
@@ -351,6 +360,10 @@ fn checked_url(url: Option<String>) -> Result<Option<String>, Failed> {
 fn list(admin: &Admin, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), Failed> {
     let mut text = String::new();
     let convicted = convicted(admin)?;
+    // Spec: WIT-91
+    if let Some(copy) = Files::beside(&admin.database).held().filter(|_| !json) {
+        let _ = writeln!(text, "state    held since {}: {}", copy.since, copy.why);
+    }
     for log in Registry::load(&admin.logs)?
         .logs()
         .filter(|log| wanted(log))
@@ -466,6 +479,14 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
             &format!("since {}: {} ({})", hold.since, hold.why, hold.source),
         );
     }
+    if let Some(copy) = Files::beside(&admin.database).held() {
+        let why = copy.why;
+        let text = format!(
+            "since {}, as all logs that nothing confirms: {why}",
+            copy.since
+        );
+        line("held", &text);
+    }
     if let Some(id) = convicted(admin)?.get(origin) {
         let id = hex::encode(id.as_bytes());
         line(
@@ -574,6 +595,31 @@ fn dismiss_all_ahead(admin: &Admin, recorder: &Recorder<'_>, reason: &str) -> Re
     })?;
     let s = if count == 1 { "" } else { "s" };
     print(&format!("dismissed; {count} log{s} free\n"));
+    Ok(())
+}
+
+/// Takes the state for the newest, however many logs there are.
+// Spec: WIT-93
+fn dismiss_copy(admin: &Admin, recorder: &Recorder<'_>, reason: String) -> Result<(), Failed> {
+    let reason = printable("reason", Some(reason))?.unwrap_or_default();
+    let files = Files::beside(&admin.database);
+    let Some(copy) = files.held() else {
+        return Err(usage(
+            "the state is not held, or no witness has served it since".to_owned(),
+        ));
+    };
+    let failed = |error: io::Error| Failed {
+        code: exit::IO,
+        message: error.to_string(),
+    };
+    let because = format!("{reason} ({})", copy.why);
+    let told = Registry::settled(&admin.logs, || recorder.tell("state taken", &because))?;
+    told.and_then(|()| files.resolve(&copy, &reason))
+        .map_err(failed)?;
+    print(
+        "to be taken for the newest by the witness that serves, within seconds, or when one \
+         starts; its logs are free then\n",
+    );
     Ok(())
 }
 
@@ -740,7 +786,8 @@ fn print_journal(journal: &Journal, check: bool) -> Result<(), Failed> {
     let checked = journal.check(|line| {
         if !check {
             let origin = Origin::parse(&line.origin).map_or_else(|_| String::new(), |o| shown(&o));
-            let decided = line.decided().map(|reason| format!(": {reason}"));
+            let decided = line.decided().or(line.because.as_deref());
+            let decided = decided.map(|reason| format!(": {reason}"));
             let _ = writeln!(
                 text,
                 "{} {} {origin} ({}){}",

@@ -48,6 +48,8 @@ pub struct Metrics {
     /// Logs for which nothing is signed until the operator decides.
     pub(crate) logs_held: Gauge,
     holds_not_durable: Gauge,
+    state_held: Gauge,
+    state_marks_failed: Gauge,
     evidence: Family<EvidenceLabel, Counter>,
     evidence_kept: Gauge,
     evidence_not_written: Gauge,
@@ -212,6 +214,16 @@ impl Metrics {
             "witness_holds_not_durable",
             "Logs that are held in memory only: their holds cannot be written",
             self.holds_not_durable.clone(),
+        );
+        registry.register(
+            "witness_state_held",
+            "Whether the state says of itself that it is a copy, and holds logs for that",
+            self.state_held.clone(),
+        );
+        registry.register(
+            "witness_state_marks_failed",
+            "Whether the names that say how far the state went cannot be made",
+            self.state_marks_failed.clone(),
         );
     }
 
@@ -410,6 +422,8 @@ impl Metrics {
             guard_lag: Family::default(),
             logs_held: Gauge::default(),
             holds_not_durable: Gauge::default(),
+            state_held: Gauge::default(),
+            state_marks_failed: Gauge::default(),
             evidence: Family::default(),
             evidence_kept: Gauge::default(),
             evidence_not_written: Gauge::default(),
@@ -474,6 +488,12 @@ impl Metrics {
         self.healthy.set(i64::from(healthy));
         self.heads_bad
             .set(i64::try_from(heads_bad).unwrap_or(i64::MAX));
+    }
+
+    /// What the state says of itself, at the moment of a scrape.
+    pub(crate) fn scraped_state(&self, held: bool, marks_failed: bool) {
+        self.state_held.set(i64::from(held));
+        self.state_marks_failed.set(i64::from(marks_failed));
     }
 
     /// A list was pulled, with these oddities, at this time.

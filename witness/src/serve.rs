@@ -46,7 +46,7 @@ use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
 use crate::recheck::Recheck;
-use crate::restore::{self, Guard};
+use crate::restore::{self, Guard, Look, OwnState, OwnStateError};
 
 /// Runs a witness until a signal ends it. When it listens, one line on standard output says where:
 /// `listening on http://127.0.0.1:8419`.
@@ -89,7 +89,16 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let clock = guarded(config.clock.clone(), &mut registry);
     let (path, wall) = (lists.target.logs.clone(), Arc::new(SystemClock));
     let guard = Guard::new(config.restore_guard.clone(), path, wall, metrics.clone());
-    let guard = Arc::new(guard.map_err(ServeError::Client)?);
+    let guard = guard.map_err(ServeError::Client)?;
+    // Spec: WIT-89. Before anything is signed.
+    let look = Look {
+        database: &config.database,
+        logs: &config.logs_path,
+        name: config.name.as_str(),
+        clock: &SystemClock,
+    };
+    let own = Arc::new(OwnState::open(&store, &config.restore_guard, &look)?);
+    let guard = Arc::new(guard.with_own_state(own));
     guard.warn_if_off();
     let told = failure_of(&store);
     let files = store.files().to_vec();
@@ -330,7 +339,12 @@ async fn follow(witness: Arc<Witness>, guard: Arc<Guard>, metrics: Metrics, agai
             pull.send_replace(());
         }
         let follower = Arc::clone(&witness);
+        let state = guard.own_state().filter(|state| state.found().is_some());
+        let state = state.cloned();
         let looked = tokio::task::spawn_blocking(move || {
+            if let Some(state) = state {
+                state.decided();
+            }
             let logs = follower.logs();
             let looked = if asked {
                 logs.reload().map(|()| true)
@@ -537,6 +551,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Why the witness ended, or did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// The state cannot be looked at.
+    #[error("{0}")]
+    OwnState(#[from] OwnStateError),
     /// Log lines could not be set up. The operator's filter is at fault.
     #[error("{0}")]
     Logs(TelemetryError),
@@ -613,6 +630,7 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Logs(_)
+            | Self::OwnState(OwnStateError::MarkDir { .. })
             | Self::Open(OpenError::Missing { .. })
             | Self::Start(StartError::NoKeys) => exit::USAGE,
             Self::Open(OpenError::InUse { .. }) => exit::UNAVAILABLE,
@@ -631,6 +649,7 @@ impl ServeError {
             Self::Open(OpenError::Store { .. })
             | Self::Start(StartError::State(_))
             | Self::Evidence(_)
+            | Self::OwnState(_)
             | Self::Gossip(GossipError::Io(_))
             | Self::Close(_)
             | Self::Store { damaged: false, .. }

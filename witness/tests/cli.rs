@@ -76,7 +76,7 @@ fn init_says_whom_the_restore_guard_asks_or_that_it_asks_nobody() {
         let output = run(&args);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(said.contains("Nobody is asked yet"), published.is_empty());
+        assert_eq!(said.contains("nobody is asked yet"), published.is_empty());
         let config = fs::read_to_string(path.join("witness.toml")).unwrap();
         let own = "[restore_guard]\nown = [\"https://a.example/w\", \"https://b.example/w\"]\n";
         assert_eq!(config.contains(own), !published.is_empty(), "{config}");

@@ -90,9 +90,21 @@ fn copy_state(home: &Home) -> Vec<Vec<u8>> {
     STATE.map(|file| fs::read(home.path(file)).unwrap()).into()
 }
 
+/// As when the whole machine is put back: the state does not say by itself that it is older.
 fn put_back(home: &Home, state: &[Vec<u8>]) {
+    remove_names(home);
     for (file, bytes) in STATE.iter().zip(state) {
         fs::write(home.path(file), bytes).unwrap();
+    }
+}
+
+/// The names that say how far the state went, as if they had been put back, too.
+fn remove_names(home: &Home) {
+    for file in fs::read_dir(home.path("")).unwrap() {
+        let path = file.unwrap().path();
+        if path.to_str().unwrap().contains(".reached-") {
+            fs::remove_file(path).unwrap();
+        }
     }
 }
 
@@ -221,10 +233,10 @@ fn by_default_an_older_copy_is_refused_where_the_log_shows_its_checkpoint_and_el
     assert!(!warns(&home));
 }
 
-/// No witness can see by itself that its memory is an old one: this is what the guard is for, and
-/// why nobody may put a copy back without it.
+/// No witness can see by itself that its whole machine was put back, with what it says of itself:
+/// this is what the guard asks others for.
 #[test]
-fn without_the_guard_an_older_copy_of_the_state_signs_another_branch() {
+fn without_the_guard_an_older_copy_of_the_machine_signs_another_branch() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);
     let fork = log.fork(5);

@@ -188,6 +188,19 @@ fn post_bound(path: &str) -> Option<usize> {
     }
 }
 
+/// Whether this would be signed by us, and say what the state says: one that is an older copy would
+/// convict us of what it does not remember.
+// Spec: WIT-91
+pub(super) fn is_of_the_state(path: &str) -> bool {
+    let rest = path.strip_prefix(PREFIX).unwrap_or_default();
+    counted(rest, &Method::GET) == Counted::Made
+}
+
+/// The answer while the state says of itself that it is a copy.
+pub(super) fn not_now() -> (Route, Response) {
+    (Route("gossip"), later())
+}
+
 // Spec: GSP-92
 fn counted(path: &str, method: &Method) -> Counted {
     match path {

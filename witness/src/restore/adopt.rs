@@ -43,6 +43,8 @@ pub async fn adopt(guard: &Arc<Guard>, witness: &Arc<Witness>) {
             tracing::error!(%origin, %reason, "the evidence was not adopted; the log stays held");
         } else if let Err(error) = guard.release(witness, &log).await {
             tracing::error!(%origin, %error, "the evidence was adopted; the log is not released");
+        } else {
+            guard.adopted(origin);
         }
     }
 }

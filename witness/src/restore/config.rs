@@ -1,5 +1,6 @@
 //! The `[restore_guard]` table.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,21 @@ pub struct RawRestoreGuard {
     answers_min: usize,
     logs_per_second: u32,
     ahead: Ahead,
+    moved: Moved,
+    mark_dir: Option<PathBuf>,
+    machine_id_file: PathBuf,
+}
+
+/// What becomes of a state that is in another file than it was, or on another machine, and that no
+/// name says to be older.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moved {
+    /// Its logs are held.
+    #[default]
+    Hold,
+    /// It is told of, and signed for.
+    Report,
 }
 
 /// What becomes of a log when others are ahead of us before the first signature since the start.
@@ -46,6 +62,9 @@ impl Default for RawRestoreGuard {
             answers_min: 0,
             logs_per_second: 10,
             ahead: Ahead::Hold,
+            moved: Moved::Hold,
+            mark_dir: None,
+            machine_id_file: PathBuf::from("/etc/machine-id"),
         }
     }
 }
@@ -70,6 +89,12 @@ pub struct RestoreGuard {
     pub(super) logs_per_second: u32,
     /// What becomes of a log when others are ahead.
     pub(super) ahead: Ahead,
+    /// What becomes of a state that was moved.
+    pub(super) moved: Moved,
+    /// Where names say how far the state went, besides its own folder.
+    pub(super) mark_dir: Option<PathBuf>,
+    /// What names the machine.
+    pub(super) machine_id_file: Option<PathBuf>,
 }
 
 impl RestoreGuard {
@@ -85,8 +110,13 @@ impl RestoreGuard {
 }
 
 impl RawRestoreGuard {
-    /// What the table says; what is wrong with it goes to `problems`, and is left out.
-    pub fn resolve(&self, problems: &mut Problems) -> RestoreGuard {
+    /// What the table says; what is wrong with it goes to `problems`, and is left out. `path` says
+    /// where a path that the file names is.
+    pub fn resolve(
+        &self,
+        path: impl Fn(&Path) -> PathBuf,
+        problems: &mut Problems,
+    ) -> RestoreGuard {
         let right = "an http or https URL, as https://witness.example.com/w1";
         let is_url = |url: &str| url.starts_with("https://") || url.starts_with("http://");
         for url in &self.own {
@@ -132,7 +162,18 @@ impl RawRestoreGuard {
             rate,
             "1 to 1000 logs",
         );
+        let mark_dir = self.mark_dir.as_deref().map(&path);
+        if let Some(dir) = &mark_dir {
+            let right = "a folder that is there, best on another disk";
+            let wrong = format!("{} is none", dir.display());
+            problems.check(dir.is_dir(), "restore_guard.mark_dir", wrong, right);
+        }
+        let machine = &self.machine_id_file;
+        let named = !machine.as_os_str().is_empty();
         RestoreGuard {
+            moved: self.moved,
+            mark_dir,
+            machine_id_file: named.then(|| path(machine)),
             own: self.own.clone(),
             peers,
             wait: Duration::from_millis(wait),

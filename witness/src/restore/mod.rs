@@ -1,6 +1,6 @@
 //! The restore guard: is our memory as new as what others have seen of us?
 //!
-//! A witness is worth what its memory is worth, and no witness sees by itself that its database was
+//! A witness is worth what its memory is worth, and no witness sees by itself that its machine was
 //! put back to what it was. Others do: our own published checkpoints, other witnesses of the same
 //! logs, and the logs. They are asked
 //!
@@ -21,12 +21,17 @@
 //!
 //! Sources that do not answer hold nothing, unless `answers_min` says how many must have answered.
 //!
-//! Rows: `spec/witness.md` WIT-80 to WIT-86.
+//! What the state says of itself ([`own`]) needs nobody: while it says that it is a copy, a log is
+//! free only when our own newest checkpoint confirms what is remembered, or the operator does.
+//!
+//! Rows: `spec/witness.md` WIT-80 to WIT-94.
 
 mod adopt;
 mod config;
+pub mod copied;
 mod holds;
 mod judge;
+pub(crate) mod own;
 mod sweep;
 
 use std::collections::{HashMap, HashSet};
@@ -43,14 +48,16 @@ use jurat_proto::hex;
 use jurat_proto::key::VerifierKey;
 use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::{TreeHead, TreeSize};
+use jurat_store::FoundCopy;
 use jurat_store::registry::{Change, Hold, HoldCause, Log, Registry, RegistryError, Resolution};
 use tokio::task::JoinSet;
 
 pub use self::adopt::adopt;
-pub use self::config::{Ahead, RawRestoreGuard, RestoreGuard};
+pub use self::config::{Ahead, Moved, RawRestoreGuard, RestoreGuard};
 pub use self::holds::{Holds, keep};
 pub use self::judge::{Evidence, Finding, Keys, Unusable, judge};
 pub(crate) use self::judge::{Lag, judge_reference};
+pub use self::own::{Look, OwnState, OwnStateError};
 pub use self::sweep::sweep;
 use crate::cosign::Witness;
 use crate::heads::ReadError;
@@ -123,6 +130,8 @@ pub struct Guard {
     publishes: Mutex<HashSet<String>>,
     /// When it was tried last to adopt what the operator wants to be.
     tried: Mutex<HashMap<Origin, Instant>>,
+    /// What the state says of itself.
+    own_state: Option<Arc<OwnState>>,
 }
 
 impl Guard {
@@ -152,15 +161,44 @@ impl Guard {
             cleared: Mutex::default(),
             publishes: Mutex::default(),
             tried: Mutex::default(),
+            own_state: None,
         })
+    }
+
+    /// Also believes what the state says of itself.
+    #[must_use]
+    pub fn with_own_state(mut self, own_state: Arc<OwnState>) -> Self {
+        self.own_state = Some(own_state);
+        self
+    }
+
+    /// What the state says of itself.
+    pub(crate) fn own_state(&self) -> Option<&Arc<OwnState>> {
+        self.own_state.as_ref()
+    }
+
+    /// That the state is a copy, until its operator has decided.
+    pub(crate) fn copy(&self) -> Option<FoundCopy> {
+        self.own_state.as_ref()?.found()
+    }
+
+    /// Why nothing is signed for a log about which nobody can be asked, while the state is a copy.
+    // Spec: WIT-91
+    pub(crate) fn held_as_copy(&self, log: &Log) -> Option<Held> {
+        let copy = self.copy()?;
+        let free = self.asks_about(log)
+            || decided_since(log, copy.since)
+            || lock(&self.cleared).contains(&log.origin.hash());
+        (!free).then_some(Held::Copy { why: copy.why })
     }
 
     /// Whether a log was asked about since the start, or there was nobody to ask when its first
     /// request came: who is named later is not asked before a first signature any more.
     pub fn is_cleared(&self, log: &Log, origin: &Hash) -> bool {
+        let copy = self.copy().is_some();
         let mut cleared = lock(&self.cleared);
         let known = cleared.contains(origin);
-        if known || self.asks_about(log) {
+        if known || copy || self.asks_about(log) {
             return known;
         }
         cleared.insert(*origin)
@@ -174,8 +212,9 @@ impl Guard {
         self.metrics.guard_sources(sources);
         if sources == 0 {
             tracing::warn!(
-                "[restore_guard] names nobody to ask: when this state is put back to an older \
-                 copy, only logs that have a url show it, and all others can be signed for twice"
+                "[restore_guard] names nobody to ask: files that are put back show it, but when the \
+                 whole machine is, only logs that have a url do, and all others can be signed for \
+                 twice"
             );
         }
     }
@@ -216,6 +255,13 @@ impl Guard {
         if let Some(held) = self.settle(witness, &log, asked.evidence, counts).await {
             return Err(held);
         }
+        // Spec: WIT-92
+        if let Some(copy) = self.copy().filter(|copy| !decided_since(&log, copy.since))
+            && !asked.confirmed
+            && !lock(&self.cleared).contains(&origin.hash())
+        {
+            return Err(Held::Copy { why: copy.why });
+        }
         if asked.answers < self.settings.answers_min {
             return Err(Held::TooFewAnswers {
                 answers: asked.answers,
@@ -224,6 +270,11 @@ impl Guard {
         }
         lock(&self.cleared).insert(origin.hash());
         Ok(())
+    }
+
+    /// The operator took what we published for the latest: a copy of the state is as new.
+    fn adopted(&self, origin: &Origin) {
+        lock(&self.cleared).insert(origin.hash());
     }
 
     /// Whether the operator decided since the start that others may be ahead. What is put aside is
@@ -494,6 +545,11 @@ impl Guard {
     }
 }
 
+/// Whether the operator decided on a log since the state was found to be a copy.
+fn decided_since(log: &Log, since: u64) -> bool {
+    log.dismissed.iter().any(|dismissed| dismissed.at >= since)
+}
+
 // What a panic left poisoned is whole: each change here is one step.
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -624,6 +680,15 @@ pub enum Held {
     #[error("this log is held until the operator of this witness decides: {why}")]
     Evidence {
         /// What was compared.
+        why: String,
+    },
+    /// The state says of itself that it is a copy.
+    #[error(
+        "this log is held until the operator of this witness decides: the state of this witness \
+         is not where it was, or not what it was: {why}"
+    )]
+    Copy {
+        /// What gave it away.
         why: String,
     },
     // Spec: GSP-78

@@ -354,6 +354,36 @@ impl Drop for Process {
     }
 }
 
+/// Serves files over HTTP, as a CDN would, and says where.
+pub fn files(files: Vec<(String, Vec<u8>)>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let files: HashMap<String, Vec<u8>> = files.into_iter().collect();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut lines = Vec::new();
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).unwrap_or(0) <= 2 {
+                    break;
+                }
+                lines.push(line);
+            }
+            let path = lines.first().and_then(|line| line.split(' ').nth(1));
+            let file = path.and_then(|path| files.get(path));
+            let (status, body) = file.map_or((404, &b""[..]), |file| (200, file));
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.get_mut().write_all(head.as_bytes());
+            let _ = stream.get_mut().write_all(body);
+        }
+    });
+    address
+}
+
 /// One connection, kept alive.
 pub struct Client {
     stream: BufReader<TcpStream>,

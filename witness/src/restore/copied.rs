@@ -1,0 +1,363 @@
+//! Whether a state is the one that there was, by what it says of itself: a pure function.
+//!
+//! ```text
+//! recorded in it      │ found at the start                        │ so it is
+//! ────────────────────┼───────────────────────────────────────────┼───────────────────────────
+//! nothing             │ no name                                   │ from before there were any
+//! nothing             │ a name                                    │ a copy from before that
+//! that it is a copy   │                                           │ one, until that is decided
+//! a file, a machine   │ another file, or another machine          │ moved, restored or copied
+//!                     │ a name ahead of it                        │ an older copy
+//!                     │ no name where one was kept, outside       │ maybe one: nobody can tell
+//!                     │ none of these                             │ sound
+//! ```
+//!
+//! Nobody is asked, and no clock is read. What no file shows, a machine that was set back as a
+//! whole, is for those whom the guard asks.
+//!
+//! Rows: `spec/witness.md` WIT-89, WIT-90.
+
+use std::fmt;
+
+use jurat_store::{FoundCopy, Identity, Placed, Reached};
+
+/// What was found at a start.
+#[derive(Debug, Clone, Copy)]
+pub struct Here {
+    /// Which file on which machine.
+    pub identity: Identity,
+    /// How far the state went; its epoch is the recorded one, or 0.
+    pub reached: Reached,
+    /// What the newest name beside it says.
+    pub beside: Option<Reached>,
+    /// What the newest name in the folder outside says, where there is one; and whether one has to
+    /// be there.
+    pub outside: Option<Outside>,
+}
+
+/// What was found in the folder outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Outside {
+    /// What its newest name says.
+    pub newest: Option<Reached>,
+    /// Whether a name was kept in this very folder before.
+    pub kept: bool,
+}
+
+/// What the state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing says that it is not the newest.
+    Sound,
+    /// It was made before anything was recorded, or is new.
+    Unrecorded,
+    /// It was found to be a copy before, and nobody has decided on that.
+    Undecided(FoundCopy),
+    /// It is a copy, by these signs; never empty.
+    Copied(Vec<Sign>),
+}
+
+/// What gives a copy away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// A name is ahead of it.
+    Behind {
+        /// Whether it is the name in the folder outside.
+        outside: bool,
+        /// What the name says.
+        newest: Reached,
+        /// Where the state is.
+        reached: Reached,
+    },
+    /// There are names, and it knows of none.
+    BeforeNames {
+        /// What the newest says.
+        newest: Reached,
+    },
+    /// It is in another file.
+    OtherFile {
+        /// In which it was.
+        was: Identity,
+        /// In which it is.
+        is: Identity,
+    },
+    /// It is on another machine.
+    OtherMachine,
+    /// The name in the folder outside is gone.
+    NoName,
+}
+
+impl Sign {
+    /// Whether the state may be older than it was, and not only at another place.
+    pub fn is_older(self) -> bool {
+        match self {
+            Self::Behind { .. } | Self::BeforeNames { .. } | Self::NoName => true,
+            Self::OtherFile { .. } | Self::OtherMachine => false,
+        }
+    }
+}
+
+/// Decides what a state is.
+// Spec: WIT-89, WIT-90
+pub fn decide(recorded: Option<&Placed>, here: &Here) -> Verdict {
+    let outside = here.outside.and_then(|outside| outside.newest);
+    let Some(recorded) = recorded else {
+        return match here.beside.max(outside) {
+            None => Verdict::Unrecorded,
+            Some(newest) => Verdict::Copied(vec![Sign::BeforeNames { newest }]),
+        };
+    };
+    if let Some(copy) = &recorded.copy {
+        return Verdict::Undecided(copy.clone());
+    }
+    let mut signs = Vec::new();
+    for (is_outside, newest) in [(false, here.beside), (true, outside)] {
+        if let Some(newest) = newest.filter(|newest| *newest > here.reached) {
+            signs.push(Sign::Behind {
+                outside: is_outside,
+                newest,
+                reached: here.reached,
+            });
+        }
+    }
+    let (was, is) = (recorded.identity, here.identity);
+    if was.inode != is.inode || differ(was.born_ns, is.born_ns) {
+        signs.push(Sign::OtherFile { was, is });
+    }
+    if differ(was.machine, is.machine) {
+        signs.push(Sign::OtherMachine);
+    }
+    let gone = |outside: Outside| outside.kept && outside.newest.is_none();
+    if here.outside.is_some_and(gone) {
+        signs.push(Sign::NoName);
+    }
+    if signs.is_empty() {
+        Verdict::Sound
+    } else {
+        Verdict::Copied(signs)
+    }
+}
+
+/// Whether two things that are both known differ: a kernel that does not say when a file was made
+/// has not made it another file.
+fn differ<T: PartialEq>(was: Option<T>, is: Option<T>) -> bool {
+    was.zip(is).is_some_and(|(was, is)| was != is)
+}
+
+/// What to record of a file from now on: what cannot be seen now stays as it was seen.
+pub fn merged(was: Identity, is: Identity) -> Identity {
+    Identity {
+        inode: is.inode,
+        born_ns: is.born_ns.or(was.born_ns),
+        machine: is.machine.or(was.machine),
+    }
+}
+
+/// For people, in one line.
+pub fn told(signs: &[Sign]) -> String {
+    let signs: Vec<String> = signs.iter().map(ToString::to_string).collect();
+    signs.join("; ")
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Behind {
+                outside,
+                newest,
+                reached,
+            } => {
+                let place = if *outside { "in mark_dir" } else { "beside it" };
+                write!(
+                    f,
+                    "it is an older copy: it is at {reached}, and the name {place} says that it \
+                     had reached {newest}"
+                )
+            }
+            Self::BeforeNames { newest } => write!(
+                f,
+                "it is an older copy: it has no record of where it is, and a name says that it had \
+                 reached {newest}"
+            ),
+            Self::OtherFile { was, is } => {
+                f.write_str("its file was copied, restored or moved: it is ")?;
+                file(f, *is)?;
+                f.write_str(", and was ")?;
+                file(f, *was)
+            }
+            Self::OtherMachine => f.write_str("it is on another machine"),
+            Self::NoName => f.write_str(
+                "it may be an older copy: mark_dir had a name that says how far it went, and has \
+                 none; is it mounted?",
+            ),
+        }
+    }
+}
+
+fn file(f: &mut fmt::Formatter<'_>, identity: Identity) -> fmt::Result {
+    write!(f, "inode {}", identity.inode)?;
+    match identity.born_ns {
+        Some(born) => {
+            let (seconds, rest) = (born / 1_000_000_000, born % 1_000_000_000);
+            write!(f, " made at {seconds}.{rest:09}")
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jurat_proto::hash::sha256;
+
+    use super::*;
+
+    fn at(epoch: u64, generation: u64, frames: u64) -> Reached {
+        Reached {
+            epoch,
+            generation,
+            frames,
+        }
+    }
+
+    fn identity() -> Identity {
+        Identity {
+            inode: 7,
+            born_ns: Some(1_700_000_000_000_000_001),
+            machine: Some(sha256(b"m")),
+        }
+    }
+
+    fn placed() -> Placed {
+        Placed {
+            epoch: 1,
+            identity: identity(),
+            outside: None,
+            copy: None,
+        }
+    }
+
+    fn here() -> Here {
+        Here {
+            identity: identity(),
+            reached: at(1, 5, 6),
+            beside: Some(at(1, 5, 6)),
+            outside: None,
+        }
+    }
+
+    fn identified(change: fn(&mut Identity)) -> Here {
+        let mut identity = identity();
+        change(&mut identity);
+        Here { identity, ..here() }
+    }
+
+    fn outside(newest: Option<Reached>, kept: bool) -> Here {
+        let outside = Some(Outside { newest, kept });
+        Here { outside, ..here() }
+    }
+
+    fn beside(beside: Option<Reached>) -> Here {
+        Here { beside, ..here() }
+    }
+
+    // Spec: WIT-89, WIT-90
+    #[test]
+    fn nothing_else_is_a_sign_of_a_copy() {
+        let sound = [
+            here(),
+            beside(Some(at(1, 5, 5))),
+            beside(Some(at(0, 9, 9))),
+            // Somebody removed the name, or the kernel says less than before.
+            beside(None),
+            identified(|is| (is.born_ns, is.machine) = (None, None)),
+            outside(None, false),
+            outside(Some(at(1, 5, 6)), true),
+        ];
+        for here in sound {
+            assert_eq!(decide(Some(&placed()), &here), Verdict::Sound, "{here:?}");
+        }
+    }
+
+    // Spec: WIT-89, WIT-90
+    #[test]
+    fn each_sign_of_a_copy_is_seen() {
+        let behind = |outside, newest| Sign::Behind {
+            outside,
+            newest,
+            reached: at(1, 5, 6),
+        };
+        let moved = |here: Here| Sign::OtherFile {
+            was: identity(),
+            is: here.identity,
+        };
+        let inode = identified(|is| is.inode = 8);
+        let born = identified(|is| is.born_ns = Some(1_700_000_000_000_000_002));
+        let machine = identified(|is| is.machine = Some(sha256(b"n")));
+        let name = "it is at 1-5-6, and the name beside it says that it had reached 1-5-7";
+        let copies = [
+            (inode, moved(inode), "inode 8"),
+            (born, moved(born), "1700000000.000000002"),
+            (machine, Sign::OtherMachine, "another machine"),
+            (beside(Some(at(1, 5, 7))), behind(false, at(1, 5, 7)), name),
+            (
+                outside(Some(at(2, 0, 0)), true),
+                behind(true, at(2, 0, 0)),
+                "the name in mark_dir",
+            ),
+            (outside(None, true), Sign::NoName, "is it mounted?"),
+        ];
+        for (here, sign, words) in copies {
+            let verdict = decide(Some(&placed()), &here);
+            assert_eq!(verdict, Verdict::Copied(vec![sign]));
+            assert!(told(&[sign]).contains(words), "{sign}");
+        }
+        let both = Here {
+            beside: Some(at(1, 6, 0)),
+            ..inode
+        };
+        let Verdict::Copied(signs) = decide(Some(&placed()), &both) else {
+            panic!("a copy");
+        };
+        assert_eq!(signs.len(), 2);
+        assert!(signs.iter().any(|sign| sign.is_older()));
+    }
+
+    // Spec: WIT-89
+    #[test]
+    fn a_state_without_a_record_is_taken_as_it_is_unless_there_is_a_name() {
+        let new = Here {
+            beside: None,
+            reached: at(0, 1, 0),
+            ..here()
+        };
+        assert_eq!(decide(None, &new), Verdict::Unrecorded);
+        let newest = at(0, 0, 1);
+        let sign = Sign::BeforeNames { newest };
+        for (beside, outside) in [(Some(newest), None), (None, Some(newest))] {
+            let outside = outside.map(|newest| Outside {
+                newest: Some(newest),
+                kept: false,
+            });
+            let here = Here {
+                beside,
+                outside,
+                ..new
+            };
+            assert_eq!(decide(None, &here), Verdict::Copied(vec![sign]));
+        }
+    }
+
+    // Spec: WIT-91
+    #[test]
+    fn what_was_found_once_stays_found() {
+        let copy = FoundCopy {
+            since: 1,
+            why: "w".to_owned(),
+        };
+        let recorded = Placed {
+            copy: Some(copy.clone()),
+            ..placed()
+        };
+        assert_eq!(decide(Some(&recorded), &here()), Verdict::Undecided(copy));
+    }
+}
