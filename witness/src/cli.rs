@@ -20,6 +20,7 @@ use crate::evidence_command::{self, EvidenceCommand};
 use crate::gossip::GossipSettings;
 use crate::init::{self, InitError};
 use crate::logs_command::{self, LogsCommand};
+use crate::peers_command::{self, PeersCommand};
 use crate::serve;
 
 /// Runs the witness's command line; the first argument is the program's name. Blocks until the
@@ -105,6 +106,19 @@ enum Command {
         #[command(subcommand)]
         command: LogsCommand,
     },
+    /// With whom it gossips, and how it is with each of them
+    Peers {
+        /// The configuration file of the witness
+        #[arg(
+            global = true,
+            long,
+            value_name = "FILE",
+            default_value = "witness.toml"
+        )]
+        config: PathBuf,
+        #[command(subcommand)]
+        command: PeersCommand,
+    },
     /// What logs and other witnesses were caught at: files that anybody can verify
     Evidence {
         /// The configuration file of the witness
@@ -184,6 +198,7 @@ fn execute(command: Command) -> Result<(), Failed> {
             Ok(())
         }
         Command::Logs { config, command } => logs_command::run(&config, command),
+        Command::Peers { config, command } => peers_command::run(&config, &command),
         Command::Evidence { config, command } => evidence_command::run(&config, &command),
     }
 }

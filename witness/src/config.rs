@@ -22,7 +22,7 @@ use jurat_store::WalOptions;
 use serde::Deserialize;
 
 use crate::about::{About, RawAbout};
-use crate::gossip::{self, GossipSettings, RawGossip};
+use crate::gossip::{self, GossipSettings, NamedPeer, RawGossip};
 use crate::lists::Source;
 use crate::log_list::LogList;
 use crate::logs_command::sources;
@@ -131,6 +131,8 @@ pub struct Admin {
     pub lists_logs_max: usize,
     /// The keys that this witness had, as far as they can be read.
     pub former_keys: Vec<VerifierKey>,
+    /// With whom it gossips, as that is written; nothing when it does not.
+    pub(crate) peers: Option<Vec<NamedPeer>>,
     keys: Vec<PathBuf>,
 }
 
@@ -150,6 +152,7 @@ impl Admin {
             lists: sources(&raw.lists.sources, &loaded.path(Path::new(""))),
             lists_logs_max: raw.lists.logs_max,
             former_keys: parsed_keys(&raw.former_keys),
+            peers: raw.gossip.as_ref().map(RawGossip::named),
             keys: raw.keys.iter().map(|key| loaded.path(key)).collect(),
         })
     }

@@ -21,6 +21,7 @@
 //!
 //! Rows: `spec/gossip.md` GSP-70 to GSP-110.
 
+pub(crate) mod account;
 mod alarms;
 mod ask;
 mod claims;
@@ -60,11 +61,12 @@ use jurat_store::HeadSwap;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use self::account::Contacts;
 use self::alarms::{Sinks, Told as ToldAlarm};
 pub(crate) use self::claims::CLAIM_FIELD;
 use self::claims::Claims;
 pub use self::config::{GossipSettings, NotTaken};
-pub(crate) use self::config::{PeerChange, RawGossip, resolve};
+pub(crate) use self::config::{NamedPeer, RawGossip, resolve};
 use self::distributor::Distributor;
 use self::records::{Kept, Records};
 use self::standings::Standings;
@@ -73,6 +75,7 @@ use self::statements::Said;
 use self::stored::Stored;
 use crate::evidence::EvidenceFolder;
 use crate::heads::Told;
+use crate::journal::peers::{PeerChange, PeersJournal};
 use crate::log_list::LogList;
 use crate::metrics::Metrics;
 
@@ -105,6 +108,7 @@ pub struct Gossip {
     stored: Stored,
     said: Said,
     claims: Claims,
+    contacts: Contacts,
     /// The alarms that are raised, for who must not wait for the node.
     raised: Mutex<BTreeSet<Alarm>>,
     /// Whether the node knows all logs and peers.
@@ -260,8 +264,7 @@ impl Gossip {
             client,
         } = parts;
         let records = Records::beside(database)?;
-        let secret = records.secret(random)?;
-        let said = Said::open(&records)?;
+        let (secret, said) = (records.secret(random)?, Said::open(&records)?);
         let mut dice = Drawn::new(random()?);
         let clock = Arc::clone(guard.clock());
         let now = moment(&*clock);
@@ -288,6 +291,7 @@ impl Gossip {
             distributors,
             troubles: Mutex::default(),
             settings,
+            contacts: Contacts::open(&records),
             cosigners,
             node: Mutex::new(node),
             standings,
@@ -339,7 +343,11 @@ impl Gossip {
         let answer = match self.settings.url(&peer) {
             Some(url) => {
                 self.show_first(&peer, &url, &question).await;
-                self.answer_of(&peer, &url, question).await
+                let answer = self.answer_of(&peer, &url, question).await;
+                if !matches!(answer, Answer::Failed(_)) {
+                    self.contacts.answered(&peer, self.clock.now().seconds());
+                }
+                answer
             }
             // It was taken out of the configuration.
             None => Answer::Nothing,
@@ -468,13 +476,18 @@ impl Gossip {
         self.wake.notify_one();
     }
 
-    /// Takes the peers of a configuration that was read again.
+    /// Takes the peers of a configuration that was read again, once they are in the journal.
     ///
     /// # Errors
     /// [`NotTaken`]; nothing changed.
-    // Spec: GSP-96
-    pub(crate) fn take_peers(&self, new: &GossipSettings) -> Result<Vec<PeerChange>, NotTaken> {
-        let changes = self.settings.take_peers(new)?;
+    // Spec: GSP-96, GSP-142
+    pub(crate) fn take_peers(
+        &self,
+        new: &GossipSettings,
+        journal: &PeersJournal,
+    ) -> Result<Vec<PeerChange>, NotTaken> {
+        let record = |peers: &_| journal.record("SIGHUP", peers, &*self.clock);
+        let changes = self.settings.take_peers(new, record)?;
         if self.settings.differs_besides_peers(new) {
             tracing::warn!("what else is new in [gossip] takes a start");
         }

@@ -8,28 +8,29 @@
 //! One JSON object a line, appended and made durable before the change takes effect
 //! ([`jurat_store::registry::Record`]), under the lock of the list. So it may say of a change that
 //! a crash kept from being made; the next line about the same log then has the old `before` again.
-//! It is never shortened. Each line names the SHA-256 of the line before it, so that a line cannot
-//! be taken out or changed by accident; whoever owns the file can still write all of it anew.
+//! It is never shortened. Each line names the one before it (`chain`).
 //!
 //! A list is compared with the last line about each of its logs ([`crate::losses`]). A line
 //! `accepted` says, with `because`, that a log is as it is whatever was said before.
 //!
-//! A line that a crash cut short stays as it is: the next one is written after it on a line of its
-//! own and says so.
+//! Who is a peer of gossip has a journal of its own beside it ([`peers`]).
 //!
 //! Rows: `spec/witness.md` WIT-69, WIT-70, WIT-74.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+mod chain;
+pub mod peers;
+
+use std::io;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jurat_daemon::clock::Clock;
-use jurat_proto::hash::sha256;
-use jurat_proto::hex;
-use jurat_store::registry::{DISMISSED_MAX, Edit, Log, LogState, Record, own_like};
+use jurat_store::registry::{DISMISSED_MAX, Edit, Log, LogState, Record};
 use serde::{Deserialize, Serialize};
+
+pub use self::chain::JournalError;
+pub(crate) use self::chain::LINE_BYTES_MAX;
+use self::chain::{Before, Link};
 
 /// The file's name, beside the list of logs.
 pub const FILE_NAME: &str = "journal.ndjson";
@@ -65,6 +66,16 @@ pub struct Line {
     pub before: Option<Entry>,
     /// How it is from now on.
     pub after: Entry,
+}
+
+impl Link for Line {
+    fn previous(&self) -> &str {
+        &self.previous
+    }
+
+    fn after_cut(&self) -> bool {
+        self.after_cut
+    }
 }
 
 /// A log as it stands in the list.
@@ -226,43 +237,7 @@ impl Journal {
     /// [`JournalError`], the first that is found.
     // Spec: WIT-70
     pub fn check(&self, mut each: impl FnMut(&Line)) -> Result<u64, JournalError> {
-        let file = match File::open(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            file => file.map_err(JournalError::Io)?,
-        };
-        let mut reader = BufReader::new(file);
-        let (mut number, mut previous, mut cut) = (0_u64, FIRST.to_owned(), false);
-        loop {
-            let mut bytes = Vec::new();
-            let limit = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-            let mut line = (&mut reader).take(limit);
-            if line
-                .read_until(b'\n', &mut bytes)
-                .map_err(JournalError::Io)?
-                == 0
-            {
-                break;
-            }
-            number += 1;
-            let broken = |what: &'static str| JournalError::Broken { line: number, what };
-            match serde_json::from_slice::<Line>(&bytes) {
-                Ok(line) => {
-                    if line.previous != previous {
-                        return Err(broken("it does not name the line before"));
-                    }
-                    if line.after_cut != cut {
-                        return Err(broken("the line before it is not a line of the journal"));
-                    }
-                    each(&line);
-                    cut = false;
-                }
-                Err(_) if cut => return Err(broken("it is not a line of the journal")),
-                Err(_) => cut = true,
-            }
-            previous = digest(&bytes);
-        }
-        // A line that was cut short may be the last: the next change will say so.
-        Ok(number)
+        chain::check(&self.path, |line| each(line))
     }
 }
 
@@ -349,106 +324,25 @@ impl Recorder<'_> {
     }
 
     fn write(&self, sayings: impl Iterator<Item = Saying>) -> io::Result<()> {
-        let path = &self.journal.path;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)?;
-        // Spec: STO-31
-        own_like(&file, &self.journal.list)?;
-        let last = last_line(&mut file)?;
-        let mut after_cut = false;
-        let mut text = Vec::new();
-        let mut previous = match &last {
-            None => FIRST.to_owned(),
-            Some(bytes) => {
-                let mut bytes = bytes.clone();
-                after_cut = serde_json::from_slice::<Line>(&bytes).is_err();
-                if bytes.last() != Some(&b'\n') {
-                    text.push(b'\n');
-                    bytes.push(b'\n');
-                }
-                digest(&bytes)
-            }
-        };
-        if after_cut {
-            tracing::warn!(journal = %path.display(), "the last line of the journal was cut short");
-        }
-        for saying in sayings {
-            let line = Line {
+        let time = self.clock.now().seconds();
+        let lines = sayings.map(|saying| {
+            move |Before {
+                      previous,
+                      after_cut,
+                  }| Line {
                 previous,
-                after_cut: std::mem::take(&mut after_cut),
-                time: self.clock.now().seconds(),
+                after_cut,
+                time,
                 actor: self.actor.clone(),
                 action: saying.action.to_owned(),
                 origin: saying.origin,
                 because: saying.because,
                 before: saying.before,
                 after: saying.after,
-            };
-            let start = text.len();
-            serde_json::to_writer(&mut text, &line)?;
-            text.push(b'\n');
-            let written = text.get(start..).unwrap_or_default();
-            // Who checks the journal reads no longer line: it would be broken for ever.
-            if written.len() >= LINE_BYTES_MAX {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}: more than {LINE_BYTES_MAX} bytes", line.action),
-                ));
             }
-            previous = digest(written);
-        }
-        file.write_all(&text)?;
-        file.sync_all()?;
-        // Each time: who made the file may have been cut off, or have failed, before its name was
-        // durable, and nobody knows that any more.
-        let parent = path.parent().filter(|parent| *parent != Path::new(""));
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        });
+        chain::append(&self.journal.path, &self.journal.list, lines)
     }
-}
-
-/// The last line, with its newline if it has one; `None` of an empty file.
-fn last_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
-    let length = file.seek(SeekFrom::End(0))?;
-    let reach = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX);
-    file.seek(SeekFrom::Start(length.saturating_sub(reach)))?;
-    let mut tail = Vec::new();
-    file.take(reach).read_to_end(&mut tail)?;
-    let body = tail.strip_suffix(b"\n").unwrap_or(&tail);
-    let start = body.iter().rposition(|&byte| byte == b'\n');
-    let last = tail.split_off(start.map_or(0, |newline| newline + 1));
-    Ok(Some(last).filter(|line| !line.is_empty()))
-}
-
-fn digest(line: &[u8]) -> String {
-    hex::encode(sha256(line).as_bytes())
-}
-
-/// What the first line names as the one before.
-const FIRST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
-/// The longest line that is written and read. A log has some kilobytes, unless it has hundreds of
-/// keys or an origin as long as a note.
-// Spec: WIT-70
-pub(crate) const LINE_BYTES_MAX: usize = 4 << 20;
-
-/// Why a journal is not whole. Nothing changed.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// It cannot be read.
-    #[error("cannot read it: {0}")]
-    Io(io::Error),
-    /// A line is not what it was.
-    #[error("line {line}: {what}")]
-    Broken {
-        /// Which line, from 1.
-        line: u64,
-        /// What is wrong.
-        what: &'static str,
-    },
 }
 
 #[cfg(test)]

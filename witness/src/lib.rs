@@ -28,6 +28,7 @@ mod logs_command;
 pub mod losses;
 pub mod metrics;
 pub mod page;
+mod peers_command;
 pub mod quota;
 pub mod recheck;
 pub mod restore;

@@ -26,9 +26,11 @@ use jurat_store::{OpenError, RedbOptions, WalStore};
 use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
 use crate::evidence::{EvidenceFolder, convicted_logs};
+use crate::journal::peers::PeersJournal;
 use crate::journal::{Entry, Journal, Recorder, state_name};
 use crate::lists::{FETCH_TIMEOUT, Mode, Source, Target};
 use crate::losses::{Loss, Lost, Said};
+use crate::peers_command;
 use crate::restore::evidence_id;
 use crate::restore::own::Files;
 
@@ -808,6 +810,11 @@ fn print_journal(journal: &Journal, check: bool) -> Result<(), Failed> {
             "{}: {lines} lines, whole\n",
             journal.path().display()
         ));
+        // Spec: GSP-142. A witness without peers has none.
+        let peers = PeersJournal::beside(journal.list());
+        if peers.path().exists() {
+            return peers_command::print_journal(&peers, true);
+        }
     }
     Ok(())
 }

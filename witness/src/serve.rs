@@ -40,8 +40,9 @@ use crate::C2SP_REVISION;
 use crate::config::{self, Config};
 use crate::cosign::{Parts, StartError, Witness};
 use crate::evidence::{Convicted, EvidenceFolder, Listed};
-use crate::gossip::{self, Gossip, GossipError, NotTaken};
+use crate::gossip::{self, Gossip, GossipError, GossipSettings, NotTaken};
 use crate::http::Api;
+use crate::journal::peers::{PeerChange, PeersJournal};
 use crate::lists::{FETCH_TIMEOUT, Mode, PullError, Source, Target};
 use crate::log_list::LogListError;
 use crate::metrics::Metrics;
@@ -113,6 +114,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         config.recheck,
     );
     let file = config.file.clone();
+    let journal = PeersJournal::beside(&config.logs_path);
     let witness = witness_of(config, store, &clock, &metrics, &guard)?;
     count_logs(&witness, &metrics);
     let listener = listen(at, tls.is_some())?;
@@ -121,6 +123,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     background.spawn(clock.run());
     let again = Again {
         file,
+        journal,
         tls: tls.clone(),
         reloads,
         pull,
@@ -166,6 +169,12 @@ fn witness_of(
     metrics: &Metrics,
     guard: &Arc<Guard>,
 ) -> Result<Arc<Witness>, ServeError> {
+    // Spec: GSP-142
+    let peers = config.gossip.as_ref();
+    let peers = peers.map(GossipSettings::entries).unwrap_or_default();
+    let journal = PeersJournal::beside(&config.logs_path);
+    let recorded = journal.record("start", &peers, &**clock.clock());
+    tell_of(&recorded.map_err(ServeError::PeersJournal)?);
     let logs = Arc::new(config.logs);
     let own = config.keys.iter().map(|key| key.verifier_key().clone());
     let (own, former): (Vec<VerifierKey>, _) = (own.collect(), config.former_keys.clone());
@@ -316,6 +325,8 @@ const TEND_EVERY: Duration = Duration::from_secs(10);
 struct Again {
     /// The configuration, for the peers that it names.
     file: PathBuf,
+    /// Where what changes of them is written down.
+    journal: PeersJournal,
     tls: Option<Tls>,
     reloads: Reloads,
     pull: watch::Sender<()>,
@@ -326,6 +337,7 @@ struct Again {
 async fn follow(witness: Arc<Witness>, guard: Arc<Guard>, metrics: Metrics, again: Again) {
     let Again {
         file,
+        journal,
         tls,
         mut reloads,
         pull,
@@ -372,7 +384,9 @@ async fn follow(witness: Arc<Witness>, guard: Arc<Guard>, metrics: Metrics, agai
         }
         if asked && let Some(gossip) = witness.gossip().cloned() {
             let file = file.clone();
-            let taken = tokio::task::spawn_blocking(move || take_peers(&gossip, &file));
+            let journal = journal.clone();
+            let take = move || take_peers(&gossip, &file, &journal);
+            let taken = tokio::task::spawn_blocking(take);
             if let Ok(Err(error)) = taken.await {
                 tracing::error!(%error, "the peers were not taken over; they stay as they were");
             }
@@ -382,12 +396,17 @@ async fn follow(witness: Arc<Witness>, guard: Arc<Guard>, metrics: Metrics, agai
 
 /// Takes over the peers that the configuration names now.
 // Spec: GSP-96
-fn take_peers(gossip: &Gossip, file: &Path) -> Result<(), PeersError> {
+fn take_peers(gossip: &Gossip, file: &Path, journal: &PeersJournal) -> Result<(), PeersError> {
     let settings = config::gossip(file)?.ok_or(NotTaken::Gone)?;
-    for change in gossip.take_peers(&settings)? {
-        tracing::warn!("{change}");
-    }
+    tell_of(&gossip.take_peers(&settings, journal)?);
     Ok(())
+}
+
+fn tell_of(changes: &[PeerChange]) {
+    for change in changes {
+        let peer = &change.peer;
+        tracing::warn!(%peer, "of the peers: {}", change.action());
+    }
 }
 
 /// Why peers were not taken over. The operator is at fault; nothing changed.
@@ -602,6 +621,9 @@ pub enum ServeError {
     /// Gossip cannot start.
     #[error("{0}")]
     Gossip(#[from] GossipError),
+    /// A change of the peers cannot be written down.
+    #[error("the journal of peers: {0}")]
+    PeersJournal(io::Error),
     /// No client can be made for the restore guard.
     #[error("the restore guard cannot ask: {0}")]
     Client(ClientSetupError),
@@ -651,6 +673,7 @@ impl ServeError {
             | Self::Evidence(_)
             | Self::OwnState(_)
             | Self::Gossip(GossipError::Io(_))
+            | Self::PeersJournal(_)
             | Self::Close(_)
             | Self::Store { damaged: false, .. }
             | Self::Failed(Failure::Fatal(_)) => exit::IO,

@@ -55,6 +55,7 @@ use crate::note::SignatureLine;
 use crate::proof::ConsistencyProof;
 use crate::tree::{TreeHead, TreeSize};
 
+mod company;
 mod cosigners;
 mod directory;
 mod exchange;
@@ -68,6 +69,7 @@ mod record;
 mod resolve;
 mod serve;
 
+pub use self::company::PeerStanding;
 pub use self::directory::{Config, Directory, LogSettings, Own, PeerSettings, Roster};
 pub use self::message::{
     Action, Alarm, Answer, AskId, Dice, Event, Failure, Moment, Phase, Question, Reply, RequestId,

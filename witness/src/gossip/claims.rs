@@ -98,6 +98,8 @@ impl Gossip {
         signed.verify_signature(&keys)?;
         let mut last = lock(&self.claims.last);
         last.entry(claim.name.clone()).or_default().take(claim)?;
+        drop(last);
+        self.contacts.claimed(&claim.name, now.get());
         Ok((claim.name.clone(), claim.body))
     }
 }

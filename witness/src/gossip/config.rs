@@ -1,6 +1,6 @@
 //! The `[gossip]` table: with whom this witness compares what it holds.
 
-use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -12,6 +12,8 @@ use jurat_proto::gossip::Random;
 use jurat_proto::gossip::node::{Config, PeerSettings};
 use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
 use serde::Deserialize;
+
+use crate::journal::peers::{PeerChange, PeerEntry, Peers};
 
 /// As it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -96,7 +98,7 @@ pub struct GossipSettings {
     pub(super) key: Arc<SigningKey>,
     pub(super) former_keys: Vec<VerifierKey>,
     /// Shared by the copies of these settings: they are the same for all who ask.
-    peers: Peers,
+    peers: Shared,
     operator: String,
     /// Whether a head that cannot be joined holds the cosignatures of its log.
     pub(super) hold: bool,
@@ -113,7 +115,7 @@ pub struct GossipSettings {
 
 /// The peers, as they are now.
 #[derive(Debug, Clone)]
-struct Peers(Arc<RwLock<Arc<[Peer]>>>);
+struct Shared(Arc<RwLock<Arc<[Peer]>>>);
 
 /// A peer, and where it is; nowhere, when it cannot be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +137,26 @@ struct Times {
 impl GossipSettings {
     /// The verifier key of the gossip key.
     pub fn vkey(&self) -> &VerifierKey {
+/// A peer, as far as a command shows it.
+#[derive(Debug)]
+pub(crate) struct NamedPeer {
+    pub(crate) name: String,
+    pub(crate) url: Option<String>,
+    pub(crate) operator: String,
+}
+
+impl RawGossip {
+    /// The peers as they are written, whether or not all else is right.
+    pub(crate) fn named(&self) -> Vec<NamedPeer> {
+        let named = self.peer.iter().map(|peer| NamedPeer {
+            name: peer.name.clone(),
+            url: peer.url.clone(),
+            operator: peer.operator.clone(),
+        });
+        named.collect()
+    }
+}
+
         self.key.verifier_key()
     }
 
@@ -178,46 +200,41 @@ impl GossipSettings {
         Arc::clone(&self.peers.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the peers of other settings, for all copies of these.
+    /// The peers, as a journal has them.
+    pub(crate) fn entries(&self) -> Peers {
+        let vkeys = |keys: &[VerifierKey]| keys.iter().map(ToString::to_string).collect();
+        let peers = self.peers();
+        let entries = peers.iter().map(|peer| {
+            let settings = &peer.settings;
+            let entry = PeerEntry {
+                gossip_keys: vkeys(&settings.gossip),
+                keys: vkeys(&settings.cosigners),
+                url: peer.url.clone(),
+                operator: settings.operator.clone(),
+            };
+            (settings.name.to_string(), entry)
+        });
+        entries.collect()
+    }
+
+    /// Takes the peers of other settings, for all copies of these, once `record` has them.
     ///
     /// # Errors
     /// [`NotTaken`]; nothing changed.
-    // Spec: GSP-96
-    pub(super) fn take_peers(&self, new: &Self) -> Result<Vec<PeerChange>, NotTaken> {
+    // Spec: GSP-96, GSP-142
+    pub(super) fn take_peers(
+        &self,
+        new: &Self,
+        record: impl FnOnce(&Peers) -> io::Result<Vec<PeerChange>>,
+    ) -> Result<Vec<PeerChange>, NotTaken> {
         if new.vkey() != self.vkey() {
             return Err(NotTaken::OtherKey);
         }
-        let (before, after) = (self.peers(), new.peers());
-        let of = |peers: &Arc<[Peer]>, name: &KeyName| {
-            let mut peers = peers.iter();
-            peers.find(|peer| peer.settings.name == *name).cloned()
-        };
-        let mut changes = Vec::new();
-        for peer in before.iter() {
-            if of(&after, &peer.settings.name).is_none() {
-                changes.push(PeerChange::Removed(peer.settings.name.clone()));
-            }
-        }
-        for peer in after.iter() {
-            let name = peer.settings.name.clone();
-            let Some(was) = of(&before, &name) else {
-                changes.push(PeerChange::Added(name));
-                continue;
-            };
-            let keys = |peer: &Peer| {
-                [
-                    peer.settings.gossip.clone(),
-                    peer.settings.cosigners.clone(),
-                ]
-            };
-            if keys(&was) != keys(peer) {
-                changes.push(PeerChange::Rekeyed(name));
-            } else if was != *peer {
-                changes.push(PeerChange::Moved(name));
-            }
-        }
-        if !changes.is_empty() {
-            *self.peers.0.write().unwrap_or_else(PoisonError::into_inner) = after;
+        let changes = record(&new.entries()).map_err(NotTaken::NotRecorded)?;
+        let after = new.peers();
+        if *after != *self.peers() {
+            let mut peers = self.peers.0.write().unwrap_or_else(PoisonError::into_inner);
+            *peers = after;
         }
         Ok(changes)
     }
@@ -290,32 +307,8 @@ impl GossipSettings {
     }
 }
 
-/// What became of a peer when the configuration was read again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PeerChange {
-    /// It is new.
-    Added(KeyName),
-    /// It is asked no more, and its keys are known no more.
-    Removed(KeyName),
-    /// It has other keys.
-    Rekeyed(KeyName),
-    /// It is elsewhere, or another operator's.
-    Moved(KeyName),
-}
-
-impl fmt::Display for PeerChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Added(name) => write!(f, "{name} is a peer now"),
-            Self::Removed(name) => write!(f, "{name} is no peer any more"),
-            Self::Rekeyed(name) => write!(f, "the peer {name} has other keys"),
-            Self::Moved(name) => write!(f, "the peer {name} has another URL or operator"),
-        }
-    }
-}
-
 /// Why the peers of a configuration were not taken over. The operator is at fault; nothing changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NotTaken {
     /// The gossip key is another one.
     #[error("the gossip key is another one, which takes a start")]
@@ -332,6 +325,9 @@ pub(crate) fn resolve<T>(
     name: Option<&KeyName>,
     problems: &mut Problems,
 ) -> Option<GossipSettings> {
+    /// The journal of peers does not take the change. The machine is at fault.
+    #[error("the journal of peers: {0}")]
+    NotRecorded(io::Error),
     let right = "the gossip key that init made, mode 0600";
     let key = SigningKey::load(loaded.path(&raw.key));
     let key = problems.take("gossip.key", key, right)?;
@@ -371,7 +367,7 @@ pub(crate) fn resolve<T>(
     Some(GossipSettings {
         key: Arc::new(key),
         former_keys,
-        peers: Peers(Arc::new(RwLock::new(peers.into()))),
+        peers: Shared(Arc::new(RwLock::new(peers.into()))),
         operator: raw.operator.clone(),
         hold: raw.hold,
         outbound_only: raw.outbound_only,

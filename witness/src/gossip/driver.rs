@@ -14,6 +14,7 @@ use std::time::Duration;
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::gossip::node::{Action, Event, LogRecord, Reply, Strict};
+use jurat_proto::key::KeyName;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -33,6 +34,7 @@ impl Gossip {
         let mut asked: JoinSet<()> = JoinSet::new();
         asked.spawn(self.sinks.clone().keep());
         asked.spawn(self.sinks.clone().deliver());
+        asked.spawn(Arc::clone(&self).keep_account());
         let early = std::mem::take(&mut *lock(&self.early));
         for action in early {
             self.begin(action, &mut asked);
@@ -128,10 +130,12 @@ impl Gossip {
             return;
         }
         let directory = directory(&self.settings, &self.cosigners, logs.logs());
-        self.claims.keep(|name| {
+        let is_peer = |name: &KeyName| {
             let mut peers = peers.iter();
             peers.any(|peer| peer.settings.name == *name)
-        });
+        };
+        self.claims.keep(is_peer);
+        self.contacts.keep(is_peer);
         rest.extend(self.settle(Event::DirectoryChanged(Box::new(directory))));
         let now = moment(&*self.clock);
         let mut unlisted = lock(&self.unlisted);

@@ -5,6 +5,7 @@
 //!   secret                      16 random bytes: what page salts follow from
 //!   paged                       a decimal: no page says a later time, in seconds
 //!   alarmed, alarms/            what waits for the webhook (`alarms`)
+//!   peers.json                  how it is with the peers, for people (`account`)
 //!   <origin hash>.heads         the heads of a log that are not ours, or not resolved
 //!   *.new                       on its way; one that a process left behind is removed
 //! ```
@@ -26,7 +27,7 @@ use jurat_proto::hex;
 
 use crate::evidence::read_bounded;
 
-const FOLDER: &str = "gossip";
+pub(super) const FOLDER: &str = "gossip";
 const SECRET: &str = "secret";
 const PAGED: &str = "paged";
 const HEADS: &str = ".heads";

@@ -179,6 +179,10 @@ impl Roster {
         }
     }
 
+    pub(super) fn peer_names(&self) -> impl Iterator<Item = &KeyName> {
+        self.peers.keys()
+    }
+
     pub(super) fn peer(&self, name: &KeyName) -> Option<&PeerSettings> {
         self.peers.get(name)
     }
