@@ -3,6 +3,7 @@
 //! ```text
 //! evidence/                    beside the database; made with the first file
 //!   <id: 64 hex digits>.tlog-fork
+//!   <id>.<n>.tlog-fork         another copy of the same contradiction (`copies`)
 //!   <id>.conviction            the log, or the key of ours, that it stopped
 //! ```
 //!
@@ -20,6 +21,7 @@
 //! Rows: `spec/witness.md` WIT-120 to WIT-131.
 
 mod convictions;
+mod copies;
 mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +41,10 @@ use jurat_store::registry::Log;
 
 use self::convictions::{CONVICTION, Convictions, Stops, read_all};
 pub use self::convictions::{Convicted, convicted_logs};
+use self::copies::joined;
 pub(crate) use self::files::read_bounded;
-use self::files::{EVIDENCE, Mark, id_of, named, set_aside, sweep, write};
-pub use self::files::{annotate, files, notes, read};
+use self::files::{COPIES_MAX, EVIDENCE, Mark, id_of, named, set_aside, sweep, write};
+pub use self::files::{annotate, copy_of, files, notes, read};
 use crate::gossip::GossipSettings;
 use crate::log_list::LogList;
 use crate::metrics::Metrics;
@@ -154,8 +157,11 @@ struct State {
     kept: BTreeMap<Hash, Kept>,
     /// What is in the folder and is no evidence, or cannot be read: it is told once.
     aside: BTreeMap<PathBuf, Option<Mark>>,
-    /// What could not be written yet, and whom it convicts.
-    unwritten: BTreeMap<Hash, (Evidence, Vec<Signer>)>,
+    /// The copies that are in the folder.
+    copies: BTreeMap<PathBuf, Option<Mark>>,
+    /// What could not be written yet, and whom it convicts: of one contradiction copies that do not
+    /// become one.
+    unwritten: BTreeMap<Hash, Vec<(Evidence, Vec<Signer>)>>,
     /// What is stopped and could not be written yet.
     unlatched: BTreeMap<Hash, Stops>,
 }
@@ -163,34 +169,44 @@ struct State {
 /// A key, as its lines name it.
 type Signer = (KeyName, KeyId);
 
+impl State {
+    /// Keeps in memory what the disk did not take, if there is room.
+    fn wait(&mut self, evidence: Evidence, culprits: Vec<Signer>) {
+        let id = evidence.id();
+        if self.unwritten.len() >= UNWRITTEN_MAX && !self.unwritten.contains_key(&id) {
+            return;
+        }
+        let waiting = self.unwritten.entry(id).or_default();
+        let is_known = waiting.iter().any(|(other, _)| *other == evidence);
+        if !is_known && waiting.len() <= COPIES_MAX {
+            waiting.push((evidence, culprits));
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Kept {
     kind: Kind,
     origin: Option<Origin>,
-    /// The keys with lines under either statement: whom it convicts, and perhaps strangers.
-    signers: Vec<Signer>,
+    /// Whom it convicts. Others may have lines in it, too: they cost nothing to make.
+    culprits: Vec<Signer>,
     mark: Option<Mark>,
 }
 
 impl Kept {
-    fn of(evidence: &Evidence, mark: Option<Mark>) -> Self {
+    /// What convicts nobody whom this witness knows takes nobody's room.
+    fn of(evidence: &Evidence, verdict: Option<&Verdict>, mark: Option<Mark>) -> Self {
         Self {
             kind: evidence.kind(),
             origin: evidence.origin().cloned(),
-            signers: lines(evidence).map(signer).collect(),
+            culprits: verdict.map(culprits).unwrap_or_default(),
             mark,
         }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.origin == other.origin
+    fn is_like(&self, evidence: &Evidence) -> bool {
+        self.kind == evidence.kind() && self.origin.as_ref() == evidence.origin()
     }
-}
-
-fn lines(evidence: &Evidence) -> impl Iterator<Item = &SignatureLine> {
-    let (a, b) = evidence.statements();
-    let said = [Some(a), b].into_iter().flatten();
-    said.flat_map(|said: Said<'_>| said.signatures())
 }
 
 fn signer(line: &SignatureLine) -> Signer {
@@ -204,6 +220,8 @@ pub enum Outcome {
     Kept,
     /// It was there, and has lines now that it had not.
     Merged,
+    /// Another copy was there, and neither accuses all whom both do: both are kept.
+    Beside,
     /// It was there already.
     Known,
     /// Enough is kept, or waits for the disk, that convicts the same keys: it is counted.
@@ -273,6 +291,10 @@ impl EvidenceFolder {
         }
         for path in files(&self.folder)? {
             let mark = Mark::of(&path);
+            let copy = copy_of(&path);
+            if copy.is_some() && state.copies.get(&path).is_some_and(|seen| *seen == mark) {
+                continue;
+            }
             let known = id_of(&path, EVIDENCE).and_then(|id| state.kept.get(&id));
             if known.is_some_and(|known| known.mark == mark)
                 || state
@@ -294,9 +316,23 @@ impl EvidenceFolder {
                     continue;
                 }
             };
+            if copy.is_some_and(|(id, _)| id != evidence.id()) {
+                Self::aside(state, path, &"it is of another contradiction");
+                continue;
+            }
             state.aside.remove(&path);
-            state.kept.insert(evidence.id(), Kept::of(&evidence, mark));
-            self.judge(state, &evidence);
+            // Spec: WIT-128. Kept evidence stops what it stops by the keys that are known now.
+            let verdict = evidence.verify(&self.jury.keys(evidence.origin())).ok();
+            if copy.is_some() {
+                // Spec: GSP-143
+                state.copies.insert(path, mark);
+            } else {
+                let kept = Kept::of(&evidence, verdict.as_ref(), mark);
+                state.kept.insert(evidence.id(), kept);
+            }
+            if let Some(verdict) = verdict {
+                self.take_effect(state, &verdict);
+            }
             news(evidence);
         }
         Ok(())
@@ -308,14 +344,6 @@ impl EvidenceFolder {
             tracing::error!(path = %path.display(), %why, "a file beside evidence is set aside");
         }
         state.aside.insert(path, mark);
-    }
-
-    /// Stops what kept evidence stops, by the keys that are known now.
-    // Spec: WIT-128
-    fn judge(&self, state: &mut State, evidence: &Evidence) {
-        if let Ok(verdict) = evidence.verify(&self.jury.keys(evidence.origin())) {
-            self.take_effect(state, &verdict);
-        }
     }
 
     fn take_effect(&self, state: &mut State, verdict: &Verdict) {
@@ -375,11 +403,17 @@ impl EvidenceFolder {
         self.stop(id, &stops);
     }
 
-    /// Hands over all that is kept and can be read, one after the other.
+    /// Hands over all that is kept and can be read, one after the other, copies last.
+    // Spec: GSP-143
     pub(crate) fn each(&self, take: impl FnMut(Evidence)) {
-        let ids: Vec<Hash> = self.state().kept.keys().copied().collect();
-        let read = |id: &Hash| read(&named(&self.folder, id, EVIDENCE)).ok()?.ok();
-        ids.iter().filter_map(read).for_each(take);
+        let paths: Vec<PathBuf> = {
+            let state = self.state();
+            let first = state.kept.keys();
+            let first = first.map(|id| named(&self.folder, id, EVIDENCE));
+            first.chain(state.copies.keys().cloned()).collect()
+        };
+        let read = |path: &PathBuf| read(path).ok()?.ok();
+        paths.iter().filter_map(read).for_each(take);
     }
 
     /// The logs that it is about.
@@ -409,8 +443,10 @@ impl EvidenceFolder {
     /// once.
     pub(crate) fn keep_told(&self, evidence: &Evidence) -> Option<(Verdict, Outcome)> {
         let kept = self.store(evidence);
-        if let Some((verdict, outcome @ (Outcome::Kept | Outcome::Merged | Outcome::Counted))) =
-            &kept
+        if let Some((
+            verdict,
+            outcome @ (Outcome::Kept | Outcome::Merged | Outcome::Beside | Outcome::Counted),
+        )) = &kept
         {
             self.metrics.evidence_found(verdict.kind, *outcome);
         }
@@ -429,9 +465,8 @@ impl EvidenceFolder {
                 tracing::warn!(%error, "the folder of evidence cannot be read");
             }
             let outcome = self.insert(&mut state, smallest, culprits(&verdict), &keys);
-            if outcome != Outcome::Counted {
-                self.take_effect(&mut state, &verdict);
-            }
+            // Whatever became of the file.
+            self.take_effect(&mut state, &verdict);
             self.show(&state);
             outcome
         };
@@ -442,7 +477,8 @@ impl EvidenceFolder {
     // Spec: WIT-123
     pub fn retry(&self) {
         let mut state = self.state();
-        for (evidence, culprits) in std::mem::take(&mut state.unwritten).into_values() {
+        let unwritten = std::mem::take(&mut state.unwritten);
+        for (evidence, culprits) in unwritten.into_values().flatten() {
             let keys = self.jury.keys(evidence.origin());
             self.insert(&mut state, evidence, culprits, &keys);
         }
@@ -462,12 +498,14 @@ impl EvidenceFolder {
     ) -> Outcome {
         let id = evidence.id();
         // What waits for the disk already may have lines that this has not.
-        let evidence = match state.unwritten.remove(&id) {
-            Some((waiting, _)) => waiting
-                .merged(&evidence, keys)
-                .map_or(evidence, |(merged, _)| merged),
-            None => evidence,
-        };
+        let mut evidence = evidence;
+        let waiting = state.unwritten.remove(&id).unwrap_or_default();
+        for (waits, whom) in waiting {
+            match joined(&waits, &evidence, keys) {
+                Some((merged, _)) => evidence = merged,
+                None => state.wait(waits, whom),
+            }
+        }
         let path = named(&self.folder, &id, EVIDENCE);
         if state.kept.contains_key(&id) {
             match read(&path) {
@@ -478,17 +516,19 @@ impl EvidenceFolder {
             }
             state.kept.remove(&id);
         }
-        let new = Kept::of(&evidence, None);
         // Only whom it convicts counts: lines of strangers cost nothing to make.
         let full = |culprit: &Signer| {
             let kept = state.kept.values();
-            let kept = kept.filter(|kept| kept.is_like(&new) && kept.signers.contains(culprit));
+            let kept = kept.filter(|kept| kept.is_like(&evidence));
+            let kept = kept.filter(|kept| kept.culprits.contains(culprit));
             // What waits for the disk counts, too: one log must not take all the places there.
-            let waiting = state.unwritten.iter();
-            let waiting = waiting.filter(|(other, (evidence, culprits))| {
-                **other != id
-                    && culprits.contains(culprit)
-                    && Kept::of(evidence, None).is_like(&new)
+            let waiting = state.unwritten.iter().filter(|(other, _)| **other != id);
+            let waiting = waiting.filter(|(_, copies)| {
+                let mut copies = copies.iter();
+                copies.any(|(other, culprits)| {
+                    let is_like = other.kind() == evidence.kind();
+                    is_like && other.origin() == evidence.origin() && culprits.contains(culprit)
+                })
             });
             kept.count() + waiting.count() >= KEPT_MAX
         };
@@ -502,15 +542,18 @@ impl EvidenceFolder {
         };
         match room.and_then(|()| write(&self.folder, &id, EVIDENCE, &evidence.to_bytes())) {
             Ok(()) => {
-                let mark = Mark::of(&path);
-                state.kept.insert(id, Kept { mark, ..new });
+                let kept = Kept {
+                    kind: evidence.kind(),
+                    origin: evidence.origin().cloned(),
+                    culprits,
+                    mark: Mark::of(&path),
+                };
+                state.kept.insert(id, kept);
                 Outcome::Kept
             }
             Err(error) => {
                 tracing::error!(%error, "evidence was not written; it is tried again");
-                if state.unwritten.len() < UNWRITTEN_MAX {
-                    state.unwritten.insert(id, (evidence, culprits));
-                }
+                state.wait(evidence, culprits);
                 Outcome::NotWritten
             }
         }
@@ -525,28 +568,32 @@ impl EvidenceFolder {
         evidence: &Evidence,
         keys: &KnownKeys,
     ) -> Outcome {
-        let Ok((merged, verdict)) = kept.merged(evidence, keys) else {
-            return Outcome::Known;
+        let Some((merged, verdict)) = joined(kept, evidence, keys) else {
+            return self.keep_beside(state, kept, evidence, keys);
         };
-        if merged == *kept || !has_all_of(&merged, kept) {
+        if merged == *kept {
             return Outcome::Known;
+        }
+        if !has_all_of(&merged, kept) {
+            return self.keep_beside(state, kept, evidence, keys);
         }
         let id = merged.id();
         if let Err(error) = write(&self.folder, &id, EVIDENCE, &merged.to_bytes()) {
             tracing::error!(%error, "more of evidence was not written; it is tried again");
-            if state.unwritten.len() < UNWRITTEN_MAX {
-                state.unwritten.insert(id, (merged, culprits(&verdict)));
-            }
+            state.wait(merged, culprits(&verdict));
             return Outcome::NotWritten;
         }
         let mark = Mark::of(&named(&self.folder, &id, EVIDENCE));
-        state.kept.insert(id, Kept::of(&merged, mark));
+        state
+            .kept
+            .insert(id, Kept::of(&merged, Some(&verdict), mark));
         self.take_effect(state, &verdict);
         Outcome::Merged
     }
 
     fn show(&self, state: &State) {
-        let unwritten = state.unwritten.len() + state.unlatched.len();
+        let unwritten: usize = state.unwritten.values().map(Vec::len).sum();
+        let unwritten = unwritten + state.unlatched.len();
         let counts = [state.kept.len(), unwritten, state.aside.len()];
         for (shown, count) in self.counts.iter().zip(counts) {
             shown.store(count, Ordering::Relaxed);

@@ -16,7 +16,9 @@ use jurat_store::registry::Registry;
 
 use crate::cli::Failed;
 use crate::config::Admin;
-use crate::evidence::{EvidenceFolder, Jury, Outcome, add_log_keys, annotate, files, notes, read};
+use crate::evidence::{
+    EvidenceFolder, Jury, Outcome, add_log_keys, annotate, copy_of, files, notes, read,
+};
 use crate::logs_command::uid;
 use crate::metrics::Metrics;
 
@@ -29,6 +31,10 @@ pub(crate) enum EvidenceCommand {
     Show {
         /// The id, or the beginning of it
         id: String,
+        /// Another copy of the same contradiction, which accuses somebody else: the number in the
+        /// name of its file
+        #[arg(long, value_name = "NUMBER")]
+        copy: Option<usize>,
     },
     /// Verify files of others with the keys of the logs and of this witness, and keep them
     Submit {
@@ -68,8 +74,10 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
             Err(error) => complain(&path, &error),
         }
     }
-    let pick = |wanted: &str| {
-        let mut alike = found.iter().filter(|(id, ..)| id.starts_with(wanted));
+    let number = |path: &Path| copy_of(path).map(|(_, number)| number);
+    let pick = |wanted: &str, copy: Option<usize>| {
+        let found = found.iter().filter(|(_, path, _)| number(path) == copy);
+        let mut alike = found.filter(|(id, ..)| id.starts_with(wanted));
         match (alike.next(), alike.next()) {
             (Some(one), None) => Ok(one),
             (None, _) => Err(no_such(wanted, "no evidence")),
@@ -81,6 +89,9 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
             for (id, path, evidence) in &found {
                 let origin = evidence.origin().map_or("-", Origin::as_str);
                 print(format!("{id} {} {origin} {}\n", evidence.kind(), path.display()).as_bytes());
+                if number(path).is_some() {
+                    continue;
+                }
                 let notes = notes(&folder, &evidence.id()).map_err(failed(path))?;
                 for note in notes.lines() {
                     print(format!("  {note}\n").as_bytes());
@@ -90,7 +101,7 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
         }
         // Spec: WIT-129
         EvidenceCommand::Annotate { id, note } => {
-            let (_, path, evidence) = pick(id)?;
+            let (_, path, evidence) = pick(id, None)?;
             if note.chars().any(is_control) {
                 return Err(Failed {
                     code: exit::USAGE,
@@ -101,8 +112,8 @@ pub(crate) fn run(config: &Path, command: &EvidenceCommand) -> Result<(), Failed
             annotate(&folder, &evidence.id(), &line).map_err(failed(path))
         }
         EvidenceCommand::Submit { .. } => Ok(()),
-        EvidenceCommand::Show { id } => {
-            print(&pick(id)?.2.to_bytes());
+        EvidenceCommand::Show { id, copy } => {
+            print(&pick(id, *copy)?.2.to_bytes());
             Ok(())
         }
     }
@@ -135,6 +146,7 @@ fn submit(admin: &Admin, path: &Path) -> Result<(), Failed> {
     let said = match folder.keep(&evidence) {
         Some((_, Outcome::Kept)) => "kept",
         Some((_, Outcome::Merged)) => "known already; it convicts with more lines now",
+        Some((_, Outcome::Beside)) => "kept beside a copy that accuses somebody else",
         Some((_, Outcome::Known)) => "known already",
         Some((_, Outcome::Counted)) => "good, and enough is kept that convicts the same keys",
         Some((_, Outcome::NotWritten)) => {

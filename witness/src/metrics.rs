@@ -357,6 +357,7 @@ impl Metrics {
         let outcome = match outcome {
             evidence::Outcome::Kept => "kept",
             evidence::Outcome::Merged => "merged",
+            evidence::Outcome::Beside => "beside",
             evidence::Outcome::Known => "known",
             evidence::Outcome::Counted => "counted",
             evidence::Outcome::NotWritten => "not_written",
@@ -755,7 +756,14 @@ struct EvidenceLabel {
     outcome: &'static str,
 }
 
-const EVIDENCE_OUTCOMES: [&str; 5] = ["kept", "merged", "known", "counted", "not_written"];
+const EVIDENCE_OUTCOMES: [&str; 6] = [
+    "kept",
+    "merged",
+    "beside",
+    "known",
+    "counted",
+    "not_written",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabel {

@@ -20,7 +20,7 @@ use jurat_proto::hex;
 use jurat_proto::tree::TreeHead;
 
 use jurat_keys::{Algorithm, SigningKey};
-use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::checkpoint::{ExtensionLine, Origin, SignedCheckpoint};
 use jurat_proto::cosignature;
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
 use jurat_witness::evidence::{EvidenceFolder, Jury, Outcome};
@@ -461,6 +461,168 @@ fn cosigned(note: &SignedCheckpoint, key: &SigningKey) -> SignedCheckpoint {
     let line = cosignature::cosign(note.checkpoint(), time, key).unwrap();
     let lines = [note.signatures(), &[line]].concat();
     SignedCheckpoint::new(note.checkpoint().clone(), lines).unwrap()
+}
+
+fn cosigner(name: &str) -> SigningKey {
+    let name = KeyName::parse(name).unwrap();
+    SigningKey::generate(name, Algorithm::CosignatureV1).unwrap()
+}
+
+/// The same two trees under other texts, which only this cosigner signed.
+fn of_cosigner(log: &TestLog, other: &TestLog, key: &SigningKey) -> Evidence {
+    let note = |of: &TestLog| {
+        let mut checkpoint = of.checkpoint(13).checkpoint().clone();
+        let line = ExtensionLine::parse(key.verifier_key().name().as_str()).unwrap();
+        checkpoint.extensions = line.into();
+        let time = UnixSeconds::new(1_790_000_000).unwrap();
+        let line = cosignature::cosign(&checkpoint, time, key).unwrap();
+        SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
+    };
+    Evidence::same_size(note(log), note(other)).unwrap()
+}
+
+// Spec: GSP-117, GSP-143
+#[test]
+fn copies_that_do_not_become_one_are_all_kept_and_the_log_is_convicted_by_the_first() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let other = fork(&mut log, 7);
+    let of_log = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let cosigners: Vec<SigningKey> = (0..6)
+        .map(|number| cosigner(&format!("w{number}.example")))
+        .collect();
+    let mut keys = keys_of(&log);
+    for key in &cosigners {
+        keys.add_cosigner(key.verifier_key().clone()).unwrap();
+    }
+    let of_cosigners: Vec<Evidence> = cosigners
+        .iter()
+        .map(|key| of_cosigner(&log, &other, key))
+        .collect();
+    let id = of_log.id();
+    assert!(of_cosigners.iter().all(|copy| copy.id() == id));
+    let name = hex::encode(id.as_bytes());
+    for log_first in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("evidence");
+        let file = |suffix: &str| {
+            let bytes = fs::read(path.join(format!("{name}{suffix}"))).ok()?;
+            Some(Evidence::parse(&bytes).unwrap())
+        };
+        let mut order = [&of_cosigners[0], &of_log];
+        if log_first {
+            order.reverse();
+        }
+        let folder = folder_at(path.clone(), &keys);
+        assert_eq!(folder.keep(order[0]).unwrap().1, Outcome::Kept);
+        assert_eq!(folder.keep(order[1]).unwrap().1, Outcome::Beside);
+        assert_eq!(file(".tlog-fork").as_ref(), Some(&of_log));
+        assert_eq!(file(".1.tlog-fork").as_ref(), Some(&of_cosigners[0]));
+        // After a start, too, neither is anything new; and nobody has to read them twice.
+        drop(folder);
+        let folder = folder_at(path.clone(), &keys);
+        for copy in order {
+            assert_eq!(folder.keep(copy).unwrap().1, Outcome::Known);
+        }
+        folder.look(|copy| panic!("{copy:?}")).unwrap();
+        // There is a bound.
+        for copy in &of_cosigners[1..4] {
+            assert_eq!(folder.keep(copy).unwrap().1, Outcome::Beside);
+        }
+        assert_eq!(folder.keep(&of_cosigners[4]).unwrap().1, Outcome::Counted);
+        assert_eq!(file(".5.tlog-fork"), None);
+        assert_eq!(folder.counts().kept, 1, "it is one contradiction");
+    }
+
+    // However many copies accuse others, the one that convicts the log has room; and what stands
+    // in the place of a copy and is none is in nobody's way.
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join(format!("{name}.1.tlog-fork")), b"rubbish").unwrap();
+    let folder = folder_at(path.clone(), &keys);
+    assert_eq!(folder.counts().aside, 1);
+    for (place, copy) in of_cosigners.iter().enumerate() {
+        let wanted = match place {
+            0 => Outcome::Kept,
+            1..=4 => Outcome::Beside,
+            _ => Outcome::Counted,
+        };
+        assert_eq!(folder.keep(copy).unwrap().1, wanted, "{place}");
+    }
+    assert!(folder.convicted(&log.origin, false).is_none());
+    assert_eq!(folder.keep(&of_log).unwrap().1, Outcome::Beside);
+    assert!(folder.convicted(&log.origin, false).is_some());
+    let bytes = fs::read(path.join(format!("{name}.tlog-fork"))).unwrap();
+    assert_eq!(Evidence::parse(&bytes).unwrap(), of_log);
+    let aside = path.join(format!("{name}.1.tlog-fork.aside.0"));
+    assert_eq!(fs::read(aside).unwrap(), b"rubbish");
+}
+
+// Spec: GSP-143, WIT-123
+#[test]
+fn copies_that_the_disk_does_not_take_all_wait_for_it() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let other = fork(&mut log, 7);
+    let of_log = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let witness = cosigner("w9.example");
+    let of_witness = of_cosigner(&log, &other, &witness);
+    let mut keys = keys_of(&log);
+    keys.add_cosigner(witness.verifier_key().clone()).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let folder = folder_at(path.clone(), &keys);
+    fs::write(&path, b"in the way").unwrap();
+    for copy in [&of_witness, &of_log, &of_log] {
+        assert_eq!(folder.keep(copy).unwrap().1, Outcome::NotWritten);
+    }
+    // With that the log is stopped, which is not written either.
+    assert_eq!(folder.counts().unwritten, 3);
+    fs::remove_file(&path).unwrap();
+    folder.retry();
+    assert_eq!(folder.counts().unwritten, 0);
+    let name = hex::encode(of_log.id().as_bytes());
+    let read = |suffix: &str| {
+        let bytes = fs::read(path.join(format!("{name}{suffix}"))).unwrap();
+        Evidence::parse(&bytes).unwrap()
+    };
+    assert_eq!(read(".tlog-fork"), of_log);
+    assert_eq!(read(".1.tlog-fork"), of_witness);
+}
+
+// Spec: WIT-121, WIT-128
+#[test]
+fn whoever_has_a_line_in_evidence_against_others_does_not_use_up_the_room_for_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let witness = cosigner("w9.example");
+    let mut keys = keys_of(&log);
+    keys.add_cosigner(witness.verifier_key().clone()).unwrap();
+    let folder = folder_at(path, &keys);
+    // Its log signed one of the two trees, and a witness both.
+    for common in 2..7 {
+        let other = fork(&mut log, common);
+        let both = |of: &TestLog| cosigned(&of.checkpoint(13), &witness);
+        let (one, other) = (both(&log), both(&other));
+        let other = other.with_signatures(&[1], &[]).unwrap();
+        let evidence = Evidence::same_size(one, other).unwrap();
+        let (verdict, outcome) = folder.keep(&evidence).unwrap();
+        assert!(!verdict.convicts_log());
+        let is_full = common == 6;
+        let wanted = if is_full {
+            Outcome::Counted
+        } else {
+            Outcome::Kept
+        };
+        assert_eq!(outcome, wanted);
+    }
+    let other = fork(&mut log, 9);
+    let evidence = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    assert_eq!(folder.keep(&evidence).unwrap().1, Outcome::Kept);
+    assert!(folder.convicted(&log.origin, false).is_some());
 }
 
 // Spec: WIT-128, WIT-129

@@ -20,7 +20,7 @@ use std::thread;
 
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_keys::{Algorithm, SigningKey};
-use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature::{cosign, sign_note};
 use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
 use jurat_proto::gossip::{
@@ -33,7 +33,7 @@ use jurat_proto::proof::InclusionProof;
 use jurat_proto::tlog_proof::TlogProof;
 use jurat_proto::tree::{LeafIndex, NodeCoord, NodeReader as _, TreeSize};
 
-use rig::{Answer, Home, Process, TestLog, serve_tiles, until};
+use rig::{Answer, Home, Process, TestLog, run, serve_tiles, until};
 
 /// An address that is known before the witness behind it runs; without one it answers nothing.
 struct Door {
@@ -310,6 +310,72 @@ fn what_a_former_key_is_convicted_of_stops_nothing_that_another_signs() {
     works(&process, 0, 13);
     assert!(process.terminate().success());
     works(&home.serve(), 13, 14);
+}
+
+// Spec: GSP-117, GSP-143
+#[test]
+fn all_copies_of_a_contradiction_outlive_kill_9_and_are_mailed_after_it() {
+    let circle = Circle::of(&NAMES, QUICK);
+    let [us, other, absent] = [&circle.homes[0], &circle.homes[1], &circle.homes[2]];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut branch = log.fork(7);
+    branch.grow(40);
+    for home in [us, other] {
+        home.add_log(&log);
+    }
+    let of_log = Evidence::same_size(log.checkpoint(13), branch.checkpoint(13)).unwrap();
+    // The third witness cosigned both trees, under texts that the log did not sign.
+    let key = SigningKey::load(absent.path("ed25519.key")).unwrap();
+    let variant = |of: &TestLog| {
+        let mut checkpoint = of.checkpoint(13).checkpoint().clone();
+        checkpoint.extensions = ExtensionLine::parse("variant").unwrap().into();
+        let time = UnixSeconds::new(1_790_000_000).unwrap();
+        let line = cosign(&checkpoint, time, &key).unwrap();
+        SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
+    };
+    let of_witness = Evidence::same_size(variant(&log), variant(&branch)).unwrap();
+    assert_eq!(of_log.id(), of_witness.id());
+    let mut process = us.serve();
+    let post = |evidence: &Evidence| {
+        let posted = process.call("POST", "/gossip/v0/evidence", &evidence.to_bytes());
+        assert_eq!(posted.status, 201, "{}", posted.text());
+    };
+    post(&of_witness);
+    // It is told when it is durable: from then on the process may die.
+    post(&of_log);
+    process.kill();
+    let name = hex::encode(of_log.id().as_bytes());
+    let kept = |home: &Home| {
+        let read = |suffix: &str| {
+            let path = home.path("evidence").join(format!("{name}{suffix}"));
+            Evidence::parse(&fs::read(path).ok()?).ok()
+        };
+        [".tlog-fork", ".1.tlog-fork"].map(read)
+    };
+    let both = [Some(of_log.clone()), Some(of_witness.clone())];
+    assert_eq!(kept(us), both);
+    let listed = run(&[
+        "evidence",
+        "--config",
+        &us.config(),
+        "show",
+        &name,
+        "--copy",
+        "1",
+    ]);
+    assert_eq!(listed.stdout, of_witness.to_bytes());
+    // Who was not there meanwhile gets both.
+    let processes = [us.serve(), other.serve()];
+    for (door, process) in circle.doors.iter().zip(&processes) {
+        door.lead_to(process);
+    }
+    until(|| kept(other) == both);
+    for process in &processes {
+        let shown = process.get(&format!("/gossip/v0/evidence/{name}"));
+        assert_eq!(shown.body, of_log.to_bytes());
+        assert_eq!(process.add(&log.request(0, 13)).status, 403);
+    }
 }
 
 // Spec: GSP-47, GSP-135

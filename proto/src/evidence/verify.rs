@@ -51,6 +51,13 @@ impl Verdict {
         guilty.chain(across)
     }
 
+    /// Whether it accuses everybody whom another one does.
+    // Spec: GSP-117
+    pub fn accuses_all_of(&self, other: &Self) -> bool {
+        let says = |key: &VerifierKey| self.accused().any(|accused| accused == key);
+        other.accused().all(says) && (self.convicts_log() || !other.convicts_log())
+    }
+
     /// Whether the log is convicted of two histories, so that nobody should cosign it any more.
     /// Nonsense about the empty tree is kept and told, and is no second history.
     // Spec: EVI-46

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! <id>.tlog-fork            evidence
+//! <id>.<n>.tlog-fork        another copy of it: see `copies`
 //! <id>.conviction           what it stopped: see `convictions`
 //! <id>.notes                what the operator wrote about it
 //! <id>.tlog-fork.aside.<n>  what stood under the name and was no evidence
@@ -54,6 +55,24 @@ pub(super) fn id_of(path: &Path, suffix: &str) -> Option<Hash> {
     let name = path.file_name()?.to_str()?.strip_suffix(suffix)?;
     Hash::from_slice(&hex::decode(name).ok()?)
 }
+
+/// Whether a name is that of a copy: the id, and which copy.
+pub fn copy_of(path: &Path) -> Option<(Hash, usize)> {
+    let name = path.file_name()?.to_str()?.strip_suffix(EVIDENCE)?;
+    let (id, number) = name.split_once('.')?;
+    let number = number.parse().ok();
+    let number = number.filter(|number| (1..=COPIES_MAX).contains(number))?;
+    Some((Hash::from_slice(&hex::decode(id).ok()?)?, number))
+}
+
+/// How the name of a copy ends.
+pub(super) fn copy_suffix(number: usize) -> String {
+    format!(".{number}{EVIDENCE}")
+}
+
+/// How many copies of one contradiction are kept besides the first, as by a node.
+// Spec: GSP-117, GSP-143
+pub(super) const COPIES_MAX: usize = 4;
 
 /// The file of an id.
 pub(super) fn named(folder: &Path, id: &Hash, suffix: &str) -> PathBuf {

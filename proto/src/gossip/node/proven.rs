@@ -14,7 +14,7 @@ use super::{Node, Step};
 use crate::evidence::{Evidence, Kind, LogFinding, NotProven, Verdict};
 use crate::gossip::CatalogueEntry;
 use crate::hash::{Hash, sha256};
-use crate::key::{KeyId, KeyName, VerifierKey};
+use crate::key::{KeyId, KeyName};
 
 /// How many who submitted one contradiction are told when it is durable; more are told at once
 /// that it is not yet.
@@ -117,7 +117,7 @@ impl Node {
             // Spec: GSP-45. Nobody shields a guilty witness by spreading a stripped copy first.
             let merged = kept.evidence.merged(&smallest, &self.roster.keys);
             if let Ok((_, both)) = &merged
-                && (!accuses_all(both, &verdict) || !accuses_all(both, &kept.verdict))
+                && (!both.accuses_all_of(&verdict) || !both.accuses_all_of(&kept.verdict))
             {
                 return self.keep_beside(step, smallest, verdict);
             }
@@ -177,8 +177,8 @@ impl Node {
         };
         let convicts = |verdict: &Verdict| (verdict.convicts_log(), verdict.accused().count());
         let mut known = kept.beside.iter();
-        if accuses_all(&kept.verdict, &verdict)
-            || known.any(|(_, other, _)| accuses_all(other, &verdict))
+        if kept.verdict.accuses_all_of(&verdict)
+            || known.any(|(_, other, _)| other.accuses_all_of(&verdict))
         {
             return Found::Known(id);
         }
@@ -439,7 +439,8 @@ impl Node {
         step.replies.push(Action::Reply { request, reply });
     }
 
-    /// Puts back evidence that is durable, before the first step: what it stops is stopped.
+    /// Puts back evidence that is durable, before the first step: what it stops is stopped. Of
+    /// copies of one contradiction (GSP-117) each is put back, the one that is listed first.
     ///
     /// Returns whether it convicts anybody under the keys of today.
     // Spec: GSP-46
@@ -463,6 +464,8 @@ impl Node {
             // Others were told before; those who were not have it from them.
             if let Some(kept) = self.evidence.get_mut(&id) {
                 kept.finder = Finder::Elsewhere;
+                // Whatever was to be stored is.
+                kept.outstanding = 1;
             }
             self.stored(&mut step, &id);
         }
@@ -482,12 +485,6 @@ fn lines(evidence: &Evidence) -> usize {
     let (a, b) = evidence.statements();
     let b = b.map_or(0, |b| b.signatures().len());
     a.signatures().len().saturating_add(b)
-}
-
-/// Whether one verdict accuses everybody whom the other one does.
-fn accuses_all(one: &Verdict, other: &Verdict) -> bool {
-    let says = |key: &VerifierKey| one.accused().any(|accused| accused == key);
-    other.accused().all(says) && (one.convicts_log() || !other.convicts_log())
 }
 
 /// The keys that are convicted, or that convict their log between them.
