@@ -39,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -118,6 +118,8 @@ pub struct Gossip {
     making: Arc<Semaphore>,
     reading: Arc<Semaphore>,
     lookups: Lookups,
+    /// Whose turn it is of the mirrors.
+    mirror_turn: AtomicUsize,
     wake: Notify,
     /// Who is brought what we cosigned.
     distributors: Vec<Arc<Distributor>>,
@@ -286,12 +288,11 @@ impl Gossip {
         } = restore(node, &evidence, kept, listed, now, &mut dice);
         let (inbox, outbox) = mpsc::channel(INBOX);
         let sinks = Sinks::new(&settings, &client, &clock, &records, &metrics);
-        let distributors = Distributor::all(settings.distributors());
         Ok(Self {
-            distributors,
+            distributors: Distributor::all(settings.distributors()),
             troubles: Mutex::default(),
-            settings,
             contacts: Contacts::open(&records),
+            settings,
             cosigners,
             node: Mutex::new(node),
             standings,
@@ -319,6 +320,7 @@ impl Gossip {
             making: Arc::new(Semaphore::new(1)),
             reading: Arc::new(Semaphore::new(1)),
             lookups: Lookups::default(),
+            mirror_turn: AtomicUsize::new(0),
             wake: Notify::new(),
             sinks,
             metrics,
@@ -358,21 +360,12 @@ impl Gossip {
     }
 
     async fn read_tiles(self: Arc<Self>, old: TreeSize, note: Arc<SignedCheckpoint>) {
-        let url = self
-            .logs
-            .current()
-            .log(note.origin())
-            .and_then(|log| log.url.clone());
-        let opening = match url.as_deref().and_then(tiles::prefix) {
-            Some(prefix) => {
-                let read = tiles::open(&self.client, prefix, old, &note);
-                tokio::time::timeout(ANSWER_TIMEOUT, read)
-                    .await
-                    .ok()
-                    .flatten()
-            }
-            None => None,
-        };
+        let current = self.logs.current();
+        let log = current.log(note.origin());
+        let keys = log.map(|log| log.keys.clone()).unwrap_or_default();
+        let places = self.tile_places(note.origin(), log.and_then(|log| log.url.as_deref()));
+        let opened = tiles::open(&self.client, &places, (old, &note), &keys, ANSWER_TIMEOUT);
+        let opening = opened.await;
         let event = Event::TilesRead {
             origin: note.origin().clone(),
             old,
@@ -380,6 +373,21 @@ impl Gossip {
             opening: opening.map(Box::new),
         };
         drop(self.inbox.send(event).await);
+    }
+
+    /// Where the tiles of a log are read now: at the log, and then at two mirrors, in turn.
+    // Spec: GSP-144
+    fn tile_places(&self, origin: &Origin, url: Option<&str>) -> Vec<String> {
+        let own = url.and_then(tiles::prefix).map(str::to_owned);
+        let mirrors = self.settings.mirrors();
+        let turn = self.mirror_turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(mirrors.len()).unwrap_or(0);
+        let in_turn = mirrors.iter().cycle().skip(first).take(mirrors.len());
+        let hash = origin.hash_hex();
+        let mirrors = in_turn.take(MIRRORS_AT_A_TIME);
+        own.into_iter()
+            .chain(mirrors.map(|mirror| format!("{mirror}/{hash}")))
+            .collect()
     }
 
     /// Brings what a peer, or a stranger, sent, and waits for what becomes of it.
@@ -772,13 +780,13 @@ fn directory<'l>(
             cosigners: cosigners.clone(),
             gossip: vec![settings.vkey().clone()],
         },
-        logs: logs.map(|log| settings_of(log, settings.hold)).collect(),
+        logs: logs.map(|log| settings_of(log, settings)).collect(),
         peers: peers.chain([ever]).collect(),
     }
 }
 
-// Spec: GSP-95
-fn settings_of(log: &jurat_store::registry::Log, hold: bool) -> LogSettings {
+// Spec: GSP-95, GSP-144
+fn settings_of(log: &jurat_store::registry::Log, settings: &GossipSettings) -> LogSettings {
     let with = |keys: &[VerifierKey], standing| {
         let keys = keys.iter().cloned();
         keys.map(move |key| (key, standing)).collect::<Vec<_>>()
@@ -791,11 +799,12 @@ fn settings_of(log: &jurat_store::registry::Log, hold: bool) -> LogSettings {
     LogSettings {
         origin: log.origin.clone(),
         keys,
-        hold: log.suspect_holds.unwrap_or(hold),
-        tiles: log
-            .url
-            .as_deref()
-            .is_some_and(|url| tiles::prefix(url).is_some()),
+        hold: log.suspect_holds.unwrap_or(settings.hold),
+        tiles: !settings.mirrors().is_empty()
+            || log
+                .url
+                .as_deref()
+                .is_some_and(|url| tiles::prefix(url).is_some()),
         pruned_below: pruned_below.unwrap_or(TreeSize::ZERO),
         cadence: cadence.map(|seconds| Duration::from_secs(seconds.get().into())),
         stop_on_empty: log.empty_stops,
@@ -852,6 +861,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// That long in the shortest round, too: a peer that is busy needs a moment.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(3);
+/// How many mirrors are asked in one reading.
+const MIRRORS_AT_A_TIME: usize = 2;
 /// Evidence that waits to be told; of more, what is kept is looked at.
 const FOUND_MAX: usize = 64;
 /// How long ago what is committed, and what a page does not have yet, was signed at most, in

@@ -492,33 +492,88 @@ fn a_head_that_nobody_can_join_holds_its_log_until_somebody_does() {
     assert_eq!(process.add(&log.request(30, 31)).status, 200);
 }
 
-// Spec: GSP-38, GSP-80
+/// The tile of a tree of so many leaves that begins with the first one.
+fn first_tile(log: &TestLog, width: u64) -> Vec<u8> {
+    let coords = (0..width).map(|index| NodeCoord { level: 0, index });
+    let hashes = log.nodes(&coords.collect::<Vec<_>>()).unwrap();
+    hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
+}
+
+// Spec: GSP-38, GSP-80, GSP-144, GSP-145
 #[test]
-fn a_fork_at_two_sizes_is_proven_from_the_tiles_of_the_larger_tree() {
-    let mut log = TestLog::new("example.com/log");
-    log.grow(40);
-    let mut other = log.fork(7);
-    other.grow(40);
-    // The log serves the branch on which the larger tree is.
-    let coords = (0..30).map(|index| NodeCoord { level: 0, index });
-    let coords: Vec<NodeCoord> = coords.collect();
-    let hashes = other.nodes(&coords).unwrap();
-    let tile: Vec<u8> = hashes.iter().flat_map(|hash| *hash.as_bytes()).collect();
-    let address = serve_tiles(BTreeMap::from([("/tile/0/000.p/30".to_owned(), tile)]));
-    let circle = Circle::of(&NAMES[..2], QUICK);
-    let url = format!("http://{address}/checkpoint");
+fn a_fork_at_two_sizes_is_proven_from_the_tiles_of_the_larger_tree_wherever_they_are() {
+    // As wide as the tree was; the full tile, when the partial one is gone; as wide as the tree is
+    // there now; and each of them at a mirror, of a log that shows nothing itself.
+    let layouts = ["exact", "full", "newest"];
+    let (mut files, mut mirrored) = (BTreeMap::new(), BTreeMap::new());
+    let mut logs = Vec::new();
+    for mirror in [false, true] {
+        for layout in layouts {
+            let mut log = TestLog::new(&format!("example.com/{layout}/{mirror}"));
+            log.grow(40);
+            let mut other = log.fork(7);
+            other.grow(300);
+            let (tile, checkpoint) = match layout {
+                "exact" => (("tile/0/000.p/30", 30), None),
+                "full" => (("tile/0/000", 256), None),
+                _ => (
+                    ("tile/0/000.p/200", 200),
+                    Some(other.checkpoint(200).to_bytes()),
+                ),
+            };
+            let (map, prefix) = if mirror {
+                (&mut mirrored, format!("/{}", log.origin.hash_hex()))
+            } else {
+                (&mut files, format!("/{layout}"))
+            };
+            map.insert(format!("{prefix}/{}", tile.0), first_tile(&other, tile.1));
+            if let Some(checkpoint) = checkpoint {
+                map.insert(format!("{prefix}/checkpoint"), checkpoint);
+            }
+            logs.push((log, other, (!mirror).then_some(layout)));
+        }
+    }
+    let (address, mirror) = (serve_tiles(files), serve_tiles(mirrored));
+    // A mirror that nobody answers at, one that has nothing, and one that has it.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let empty = serve_tiles(BTreeMap::new());
+    let mirrors = [nobody, empty, mirror].map(|at| format!("\"http://{at}\""));
+    let more = format!(
+        "{QUICK}mirrors = [{}]\npassive_per_second = 1\n",
+        mirrors.join(", ")
+    );
+    let circle = Circle::of(&NAMES[..2], &more);
     for home in &circle.homes {
-        let added = home.logs(&["add", &log.vkey().to_string(), "--url", &url]);
-        assert!(added.status.success(), "{added:?}");
+        for (log, _, layout) in &logs {
+            let url = layout.map(|layout| format!("http://{address}/{layout}/checkpoint"));
+            let url = url.as_ref().map(|url| ["--url", url]);
+            let args = url.as_ref().map_or(&[][..], |url| &url[..]);
+            let vkey = log.vkey().to_string();
+            let added = home.logs(&[&["add", &vkey], args].concat());
+            assert!(added.status.success(), "{added:?}");
+        }
     }
     let processes = circle.serve();
-    assert_eq!(processes[0].add(&log.request(0, 13)).status, 200);
-    let status = processes[1].add(&other.request(0, 30)).status;
-    assert!(matches!(status, 200 | 403 | 503), "{status}");
+    for (log, other, _) in &logs {
+        // What the log itself shows may be seen before.
+        let status = processes[0].add(&log.request(0, 13)).status;
+        assert!(matches!(status, 200 | 403 | 503), "{status}");
+        let status = processes[1].add(&other.request(0, 30)).status;
+        assert!(matches!(status, 200 | 403 | 503), "{status}");
+    }
+    for (log, _, _) in &logs {
+        for process in &processes {
+            until(|| process.add(&log.request(13, 14)).status == 403);
+        }
+    }
     for process in &processes {
-        until(|| process.add(&log.request(13, 14)).status == 403);
-        let list = || process.get("/gossip/v0/evidence?since=0");
-        until(|| list().text().contains(" opening "));
+        until(|| {
+            let list = process.get("/gossip/v0/evidence?since=0");
+            list.text().matches(" opening ").count() >= logs.len()
+        });
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct RawGossip {
     passive: Vec<String>,
     #[serde(default)]
     distributors: Vec<String>,
+    #[serde(default)]
+    mirrors: Vec<String>,
     #[serde(default = "passive")]
     passive_per_second: u32,
     #[serde(default)]
@@ -108,6 +110,7 @@ pub struct GossipSettings {
     pub(super) alarm_webhook: Option<String>,
     passive: Vec<String>,
     distributors: Vec<String>,
+    mirrors: Vec<String>,
     passive_per_second: u32,
     times: Times,
     quorum: usize,
@@ -134,9 +137,6 @@ struct Times {
     peer_silence: Duration,
 }
 
-impl GossipSettings {
-    /// The verifier key of the gossip key.
-    pub fn vkey(&self) -> &VerifierKey {
 /// A peer, as far as a command shows it.
 #[derive(Debug)]
 pub(crate) struct NamedPeer {
@@ -157,6 +157,9 @@ impl RawGossip {
     }
 }
 
+impl GossipSettings {
+    /// The verifier key of the gossip key.
+    pub fn vkey(&self) -> &VerifierKey {
         self.key.verifier_key()
     }
 
@@ -168,6 +171,11 @@ impl RawGossip {
     /// What stands before `/distributor/v0` of those that collect what witnesses cosigned.
     pub(super) fn distributors(&self) -> &[String] {
         &self.distributors
+    }
+
+    /// The monitoring prefixes of those who have the tiles of many logs.
+    pub(super) fn mirrors(&self) -> &[String] {
+        &self.mirrors
     }
 
     pub(super) fn peer_silence(&self) -> Duration {
@@ -254,11 +262,12 @@ impl RawGossip {
                 passive,
                 passive_per_second,
                 distributors,
+                mirrors,
                 times,
                 quorum,
             } = settings.clone();
             let alarms = (alarm_exec, alarm_webhook);
-            let passive = (passive, passive_per_second, distributors);
+            let passive = (passive, passive_per_second, distributors, mirrors);
             let own = (former_keys, operator, outbound_only);
             (own, hold, alarms, passive, times, quorum)
         };
@@ -316,6 +325,9 @@ pub enum NotTaken {
     /// There is no `[gossip]` any more.
     #[error("[gossip] is gone, which takes a start")]
     Gone,
+    /// The journal of peers does not take the change. The machine is at fault.
+    #[error("the journal of peers: {0}")]
+    NotRecorded(io::Error),
 }
 
 /// What a table says; what is wrong with it goes to `problems`, and is left out.
@@ -325,9 +337,6 @@ pub(crate) fn resolve<T>(
     name: Option<&KeyName>,
     problems: &mut Problems,
 ) -> Option<GossipSettings> {
-    /// The journal of peers does not take the change. The machine is at fault.
-    #[error("the journal of peers: {0}")]
-    NotRecorded(io::Error),
     let right = "the gossip key that init made, mode 0600";
     let key = SigningKey::load(loaded.path(&raw.key));
     let key = problems.take("gossip.key", key, right)?;
@@ -375,6 +384,7 @@ pub(crate) fn resolve<T>(
         alarm_webhook: raw.alarm_webhook.clone(),
         passive: places(&raw.passive),
         distributors: places(&raw.distributors),
+        mirrors: places(&raw.mirrors),
         passive_per_second: raw.passive_per_second.clamp(1, 1_000),
         times: Times {
             round: ms(raw.round_ms),
@@ -406,6 +416,7 @@ fn check(raw: &RawGossip, problems: &mut Problems) {
     for (field, urls, most) in [
         ("gossip.passive", &raw.passive, PASSIVE_MAX),
         ("gossip.distributors", &raw.distributors, DISTRIBUTORS_MAX),
+        ("gossip.mirrors", &raw.mirrors, MIRRORS_MAX),
     ] {
         let right = format!("at most {most}");
         problems.check(urls.len() <= most, field, urls.len(), &right);
@@ -514,6 +525,8 @@ const PEERS_MAX: usize = 1_024;
 const PASSIVE_MAX: usize = 64;
 /// There are a few in the world.
 const DISTRIBUTORS_MAX: usize = 16;
+/// As many.
+const MIRRORS_MAX: usize = 16;
 /// Of one peer, and of each use.
 const KEYS_MAX: usize = 16;
 /// Thirty days.
