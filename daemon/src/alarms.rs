@@ -1,14 +1,14 @@
 //! Alarms, told to whom the operator names: a program that is run, and a URL.
 //!
 //! ```text
-//!            text ─┬──────────▶ hook: on the standard input of a program, once
+//!            text ─┬──────────▶ hook: on the standard input of a program
 //!  number ─────────┤
 //!                  └─▶ seal ──▶ keep: a file for each, durable ──▶ deliver: until the URL takes it
 //!                               (the outbox)
 //! ```
 //!
-//! A program is run once for each. What a URL gets outlives the process that told it: it waits in
-//! the [`Outbox`] until it was taken, and is tried again.
+//! How often a program is run is the caller's to say. What a URL gets outlives the process that told
+//! it: it waits in the [`Outbox`] until it was taken, and is tried again.
 //!
 //! In scope: how something is told, and for how long it is tried. Out of scope: what is told of,
 //! when it begins, and what its text says. The seal, too, is the caller's: there are no keys here.

@@ -623,7 +623,7 @@ const ALARMS: [&str; 14] = [
 ];
 
 /// Why an alarm is given up: too many wait, it is too old, too many begin at once.
-const ALARM_LOSSES: [&str; 3] = ["full", "old", "burst"];
+const ALARM_LOSSES: [&str; 4] = ["full", "old", "burst", "exec"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LossLabel {

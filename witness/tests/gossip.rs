@@ -646,7 +646,7 @@ fn an_alarm_outlives_the_process_that_could_not_deliver_it() {
     });
 }
 
-// Spec: GSP-77
+// Spec: GSP-77, GSP-146
 #[test]
 fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
     let hook = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -654,7 +654,8 @@ fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
     let told = tempfile::tempdir().unwrap();
     let told = told.path().join("told");
     let more = format!(
-        "{QUICK}alarm_exec = [\"sh\", \"-c\", \"cat >> {}\"]\nalarm_webhook = \"http://{at}/\"\n",
+        "{QUICK}alarm_exec = [\"sh\", \"-c\", \"mkdir {0}.first && exit 1; cat >> {0}\"]\n\
+         alarm_webhook = \"http://{at}/\"\n",
         told.display()
     );
     fs::create_dir_all(told.parent().unwrap()).unwrap();
@@ -669,7 +670,7 @@ fn an_alarm_goes_to_a_program_and_to_a_url_under_the_gossip_key() {
     let body = other.request_with(13, log.proof(13, 13), other.checkpoint(13));
     assert_eq!(process.add(&body).status, 422);
 
-    // The first time the webhook is out of order: it is tried again.
+    // The first time the webhook is out of order, and the program fails: both are tried again.
     assert_eq!(receive(&hook, "500 No"), receive(&hook, "200 OK"));
     until(|| fs::read_to_string(&told).is_ok_and(|text| text.ends_with('\n')));
     let text = fs::read_to_string(&told).unwrap();

@@ -21,11 +21,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jurat_daemon::clock::Clock as _;
+use jurat_daemon::files::DRAFT;
 use jurat_proto::gossip::node::PeerStanding;
 use jurat_proto::key::KeyName;
 use serde::{Deserialize, Serialize};
 
-use super::records::{DRAFT, Records};
+use super::records::Records;
 use super::{Gossip, lock};
 use crate::evidence::read_bounded;
 

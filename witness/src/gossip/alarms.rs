@@ -3,7 +3,9 @@
 //! Both get one JSON object: `{"witness", "alarm", "raised", "about", "number"}`. One that is tried
 //! again may come after the one that ends it: the number grows, across starts, too, and tells. What
 //! the webhook has not taken waits on the disk (`jurat_daemon::alarms`) and is tried again, for a
-//! week. Its body
+//! week. A program that fails is run again for some minutes: it is on this machine, and what keeps
+//! it from its work for longer, a start does not mend; a start tells what stands once more. The
+//! webhook's body
 //! is a note with the gossip key's signature, so that who receives it needs to trust nobody in
 //! between:
 //!
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 use jurat_daemon::alarms::{self, Alarm as Keep, Layout, Outbox, Subject, Tally};
 use jurat_daemon::alarms::{Webhook, WebhookParts};
-use jurat_daemon::client::Client;
+use jurat_daemon::client::{Client, pause_after};
 use jurat_daemon::clock::Clock;
 use jurat_keys::SigningKey;
 use jurat_proto::cosignature::sign_note;
@@ -42,8 +44,11 @@ pub(super) struct Sinks {
     webhook: Option<Webhook>,
     key: Arc<SigningKey>,
     metrics: Metrics,
-    /// So many programs run at a time; an alarm that finds no place is told in other ways.
+    /// So many programs run at a time,
     places: Arc<Semaphore>,
+    /// and for so many alarms one is to be run, or run again; one that finds no place is told in
+    /// other ways.
+    told: Arc<Semaphore>,
     outbox: Arc<Outbox>,
 }
 
@@ -80,6 +85,7 @@ impl Sinks {
             key,
             metrics: metrics.clone(),
             places: Arc::new(Semaphore::new(AT_A_TIME)),
+            told: Arc::new(Semaphore::new(KEEP_MAX)),
             outbox,
         }
     }
@@ -114,17 +120,40 @@ impl Sinks {
         if self.exec.is_empty() {
             return;
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            tracing::error!("too many programs for alarms run already");
+        let Ok(place) = Arc::clone(&self.told).try_acquire_owned() else {
+            tracing::error!(
+                number,
+                "too many alarms wait for their program: one is lost"
+            );
+            self.metrics.alarm_lost("exec");
             return;
         };
-        let exec = self.exec.clone();
+        let this = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = alarms::run(&exec, &text).await {
-                tracing::error!(%error, "an alarm was perhaps not told");
-            }
+            this.exec_until_taken(number, &text).await;
             drop(place);
         });
+    }
+
+    /// Runs the program until it ends well, or was run often enough.
+    // Spec: GSP-146
+    async fn exec_until_taken(&self, number: u64, text: &str) {
+        for tries in 1..=EXEC_TRIES {
+            let Ok(place) = self.places.acquire().await else {
+                return;
+            };
+            let ran = alarms::run(&self.exec, text).await;
+            drop(place);
+            match ran {
+                Ok(()) => return,
+                Err(error) => tracing::error!(number, %error, "the program for alarms failed"),
+            }
+            if tries < EXEC_TRIES {
+                tokio::time::sleep(pause_after(tries)).await;
+            }
+        }
+        tracing::error!(number, "an alarm is given up: its program failed each time");
+        self.metrics.alarm_lost("exec");
     }
 
     /// Has each alarm durable as soon as it is told, for ever.
@@ -251,5 +280,7 @@ const NUMBERS: &str = "alarmed";
 /// The alarm that never ends: a proof stays one for good.
 const PROVEN: &str = "proven";
 const AT_A_TIME: usize = 16;
+/// With the pauses between them, two minutes, and six when each runs out of time.
+const EXEC_TRIES: u32 = 9;
 /// Alarms on their way to the disk: those that stand when a process begins, and more.
 const KEEP_MAX: usize = 1_024;
