@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jurat_keys::{Algorithm, SigningKey};
-use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::checkpoint::{ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature::{cosign, sign_note};
 use jurat_proto::evidence::{Cosigner, Evidence, KnownKeys, LogFinding, ShownRow, Standing};
 use jurat_proto::gossip::{
@@ -66,7 +66,22 @@ impl Cast {
 
     /// Signed by the log, if it is to, and by witnesses at a time.
     fn note(&self, head: TreeHead, by: &[&SigningKey], at: u64) -> SignedCheckpoint {
-        let checkpoint = self.log.unsigned(head);
+        self.note_of(0, head, by, at)
+    }
+
+    /// As [`Self::note`], of a text of so many bytes, or as short as it can be.
+    fn note_of(
+        &self,
+        bytes: usize,
+        head: TreeHead,
+        by: &[&SigningKey],
+        at: u64,
+    ) -> SignedCheckpoint {
+        let mut checkpoint = self.log.unsigned(head);
+        if let Some(more) = bytes.checked_sub(checkpoint.to_text().len() + 1) {
+            checkpoint.extensions = ExtensionLine::parse(&"x".repeat(more)).unwrap().into();
+            assert_eq!(checkpoint.to_text().len(), bytes);
+        }
         let time = UnixSeconds::new(at).unwrap();
         let lines = by.iter().map(|key| match key.algorithm() {
             Algorithm::Ed25519 => sign_note(&checkpoint.to_text(), *key).unwrap(),
@@ -233,6 +248,22 @@ impl Cast {
         let one = by(&self.log, &self.log.key, &[]);
         let other = by(&self.fork, &self.old_key, &[1, 2]);
         files.push(Evidence::same_size(one, other).unwrap());
+        // The same bad lines under longer and longer texts, on either side.
+        for lengths in [
+            [LONG, 0],
+            [LONG + 1, 0],
+            [0, LONG + 1],
+            [LONG + 1, 3 * LONG],
+        ] {
+            let [first, second] = [(&self.log, lengths[0]), (&self.fork, lengths[1])];
+            let note = |(history, bytes): (&TestLog, usize), bad: &[usize]| {
+                let by = [&self.log.key, &self.old_key, &self.witness];
+                spoil(&self.note_of(bytes, history.head(20), &by, NOW), bad)
+            };
+            for [one, other] in bad {
+                files.push(Evidence::same_size(note(first, one), note(second, other)).unwrap());
+            }
+        }
         files
     }
 
@@ -341,7 +372,26 @@ fn mutations(file: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-// Spec: EVI-01, EVI-40, EVI-43, EVI-44
+/// Up to this length of its text a statement may have two lines that fail.
+const LONG: usize = 8 * 1024;
+
+// Spec: EVI-54
+#[test]
+fn a_byte_more_than_8_kib_leaves_one_line_that_may_fail() {
+    let cast = Cast::new();
+    let keys = cast.keys(Standing::Current);
+    let by = [&cast.log.key, &cast.witness];
+    let judged = |bytes| {
+        let note =
+            |history: &TestLog| spoil(&cast.note_of(bytes, history.head(20), &by, NOW), &[0]);
+        let evidence = Evidence::same_size(note(&cast.log), note(&cast.fork)).unwrap();
+        judge(&evidence.to_bytes(), &keys)
+    };
+    assert!(judged(LONG).contains(" cosigner:"), "{}", judged(LONG));
+    assert_eq!(judged(LONG + 1), "refused");
+}
+
+// Spec: EVI-01, EVI-40, EVI-43, EVI-44, EVI-54
 #[test]
 fn a_verifier_in_go_says_the_same_of_every_file() {
     let Some(program) = build_program() else {
