@@ -1,5 +1,5 @@
-//! What is only looked up, over HTTP, while nobody has time for it: a witness in this process, whose
-//! threads are all busy.
+//! What is only looked up, over HTTP, while nobody has time for it: a witness in this process,
+//! whose threads are all busy.
 
 #![allow(
     clippy::unwrap_used,
