@@ -29,6 +29,7 @@ use jurat_proto::gossip::{
 use jurat_proto::hash::sha256;
 use jurat_proto::hex;
 use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
+use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::InclusionProof;
 use jurat_proto::tlog_proof::TlogProof;
 use jurat_proto::tree::{LeafIndex, NodeCoord, NodeReader as _, TreeSize};
@@ -575,6 +576,109 @@ fn a_fork_at_two_sizes_is_proven_from_the_tiles_of_the_larger_tree_wherever_they
             list.text().matches(" opening ").count() >= logs.len()
         });
     }
+}
+
+/// A head that a log had cosigned and never published by itself, as one that collects cosignatures
+/// first does when it goes on meanwhile: nowhere is there a tile as wide as that tree was.
+// Spec: GSP-39, GSP-40, GSP-144, GSP-145
+#[test]
+fn scenario_13_a_head_that_was_published_only_as_part_of_a_larger_one_holds_nothing() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let place = format!("/{}", log.origin.hash_hex());
+    let mirror = serve_tiles(BTreeMap::from([
+        (format!("{place}/checkpoint"), log.checkpoint(40).to_bytes()),
+        (format!("{place}/tile/0/000.p/40"), first_tile(&log, 40)),
+    ]));
+    let more = format!("{QUICK}mirrors = [\"http://{mirror}\"]\n");
+    let circle = Circle::of(&NAMES[..1], &more);
+    circle.homes[0].add_log(&log);
+    let process = circle.homes[0].serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let observe = || {
+        let note = log.checkpoint(30).to_bytes();
+        process.call("POST", "/gossip/v0/observe", &note)
+    };
+    assert_eq!(observe().status, 202);
+    until(|| observe().text() == "consistent\n");
+    assert_eq!(process.get("/health").text(), "ok\n");
+    assert_eq!(process.add(&log.request(13, 30)).status, 200);
+}
+
+/// A signature whose number is not below the order of the group: some verifiers take it.
+fn not_canonical(signature: &[u8]) -> Vec<u8> {
+    let order = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
+    let order = hex::decode(order).unwrap();
+    let (point, number) = signature.split_at(32);
+    let (mut sum, mut carry) = (point.to_vec(), 0);
+    for (one, other) in number.iter().zip(order) {
+        carry += u16::from(*one) + u16::from(other);
+        sum.push(u8::try_from(carry & 0xff).unwrap());
+        carry >>= 8;
+    }
+    sum
+}
+
+// Spec: GSP-52, GSP-76, NOTE-16
+#[test]
+fn scenario_23_false_evidence_is_refused_over_http_and_convicts_nobody() {
+    let circle = Circle::of(&NAMES[..1], QUICK);
+    let home = &circle.homes[0];
+    let [mut log, mut stranger] = ["example.com/log", "example.com/stranger"].map(TestLog::new);
+    let fork = |log: &mut TestLog| {
+        log.grow(40);
+        let mut other = log.fork(7);
+        other.grow(40);
+        other
+    };
+    let (other, strange) = (fork(&mut log), fork(&mut stranger));
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let (one, two) = (log.checkpoint(13), other.checkpoint(13));
+    let with = |note: &SignedCheckpoint, change: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let line = &note.signatures()[0];
+        let signature = change(line.signature());
+        let line = SignatureLine::new(line.name().clone(), line.key_id(), signature).unwrap();
+        SignedCheckpoint::new(note.checkpoint().clone(), vec![line]).unwrap()
+    };
+    let good = Evidence::same_size(one.clone(), two.clone()).unwrap();
+    let of = |one, two| Evidence::same_size(one, two).unwrap().to_bytes();
+    let thief = stranger.checkpoint(13);
+    let forged = with(&two, &|_| thief.signatures()[0].signature().to_vec());
+    let mutated = with(&two, &|signature| {
+        let mut other = signature.to_vec();
+        other[40] ^= 1;
+        other
+    });
+    let lax = with(&two, &not_canonical);
+    let text = String::from_utf8(good.to_bytes()).unwrap();
+    let moved = text.replacen("\n13\n", "\n14\n", 1);
+    for (what, file, status) in [
+        ("signed by somebody else", of(one.clone(), forged), 422),
+        ("mutated", of(one.clone(), mutated), 422),
+        ("not canonical", of(one, lax), 422),
+        ("another size", moved.into_bytes(), 422),
+        ("cut short", text.as_bytes()[..text.len() - 9].to_vec(), 422),
+        (
+            "another origin",
+            of(stranger.checkpoint(13), strange.checkpoint(13)),
+            404,
+        ),
+    ] {
+        let posted = process.call("POST", "/gossip/v0/evidence", &file);
+        assert_eq!(posted.status, status, "{what}: {}", posted.text());
+    }
+    assert_eq!(
+        process.get("/gossip/v0/evidence?since=0").text(),
+        "next 0\n"
+    );
+    assert!(!home.path("evidence").exists());
+    assert_eq!(process.add(&log.request(13, 14)).status, 200);
+    // The true one is taken.
+    let posted = process.call("POST", "/gossip/v0/evidence", &good.to_bytes());
+    assert_eq!(posted.status, 201, "{}", posted.text());
+    assert_eq!(process.add(&log.request(14, 15)).status, 403);
 }
 
 /// The body of the next request to a webhook, which is answered so.
