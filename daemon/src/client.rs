@@ -299,7 +299,8 @@ async fn read(mut body: Incoming, bytes_max: usize) -> Result<Bytes, ClientError
     Ok(whole.freeze())
 }
 
-fn tls_config(extra_roots: Option<&Path>) -> Result<TlsClientConfig, ClientSetupError> {
+/// The system's roots, and those of a PEM file.
+pub(crate) fn root_store(extra_roots: Option<&Path>) -> Result<RootCertStore, ClientSetupError> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     for error in &native.errors {
@@ -325,6 +326,11 @@ fn tls_config(extra_roots: Option<&Path>) -> Result<TlsClientConfig, ClientSetup
             return Err(ClientSetupError::NoRoot { file });
         }
     }
+    Ok(roots)
+}
+
+fn tls_config(extra_roots: Option<&Path>) -> Result<TlsClientConfig, ClientSetupError> {
+    let roots = root_store(extra_roots)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     Ok(TlsClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -16,8 +16,9 @@
 //! may still be sending is closed in two steps (FIN, then a bounded read to the end), so that the
 //! answer is not lost in a reset. Rules: `spec/http.md`.
 //!
-//! Out of scope: routes and their meaning (the [`Handler`]), HTTP/2 (a proxy in front speaks it),
-//! limits per client address (the same proxy, or the packet filter, knows the true address).
+//! Out of scope: routes and their meaning (the [`Handler`]), HTTP/2 (a proxy in front speaks it,
+//! and a bastion: [`crate::bastion`]), limits per client address (the same proxy, or the packet
+//! filter, knows the true address).
 
 mod body;
 mod connection;
@@ -42,6 +43,7 @@ pub use self::respond::{
     Cache, conditional, error, gzipped, json, method_not_allowed, not_found, only, retry_later,
     text, too_busy, with_cache,
 };
+pub(crate) use self::serve::Reversed;
 pub use self::serve::{Listener, bind, serve};
 pub use self::tls::{Tls, TlsError};
 pub use hyper::{HeaderMap, Method, StatusCode, Uri, header};

@@ -195,6 +195,9 @@ fn execute(command: Command) -> Result<(), Failed> {
                     None
                 )
             ));
+            if let Some(bastion) = &config.bastion {
+                print(&format!("\nBehind a bastion: {}\n", bastion.url));
+            }
             Ok(())
         }
         Command::Logs { config, command } => logs_command::run(&config, command),

@@ -22,6 +22,7 @@ use jurat_store::WalOptions;
 use serde::Deserialize;
 
 use crate::about::{About, RawAbout};
+use crate::bastion::{self, BastionSettings, RawBastion};
 use crate::gossip::{self, GossipSettings, NamedPeer, RawGossip};
 use crate::lists::Source;
 use crate::log_list::LogList;
@@ -79,6 +80,8 @@ pub struct Config {
     pub restore_guard: RestoreGuard,
     /// With whom it gossips, if it does.
     pub gossip: Option<GossipSettings>,
+    /// Behind which bastion it is, if it is.
+    pub bastion: Option<BastionSettings>,
     /// Who is asked for the time, and when the clock is believed.
     pub clock: GuardSettings,
     /// The form of log lines.
@@ -206,6 +209,7 @@ struct RawConfig {
     #[serde(default)]
     restore_guard: RawRestoreGuard,
     gossip: Option<RawGossip>,
+    bastion: Option<RawBastion>,
     #[serde(default)]
     clock: RawClock,
     #[serde(default)]
@@ -330,8 +334,8 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         .restore_guard
         .resolve(|path| loaded.path(path), &mut problems);
     let clock = raw.clock.resolve(&mut problems);
-    let gossip = raw.gossip.as_ref();
-    let gossip = gossip.and_then(|raw| gossip::resolve(raw, loaded, name.as_ref(), &mut problems));
+    let gossip = resolve_gossip(loaded, name.as_ref(), &mut problems);
+    let bastion = resolve_bastion(loaded, &keys, gossip.as_ref(), &mut problems);
     let lists = sources(&raw.lists.sources, &loaded.path(Path::new("")));
     let default_qpd = NonZeroU32::new(raw.quota.default_qpd);
 
@@ -341,6 +345,7 @@ fn resolve(loaded: &Loaded<RawConfig>) -> Result<Config, Problems> {
         recheck: raw.recheck,
         restore_guard,
         gossip,
+        bastion,
         clock,
         about: about.with_lists(&lists, lists_every, default_qpd),
         lists,
@@ -375,6 +380,26 @@ fn resolve_tls(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> Option<Tl
     let tls = loaded.raw.tls.as_ref()?;
     let read = Tls::load(&loaded.path(&tls.certificates), &loaded.path(&tls.key));
     problems.take("tls", read, "a PEM chain and its PEM key")
+}
+
+fn resolve_gossip(
+    loaded: &Loaded<RawConfig>,
+    name: Option<&KeyName>,
+    problems: &mut Problems,
+) -> Option<GossipSettings> {
+    gossip::resolve(loaded.raw.gossip.as_ref()?, loaded, name, problems)
+}
+
+fn resolve_bastion(
+    loaded: &Loaded<RawConfig>,
+    keys: &[SigningKey],
+    gossip: Option<&GossipSettings>,
+    problems: &mut Problems,
+) -> Option<BastionSettings> {
+    let others = keys.iter().map(|key| key.verifier_key().clone());
+    let others = others.chain(gossip.map(|gossip| gossip.vkey().clone()));
+    let others: Vec<VerifierKey> = others.collect();
+    bastion::resolve(loaded.raw.bastion.as_ref()?, loaded, &others, problems)
 }
 
 fn resolve_database(loaded: &Loaded<RawConfig>, problems: &mut Problems) -> PathBuf {

@@ -57,6 +57,7 @@ pub struct Api {
     /// A place for each page that is being made.
     pages: Arc<Semaphore>,
     gossip: gossip::Budgets,
+    is_public: bool,
 }
 
 impl Api {
@@ -70,7 +71,16 @@ impl Api {
             about: Arc::default(),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             gossip: gossip::Budgets::default(),
+            is_public: false,
         }
+    }
+
+    /// For a place where no proxy keeps back what is for the operator.
+    // Spec: GSP-149
+    #[must_use]
+    pub fn behind_bastion(mut self) -> Self {
+        self.is_public = true;
+        self
     }
 
     /// What the witness says of itself.
@@ -110,7 +120,7 @@ impl Api {
             // Spec: WIT-95
             "/witness.v0.json" => (Route("about"), self.get(&request, Self::document)),
             "/health" => (Route("health"), self.get(&request, Self::health)),
-            "/metrics" => (Route("metrics"), self.get(&request, Self::metrics)),
+            "/metrics" if !self.is_public => (Route("metrics"), self.get(&request, Self::metrics)),
             path if path.starts_with(gossip::PREFIX) => match self.witness.gossip() {
                 Some(_) if gossip::is_of_the_state(path) && self.is_copy() => gossip::not_now(),
                 Some(with) => {

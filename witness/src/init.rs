@@ -4,6 +4,7 @@
 //! DIR/ed25519.key      0600   cosigner key, type 0x04, note signer format
 //! DIR/ml-dsa-44.key    0600   cosigner key, type 0x06
 //! DIR/gossip.key       0600   gossip key, type 0x01
+//! DIR/bastion.key      0600   by which a bastion knows it, type 0x01
 //! DIR/witness.redb            the checkpoints cosigned: none (and, once it serves, two .wal files
 //!                             and an empty .reached- one)
 //! DIR/logs.toml               the logs: none
@@ -66,6 +67,9 @@ pub fn init(
     let key = SigningKey::generate(name.clone(), Algorithm::Ed25519)?;
     key.save_new(directory.join(GOSSIP_FILE))?;
     let gossip = key.verifier_key().clone();
+    // Spec: GSP-147
+    let key = SigningKey::generate(name.clone(), Algorithm::Ed25519)?;
+    key.save_new(directory.join(BASTION_FILE))?;
     drop(RedbStore::create(
         directory.join(DATABASE_FILE),
         RedbOptions::default(),
@@ -204,14 +208,16 @@ fn config_text(name: &KeyName, listen: &str, url: Option<&str>, published: &[Str
 const ED25519_FILE: &str = "ed25519.key";
 const ML_DSA_FILE: &str = "ml-dsa-44.key";
 const GOSSIP_FILE: &str = "gossip.key";
+const BASTION_FILE: &str = "bastion.key";
 const DATABASE_FILE: &str = "witness.redb";
 const LOGS_FILE: &str = "logs.toml";
 const CONFIG_FILE: &str = "witness.toml";
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     ED25519_FILE,
     ML_DSA_FILE,
     GOSSIP_FILE,
+    BASTION_FILE,
     DATABASE_FILE,
     LOGS_FILE,
     CONFIG_FILE,

@@ -12,6 +12,7 @@
 //! Rows: `spec/witness.md`, WIT-41 and above.
 
 pub mod about;
+pub mod bastion;
 pub mod cli;
 pub mod config;
 pub mod cosign;

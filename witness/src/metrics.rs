@@ -59,6 +59,7 @@ pub struct Metrics {
     alarms: Family<AlarmLabel, Gauge>,
     alarms_waiting: Gauge,
     alarms_lost: Family<LossLabel, Counter>,
+    bastion_connected: Gauge,
     passive_reads: Family<PlaceOutcome, Counter>,
     distributor_puts: Family<PlaceOutcome, Counter>,
     distributor_waiting: Family<DistributorLabel, Gauge>,
@@ -292,6 +293,11 @@ impl Metrics {
             self.alarms_lost.clone(),
         );
         registry.register(
+            "witness_bastion_connected",
+            "Whether there is a connection to the bastion, where one is configured",
+            self.bastion_connected.clone(),
+        );
+        registry.register(
             "witness_passive_reads",
             "What those who do not gossip were asked for, by outcome",
             self.passive_reads.clone(),
@@ -306,6 +312,11 @@ impl Metrics {
             "Logs whose newest cosigned head a distributor was not brought yet",
             self.distributor_waiting.clone(),
         );
+    }
+
+    /// Whether there is a connection to the bastion.
+    pub(crate) fn behind_bastion(&self, connected: bool) {
+        self.bastion_connected.set(i64::from(connected));
     }
 
     /// How many alarms wait for the webhook.
@@ -434,6 +445,7 @@ impl Metrics {
             alarms: Family::default(),
             alarms_waiting: Gauge::default(),
             alarms_lost: Family::default(),
+            bastion_connected: Gauge::default(),
             passive_reads: Family::default(),
             distributor_puts: Family::default(),
             distributor_waiting: Family::default(),

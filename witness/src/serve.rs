@@ -22,7 +22,7 @@ use jurat_daemon::client::{Client, ClientOptions, ClientSetupError};
 use jurat_daemon::clock::{Clock as _, ClockGuard, ClockMetrics, GuardSettings, SystemClock};
 use jurat_daemon::config::ConfigError;
 use jurat_daemon::exit;
-use jurat_daemon::http::{self, HttpMetrics, Tls};
+use jurat_daemon::http::{self, HttpMetrics, Limits, Tls};
 use jurat_daemon::limits::OpenFiles;
 use jurat_daemon::shutdown::{Reloads, Shutdown};
 use jurat_daemon::telemetry::{self, TelemetryError};
@@ -34,9 +34,11 @@ use jurat_store::{OpenError, StateFile, StoreError, WalStore, WriteError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::C2SP_REVISION;
+use crate::about::About;
+use crate::bastion::BastionSettings;
 use crate::config::{self, Config};
 use crate::cosign::{Parts, StartError, Witness};
 use crate::evidence::{Convicted, EvidenceFolder, Listed};
@@ -91,15 +93,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let (path, wall) = (lists.target.logs.clone(), Arc::new(SystemClock));
     let guard = Guard::new(config.restore_guard.clone(), path, wall, metrics.clone());
     let guard = guard.map_err(ServeError::Client)?;
-    // Spec: WIT-89. Before anything is signed.
-    let look = Look {
-        database: &config.database,
-        logs: &config.logs_path,
-        name: config.name.as_str(),
-        clock: &SystemClock,
-    };
-    let own = Arc::new(OwnState::open(&store, &config.restore_guard, &look)?);
-    let guard = Arc::new(guard.with_own_state(own));
+    let guard = Arc::new(guard.with_own_state(own_state(&config, &store)?));
     guard.warn_if_off();
     let told = failure_of(&store);
     let files = store.files().to_vec();
@@ -113,7 +107,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         config.client_address_header.clone(),
         config.recheck,
     );
-    let file = config.file.clone();
+    let (file, bastion) = (config.file.clone(), config.bastion.clone());
     let journal = PeersJournal::beside(&config.logs_path);
     let witness = witness_of(config, store, &clock, &metrics, &guard)?;
     count_logs(&witness, &metrics);
@@ -130,9 +124,10 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     };
     background.spawn(follow(Arc::clone(&witness), guard, metrics, again));
     let registry = Arc::new(registry);
-    let api = Api::new(Arc::clone(&witness), registry, limits.body_timeout)
-        .with_client_address_header(header)
-        .with_about(about);
+    let api = Api::new(Arc::clone(&witness), registry, limits.body_timeout);
+    let with = (limits.clone(), shutdown.clone(), http_metrics.clone());
+    let behind = bastion.map(|bastion| behind(bastion, &witness, &about, with));
+    let api = api.with_client_address_header(header).with_about(about);
     // Spec: WIT-55, WIT-103
     let served = http::serve(listener, tls, limits, Arc::new(api), shutdown, http_metrics);
     tokio::select! {
@@ -142,6 +137,10 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         Ok(error) = told => Err(error),
         path = replaced(files) => Err(ServeError::Replaced { path }),
         result = served => {
+            // Spec: WIT-103. What came over the bastion is answered, too.
+            if let Some(behind) = behind {
+                drop(behind.await);
+            }
             background.abort_all();
             // Requests that outlived the drain may still have swaps with the disk.
             witness.stop().await.map_err(failed)?;
@@ -149,6 +148,41 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
             ended(result, &witness)
         }
     }
+}
+
+/// What this state says of itself, before anything is signed.
+// Spec: WIT-89
+fn own_state(config: &Config, store: &Arc<WalStore>) -> Result<Arc<OwnState>, ServeError> {
+    let look = Look {
+        database: &config.database,
+        logs: &config.logs_path,
+        name: config.name.as_str(),
+        clock: &SystemClock,
+    };
+    Ok(Arc::new(OwnState::open(
+        store,
+        &config.restore_guard,
+        &look,
+    )?))
+}
+
+/// Has what comes over a bastion answered. Metrics are not shown there, so none are registered.
+// Spec: GSP-148, GSP-149
+fn behind(
+    settings: BastionSettings,
+    witness: &Arc<Witness>,
+    about: &About,
+    (limits, shutdown, counted): (Limits, Shutdown, HttpMetrics),
+) -> JoinHandle<()> {
+    let registry = Arc::new(Registry::default());
+    let api = Api::new(Arc::clone(witness), registry, limits.body_timeout);
+    let api = api.with_about(about.clone()).behind_bastion();
+    let metrics = witness.metrics().clone();
+    let told = move |connected| metrics.behind_bastion(connected);
+    let kept = settings
+        .bastion
+        .keep(Arc::new(api), limits, shutdown, counted, told);
+    tokio::spawn(kept)
 }
 
 // Spec: WIT-131

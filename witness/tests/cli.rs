@@ -40,7 +40,7 @@ fn init_makes_a_witness_once_and_prints_what_others_need() {
         types,
         [SignatureType::CosignatureV1, SignatureType::MlDsa44]
     );
-    for file in ["ed25519.key", "ml-dsa-44.key", "gossip.key"] {
+    for file in ["ed25519.key", "ml-dsa-44.key", "gossip.key", "bastion.key"] {
         let mode = fs::metadata(home.path(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }

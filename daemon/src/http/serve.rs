@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode, Version};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -113,6 +113,38 @@ pub async fn serve<L: Listener, H: Handler>(
     drop(listener);
     server.drain(tasks).await;
     result
+}
+
+/// A server of connections that are made from here, over which others send requests.
+pub(crate) struct Reversed<H>(Arc<Server<H>>);
+
+impl<H: Handler> Reversed<H> {
+    pub(crate) fn new(
+        limits: Limits,
+        handler: Arc<H>,
+        shutdown: Shutdown,
+        metrics: HttpMetrics,
+    ) -> Self {
+        Self(Arc::new(Server {
+            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
+            connections: Arc::new(Semaphore::new(0)),
+            refusals: Arc::new(Semaphore::new(0)),
+            tls: None,
+            limits,
+            handler,
+            shutdown,
+            metrics,
+        }))
+    }
+
+    /// Answers what comes in over a connection, until it ends; after shutdown is asked for, what
+    /// was begun.
+    pub(crate) async fn drive<S>(&self, stream: S, bastion: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Arc::clone(&self.0).drive_reversed(stream, bastion).await;
+    }
 }
 
 struct Server<H> {
@@ -382,6 +414,55 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    /// Requests over a connection that was made from here, each of whom the bastion names.
+    // Spec: GSP-148, GSP-149
+    async fn drive_reversed<S>(self: Arc<Self>, stream: S, bastion: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let _open = Counted::new(&self.metrics.connections_open);
+        let server = Arc::clone(&self);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let server = Arc::clone(&server);
+            async move {
+                let client = forwarded_for(&request).map(|ip| SocketAddr::new(ip, 0));
+                let phases = Arc::new(Phases::new(&server.limits));
+                let peer = client.unwrap_or(bastion);
+                let mut response = server.answer(request, peer, phases).await;
+                // There is no such field in HTTP/2.
+                response.headers_mut().remove(CONNECTION);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let header_bytes_max = u32::try_from(self.limits.header_bytes_max);
+        let mut connection = pin!(
+            http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(header_bytes_max.unwrap_or(u32::MAX))
+                .keep_alive_interval(Some(self.limits.write_timeout))
+                .keep_alive_timeout(self.limits.write_timeout)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(cause) = ended {
+                    tracing::debug!(%cause, "the connection to a bastion broke");
+                }
+                return;
+            }
+            () = self.shutdown.wait() => {}
+        }
+        // Spec: HTTP-17
+        connection.as_mut().graceful_shutdown();
+        if timeout(self.limits.drain_timeout, connection)
+            .await
+            .is_err()
+        {
+            self.metrics.refused(Refused::Drain);
+        }
+    }
+
     // Spec: HTTP-17
     async fn drain(&self, mut tasks: JoinSet<()>) {
         let all = async { while tasks.join_next().await.is_some() {} };
@@ -401,6 +482,19 @@ impl<H: Handler> Server<H> {
 
 /// hyper wants at least this much.
 const READ_BUFFER_BYTES_MIN: usize = 64 * 1024;
+
+/// Whom a bastion names: it leaves no other field of this name.
+fn forwarded_for(request: &hyper::Request<Incoming>) -> Option<IpAddr> {
+    let mut named = request.headers().get_all(FORWARDED_FOR).iter();
+    let only = named.next().filter(|_| named.next().is_none())?;
+    only.to_str().ok()?.trim().parse().ok()
+}
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Requests of a connection to a bastion at a time. Each may leave a response of some megabytes
+/// that the bastion does not take.
+const STREAMS_MAX: u32 = 64;
 
 fn announced_length(request: &hyper::Request<Incoming>) -> Option<u64> {
     request

@@ -14,6 +14,7 @@ type juratWitness struct {
 	config  string
 	ed25519 string
 	mlDSA44 string
+	gossip  string
 }
 
 // startJuratWitness makes one that knows a log by these keys, and starts it.
@@ -32,6 +33,9 @@ func initJuratWitness(t *testing.T, name string, logKeys ...string) *juratWitnes
 	w := &juratWitness{config: filepath.Join(dir, "witness.toml")}
 	for line := range strings.Lines(said) {
 		fields := strings.Fields(line)
+		if len(fields) > 1 && fields[0] == "#jurat:gossip" {
+			w.gossip = fields[1]
+		}
 		if len(fields) < 3 || fields[0] != "witness" {
 			continue
 		}
