@@ -2,7 +2,9 @@
 //!
 //! - `hostile/*`: files that convict nobody, as somebody would make them who wants to waste our
 //!   time. The aim is less than 0.5 ms for each. `largest notes` have the most bytes that are read,
-//!   `most lines` as many bytes in the shortest lines.
+//!   `most lines` as many bytes in the shortest lines; `by a stranger` no line is good, as when who
+//!   makes it has no key of a log that signs such notes. `largest of a stranger` is the most that
+//!   is taken from whoever is no peer (EVI-55), its first note signed by the log.
 //! - `true/*`: files that convict.
 //! - `making/*`: an opening from a request whose proof failed, which every refused request pays.
 
@@ -14,7 +16,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
 use jurat_proto::cosignature::{cosign, sign_note};
-use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
+use jurat_proto::evidence::{Evidence, KnownKeys, STRANGERS_EVIDENCE_BYTES_MAX, Standing};
 use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::{KeyName, SignatureType, Signer, SignerError, UnixSeconds, VerifierKey};
 use jurat_proto::note::SignatureLine;
@@ -152,8 +154,14 @@ impl World {
         SignedCheckpoint::new(checkpoint, lines).unwrap()
     }
 
+    /// A file whose larger note has so many bad lines, and the smaller one as many when the log has
+    /// no part in it.
     fn file(&self, filler: &[usize], spoiled: usize) -> Vec<u8> {
-        let older = self.note(self.fork, filler, 0);
+        self.file_of(filler, [0, spoiled])
+    }
+
+    fn file_of(&self, filler: &[usize], [first, spoiled]: [usize; 2]) -> Vec<u8> {
+        let older = self.note(self.fork, filler, first);
         let newer = self.note(self.heads[1], filler, spoiled);
         let evidence = Evidence::of_growth(&older, &newer, &self.proof).unwrap();
         evidence.to_bytes()
@@ -170,6 +178,8 @@ impl World {
 const ALL: usize = 31;
 /// As many bytes as a note of 128 KiB has room for beside them.
 const LARGEST: usize = 127_000;
+/// The same in a file that a stranger may send.
+const STRANGERS: usize = 61_000;
 
 fn hostile(c: &mut Criterion) {
     let mut group = c.benchmark_group("hostile");
@@ -187,6 +197,23 @@ fn hostile(c: &mut Criterion) {
     ];
     for (name, filler) in shapes {
         let file = world.file(filler, ALL);
+        assert_eq!(world.judge(&file), Err(()));
+        group.bench_function(name, |b| b.iter(|| world.judge(&file)));
+    }
+    let file = world.file_of(&[LARGEST], [ALL, ALL]);
+    assert_eq!(world.judge(&file), Err(()));
+    group.bench_function("made up, largest notes, by a stranger", |b| {
+        b.iter(|| world.judge(&file));
+    });
+    for (name, filler) in [
+        ("made up, largest of a stranger", &[STRANGERS][..]),
+        ("made up, most lines of a stranger", &[1; STRANGERS / 2]),
+    ] {
+        let file = world.file(filler, ALL);
+        assert!(
+            (STRANGERS_EVIDENCE_BYTES_MAX - 2_000..=STRANGERS_EVIDENCE_BYTES_MAX)
+                .contains(&file.len())
+        );
         assert_eq!(world.judge(&file), Err(()));
         group.bench_function(name, |b| b.iter(|| world.judge(&file)));
     }

@@ -53,7 +53,15 @@ impl SignedCheckpoint {
     /// # Errors
     /// When the bytes are not exactly what [`SignedCheckpoint::to_bytes`] writes.
     pub fn parse(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let note = Note::parse(bytes).map_err(CheckpointError::Note)?;
+        Self::of_note(Note::parse(bytes).map_err(CheckpointError::Note)?)
+    }
+
+    /// As [`SignedCheckpoint::parse`], for what is known to be UTF-8.
+    pub(crate) fn parse_str(text: &str) -> Result<Self, CheckpointError> {
+        Self::of_note(Note::parse_str(text).map_err(CheckpointError::Note)?)
+    }
+
+    fn of_note(note: Note) -> Result<Self, CheckpointError> {
         let checkpoint = Checkpoint::parse_text(note.text())?;
         Ok(Self { checkpoint, note })
     }
@@ -273,14 +281,12 @@ impl ExtensionLines {
         // Without a branch, so that many bytes are looked at in one step.
         let bytes = text.as_bytes();
         let newline = |byte: &u8| u8::from(*byte == b'\n');
-        let controls = bytes.iter().fold(0, |bad, byte| {
-            bad | (u8::from(*byte < b' ') & (1 ^ newline(byte)))
-        });
+        let control = |byte: &u8| u8::from(*byte < b' ') & (1 ^ newline(byte));
         let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
-        let bad = pairs.fold(controls, |bad, (byte, next)| {
-            bad | (newline(byte) & newline(next))
+        let bad = pairs.fold(0, |bad, (byte, next)| {
+            bad | control(byte) | (newline(byte) & newline(next))
         });
-        let bad = bad | bytes.first().map_or(0, newline);
+        let bad = bad | bytes.first().map_or(0, newline) | bytes.last().map_or(0, control);
         if bad != 0 {
             for (index, line) in text.split('\n').enumerate() {
                 check_line(line).map_err(|reason| CheckpointError::Extension { index, reason })?;

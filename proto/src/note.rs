@@ -55,6 +55,15 @@ impl Note {
         let whole = core::str::from_utf8(bytes).map_err(|error| NoteError::NotUtf8 {
             offset: error.valid_up_to(),
         })?;
+        Self::parse_str(whole)
+    }
+
+    /// As [`Note::parse`], for what is known to be UTF-8: a part of something that was read.
+    pub(crate) fn parse_str(whole: &str) -> Result<Self, NoteError> {
+        let bytes = whole.as_bytes();
+        if bytes.len() > NOTE_BYTES_MAX {
+            return Err(NoteError::TooLarge { bytes: bytes.len() });
+        }
         check_characters(bytes)?;
         // Spec: NOTE-01, NOTE-04
         let (before, lines) = whole.rsplit_once("\n\n").ok_or(NoteError::NoSeparator)?;

@@ -146,7 +146,7 @@ fn by_shape(mut lines: Lines<'_>) -> Result<Contradiction, ParseError> {
     }
     end(&mut lines)?;
     // A note is two blocks of lines, text and signatures.
-    if lines.rest().splitn(3, "\n\n").count() < 3 {
+    if empty_lines(lines.rest()).take(2).count() < 2 {
         return Ok(Contradiction::Empty(checkpoint(lines.rest())?));
     }
     Ok(Contradiction::SameSize(checkpoints(lines.rest())?))
@@ -279,8 +279,8 @@ fn end(lines: &mut Lines<'_>) -> Result<(), ParseError> {
 /// Neither has an empty line elsewhere: that is so of checkpoints and of statements of gossip.
 // Spec: EVI-05
 fn halves(rest: &str, blocks: usize) -> Result<[&str; 2], ParseError> {
-    let mut at = rest.match_indices("\n\n");
-    let (Some((middle, _)), rest_of) = (at.nth(blocks - 1), at.count()) else {
+    let mut at = empty_lines(rest);
+    let (Some(middle), rest_of) = (at.nth(blocks - 1), at.count()) else {
         return Err(ParseError::Layout);
     };
     // The first text keeps its newline; the empty line between the two belongs to neither.
@@ -293,15 +293,79 @@ fn halves(rest: &str, blocks: usize) -> Result<[&str; 2], ParseError> {
     }
 }
 
+/// Where two newlines stand, from left to right, none of them twice. As `match_indices` has it, but
+/// many bytes are looked at in one step: whoever sends a file decides how long it is.
+fn empty_lines(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let mut from = 0_usize;
+    core::iter::from_fn(move || {
+        let mut at = from;
+        while let Some(step) = bytes.get(at..).and_then(<[u8]>::first_chunk::<STEP>) {
+            // Without a branch. The last byte of a step is the first of the next one.
+            let pairs = step.iter().zip(step.iter().skip(1));
+            let found = pairs.fold(0, |found, (byte, next)| {
+                found | (u8::from(*byte == b'\n') & u8::from(*next == b'\n'))
+            });
+            if found != 0 {
+                break;
+            }
+            at = at.saturating_add(STEP - 1);
+        }
+        let place = bytes
+            .get(at..)?
+            .windows(2)
+            .position(|pair| pair == b"\n\n")?;
+        let place = at.saturating_add(place);
+        from = place.saturating_add(2);
+        Some(place)
+    })
+}
+
+/// How many bytes are looked at in a step.
+const STEP: usize = 129;
+
 fn checkpoints(rest: &str) -> Result<[SignedCheckpoint; 2], ParseError> {
     let [a, b] = halves(rest, 2)?;
     Ok([checkpoint(a)?, checkpoint(b)?])
 }
 
 fn checkpoint(text: &str) -> Result<SignedCheckpoint, ParseError> {
-    SignedCheckpoint::parse(text.as_bytes()).map_err(ParseError::Checkpoint)
+    SignedCheckpoint::parse_str(text).map_err(ParseError::Checkpoint)
 }
 
 fn statement(text: &str) -> Result<SignedStatement, ParseError> {
     SignedStatement::parse(text.as_bytes()).map_err(ParseError::Statement)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use super::{STEP, empty_lines};
+
+    // Spec: EVI-05
+    #[test]
+    fn empty_lines_are_found_wherever_they_stand() {
+        let mut texts: Vec<String> = ["", "\n", "\n\n", "\n\n\n", "\n\n\n\n", "a\n\nb\n"]
+            .map(String::from)
+            .to_vec();
+        // At each place around the ends of the steps.
+        for before in (0..6)
+            .chain(STEP - 4..STEP + 4)
+            .chain(2 * STEP - 5..2 * STEP + 5)
+        {
+            for newlines in 0..5 {
+                for after in [0, 1, STEP] {
+                    let (a, b) = ("x".repeat(before), "y".repeat(after));
+                    texts.push(a.clone() + &"\n".repeat(newlines) + &b + "\n\n");
+                    texts.push(a + &"\nz".repeat(newlines) + &b);
+                }
+            }
+        }
+        for text in texts {
+            let all: Vec<usize> = text.match_indices("\n\n").map(|(place, _)| place).collect();
+            assert_eq!(empty_lines(&text).collect::<Vec<_>>(), all, "{text:?}");
+        }
+    }
 }

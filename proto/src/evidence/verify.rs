@@ -447,10 +447,7 @@ impl<'e> Trial<'e> {
             key,
             note.signatures(),
             |_| true,
-            |line| {
-                key.verify_checkpoint(note.checkpoint(), line.signature())
-                    .ok()
-            },
+            |line| key.verify_signed(note, line.signature()).ok(),
         )
     }
 
@@ -463,8 +460,7 @@ impl<'e> Trial<'e> {
     ) -> Option<Good> {
         let at = |line: &SignatureLine| stated_time(line) == Some(time);
         self.find(key, note.signatures(), at, |line| {
-            key.verify_checkpoint(note.checkpoint(), line.signature())
-                .ok()
+            key.verify_signed(note, line.signature()).ok()
         })
     }
 
