@@ -7,8 +7,8 @@
 //!                               (the outbox)
 //! ```
 //!
-//! How often a program is run is the caller's to say. What a URL gets outlives the process that told
-//! it: it waits in the [`Outbox`] until it was taken, and is tried again.
+//! How often a program is run is the caller's to say. What a URL gets outlives the process that
+//! told it: it waits in the [`Outbox`] until it was taken, and is tried again.
 //!
 //! In scope: how something is told, and for how long it is tried. Out of scope: what is told of,
 //! when it begins, and what its text says. The seal, too, is the caller's: there are no keys here.

@@ -1,12 +1,17 @@
 //! A page of the feed as it is served: its rows, an empty line, and the signed page.
 //!
 //! ```text
-//! <row>                      as many as the page states
+//! <origin> <size> <tag> <age> <flags>        the first row of an origin
+//! <smaller by> <tag> <age> <flags>           each further one
+//! …                                          as many rows as the page states
 //!
 //! <signed note of the page>
 //! ```
 //!
-//! Rows: `spec/gossip.md` GSP-20, GSP-21.
+//! A row is shorter here than in the tree that the page commits to: its origin and the larger part
+//! of its numbers stand before it.
+//!
+//! Rows: `spec/gossip.md` GSP-20, GSP-21, GSP-172.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -64,30 +69,35 @@ impl Feed {
         if bytes.len() > FEED_BYTES_MAX {
             return Err(FeedError::TooLong { bytes: bytes.len() });
         }
-        let mut rest = core::str::from_utf8(bytes).map_err(|_| FeedError::NotText)?;
-        let mut rows = Vec::new();
-        loop {
-            let (line, after) = rest.split_once('\n').ok_or(FeedError::NoPage)?;
-            rest = after;
-            if line.is_empty() {
-                break;
-            }
-            if rows.len() >= FEED_ROWS_MAX {
+        let text = core::str::from_utf8(bytes).map_err(|_| FeedError::NotText)?;
+        let (lines, rest) = match text.strip_prefix('\n') {
+            Some(rest) => ("", rest),
+            None => text.split_once("\n\n").ok_or(FeedError::NoPage)?,
+        };
+        // The page first: its time is what those of the rows are counted from.
+        let signed = SignedStatement::parse(rest.as_bytes()).map_err(FeedError::Statement)?;
+        let Statement::Page(page) = signed.statement() else {
+            return Err(FeedError::NotAPage);
+        };
+        let mut rows: Vec<Row> = Vec::new();
+        for (index, line) in lines.split_terminator('\n').enumerate() {
+            if index >= FEED_ROWS_MAX {
                 return Err(FeedError::TooMany);
             }
-            let index = rows.len();
-            let row = Row::parse(line).map_err(|reason| FeedError::Row { index, reason })?;
-            rows.push(row);
+            let row = Row::parse_line(line, rows.last(), page.time);
+            rows.push(row.map_err(|reason| FeedError::Row { index, reason })?);
         }
-        let signed = SignedStatement::parse(rest.as_bytes()).map_err(FeedError::Statement)?;
         Self::new(rows, signed)
     }
 
     /// The bytes of the page.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut text = String::new();
+        let mut before = None;
         for row in &self.rows {
-            text.extend([alloc::format!("{row}\n")]);
+            text.push_str(&row.to_line(before, self.page.time));
+            text.push('\n');
+            before = Some(row);
         }
         text.push('\n');
         let mut bytes = text.into_bytes();

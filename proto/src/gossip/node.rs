@@ -77,7 +77,7 @@ pub use self::message::{
 pub use self::record::{LogRecord, OpenRecord, RecordError};
 pub use self::serve::Cosigning;
 
-use self::log::{Held, Log, Open, Place, Recent};
+use self::log::{Held, Log, Open, Place, ReadFrom, Recent};
 use self::peer::Peer;
 use self::proven::Kept;
 
@@ -85,14 +85,13 @@ use self::proven::Kept;
 pub trait Verifier {
     /// Whether a line under a checkpoint is by this key.
     fn checkpoint(&self, key: &VerifierKey, note: &SignedCheckpoint, line: &SignatureLine) -> bool {
-        let verified = key.verify_checkpoint(note.checkpoint(), line.signature());
-        key.matches(line) && verified.is_ok()
+        key.matches(line) && key.verify_signed(note, line.signature()).is_ok()
     }
 
     /// Whether a line under a statement of gossip is by this key.
     fn statement(&self, key: &VerifierKey, said: &SignedStatement, line: &SignatureLine) -> bool {
-        let verified = key.verify_note(said.note().text(), line.signature());
-        key.matches(line) && verified.is_ok()
+        let text = said.note().text();
+        key.matches(line) && key.verify_note(text, line.signature()).is_ok()
     }
 
     /// Whom evidence convicts, and its smallest file.
@@ -491,6 +490,7 @@ impl Node {
     ) {
         let key = note.origin().hash();
         let (ring, offer) = (self.config.ring, self.config.offer);
+        let read_from = ReadFrom::of(false, step.now, &self.config);
         let Some(log) = self.log_mut(&key) else {
             return;
         };
@@ -509,7 +509,7 @@ impl Node {
         if before != Some(head) {
             log.grew = step.now;
             log.unconfirmed_since.get_or_insert(step.now);
-            log.forget_unproven(before, head, (step.now, step.wall));
+            log.forget_unproven(before, head, ((step.now, step.wall), read_from));
         }
         let recent = Recent {
             head,

@@ -4,6 +4,7 @@
 //! <16 hex digits: origin> <size> <base64 of 12 bytes: tag> <time> <flags>
 //! ```
 
+use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
@@ -41,19 +42,117 @@ impl Row {
         let mut parts = text.splitn(5, ' ');
         let mut part = || parts.next().ok_or(RowError::TooFewParts);
         let (origin, size, tag, time, flags) = (part()?, part()?, part()?, part()?, part()?);
-        let origin = hex::decode(origin).ok();
-        let origin = origin.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-        let tag = base64::decode(tag).ok();
-        let tag = tag.and_then(|bytes| <[u8; 12]>::try_from(bytes).ok());
+        let origin = OriginId::parse(origin);
+        let tag = Tag::parse(tag);
         let size = parse_decimal(size).map_err(RowError::Size)?;
         let time = parse_decimal(time).map_err(RowError::Time)?;
         Ok(Self {
-            origin: OriginId(origin.ok_or(RowError::Origin)?),
+            origin: origin?,
             size: TreeSize::new(size).ok_or(RowError::Size(DecimalError::TooLarge))?,
-            tag: Tag(tag.ok_or(RowError::Tag)?),
+            tag: tag?,
             time: UnixSeconds::new(time).ok_or(RowError::Time(DecimalError::TooLarge))?,
             flags: Flags::parse(flags)?,
         })
+    }
+}
+
+impl Row {
+    /// The row as it stands in a feed (GSP-172), without its newline: behind `before`, on a page of
+    /// this time.
+    pub(super) fn to_line(self, before: Option<&Self>, at: UnixSeconds) -> String {
+        let (tag, flags) = (base64::encode(&self.tag.0), self.flags);
+        let age = Difference::of(at.get(), self.time.get());
+        match before.filter(|before| before.origin == self.origin) {
+            Some(before) => {
+                let smaller = Difference::of(before.size.get(), self.size.get());
+                format!("{smaller} {tag} {age} {flags}")
+            }
+            None => {
+                let origin = hex::encode(&self.origin.0);
+                format!("{origin} {} {tag} {age} {flags}", self.size)
+            }
+        }
+    }
+
+    /// Parses what [`Row::to_line`] writes, and nothing else.
+    // Spec: GSP-172
+    pub(super) fn parse_line(
+        text: &str,
+        before: Option<&Self>,
+        at: UnixSeconds,
+    ) -> Result<Self, RowError> {
+        // By the number of parts: an origin may look like a number.
+        let has_origin = text.bytes().filter(|byte| *byte == b' ').count() > 3;
+        let mut parts = text.splitn(if has_origin { 5 } else { 4 }, ' ');
+        let mut part = || parts.next().ok_or(RowError::TooFewParts);
+        let (origin, size) = if has_origin {
+            let origin = OriginId::parse(part()?)?;
+            if before.is_some_and(|before| before.origin == origin) {
+                return Err(RowError::OriginAgain);
+            }
+            (origin, parse_decimal(part()?).map_err(RowError::Size)?)
+        } else {
+            let before = before.ok_or(RowError::Origin)?;
+            let smaller = Difference::parse(part()?).map_err(RowError::Size)?;
+            let size = smaller.from(before.size.get());
+            (
+                before.origin,
+                size.ok_or(RowError::Size(DecimalError::TooLarge))?,
+            )
+        };
+        let (tag, age, flags) = (part()?, part()?, part()?);
+        let age = Difference::parse(age).map_err(RowError::Time)?;
+        let time = age.from(at.get()).and_then(UnixSeconds::new);
+        Ok(Self {
+            origin,
+            size: TreeSize::new(size).ok_or(RowError::Size(DecimalError::TooLarge))?,
+            tag: Tag::parse(tag)?,
+            time: time.ok_or(RowError::Time(DecimalError::TooLarge))?,
+            flags: Flags::parse(flags)?,
+        })
+    }
+}
+
+/// By how much a number is smaller than another one: a decimal, behind a minus when it is larger.
+#[derive(Clone, Copy)]
+struct Difference {
+    is_larger: bool,
+    by: u64,
+}
+
+impl Difference {
+    fn of(other: u64, number: u64) -> Self {
+        Self {
+            is_larger: number > other,
+            by: number.abs_diff(other),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, DecimalError> {
+        let (is_larger, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        match parse_decimal(digits)? {
+            0 if is_larger => Err(DecimalError::LeadingZero),
+            by => Ok(Self { is_larger, by }),
+        }
+    }
+
+    /// The number that is so much smaller than another one, if there is one.
+    fn from(self, other: u64) -> Option<u64> {
+        if self.is_larger {
+            other.checked_add(self.by)
+        } else {
+            other.checked_sub(self.by)
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let minus = if self.is_larger { "-" } else { "" };
+        write!(f, "{minus}{}", self.by)
     }
 }
 
@@ -73,6 +172,12 @@ impl fmt::Display for Row {
 pub struct OriginId(pub [u8; 8]);
 
 impl OriginId {
+    fn parse(text: &str) -> Result<Self, RowError> {
+        let bytes = hex::decode(text).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        bytes.map(Self).ok_or(RowError::Origin)
+    }
+
     /// That of an origin.
     pub fn of(origin: &Origin) -> Self {
         let hash = origin.hash();
@@ -88,6 +193,12 @@ impl OriginId {
 pub struct Tag(pub [u8; 12]);
 
 impl Tag {
+    fn parse(text: &str) -> Result<Self, RowError> {
+        let bytes = base64::decode(text).ok();
+        let bytes = bytes.and_then(|bytes| <[u8; 12]>::try_from(bytes).ok());
+        bytes.map(Self).ok_or(RowError::Tag)
+    }
+
     /// That of a head.
     // Spec: GSP-07
     pub fn of(salt: &Random, origin: &Origin, head: &TreeHead) -> Self {
@@ -149,8 +260,10 @@ impl fmt::Display for Flags {
 pub enum RowError {
     /// It has not five parts.
     TooFewParts,
-    /// The origin is not 16 hex digits.
+    /// The origin is not 16 hex digits, or is left out where no row stands before.
     Origin,
+    /// In a feed, the origin is that of the row before, and is left out then.
+    OriginAgain,
     /// The size is no number.
     Size(DecimalError),
     /// The tag is not the base64 of 12 bytes.
@@ -166,6 +279,9 @@ impl fmt::Display for RowError {
         match self {
             Self::TooFewParts => f.write_str("a row has five parts"),
             Self::Origin => f.write_str("the origin of a row is 16 lower-case hex digits"),
+            Self::OriginAgain => {
+                f.write_str("a row has its origin again, which the one before has")
+            }
             Self::Size(reason) => write!(f, "the size of the row: {reason}"),
             Self::Tag => f.write_str("the tag of a row is the base64 of 12 bytes"),
             Self::Time(reason) => write!(f, "the time of the row: {reason}"),
@@ -178,7 +294,7 @@ impl core::error::Error for RowError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Size(reason) | Self::Time(reason) => Some(reason),
-            Self::TooFewParts | Self::Origin | Self::Tag | Self::Flags => None,
+            Self::TooFewParts | Self::Origin | Self::OriginAgain | Self::Tag | Self::Flags => None,
         }
     }
 }

@@ -82,12 +82,15 @@ fn logs_of_one_id_are_on_one_page() {
     let mut alone = Alone::new(&[&logs[0], &logs[1], &third], |_| {}, |_| {});
     for size in [20, 25] {
         alone.cosign(&logs[0].note(0, size));
+        alone.now += 4_000;
     }
     alone.cosign(&third.note(0, 9));
     let [_, other] = &mut logs;
     for size in [7, 8] {
+        alone.now += 4_000;
         alone.cosign(&other.note(0, size));
     }
+    alone.now += 4_000;
     let epoch = Some(Random([2; 16]));
     let now = Moment(alone.now);
     let sizes = |rows: Vec<Row>| -> Vec<u64> { rows.iter().map(|row| row.size.get()).collect() };

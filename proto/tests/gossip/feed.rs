@@ -104,9 +104,13 @@ fn a_state_has_a_leaf_for_each_log() {
     let mut world = World::new(1, 1, 3);
     let empty = world.witnesses[0].node.state(world.moment(), None);
     assert_eq!(empty.rows, TreeHead::empty());
-    for log in 0..3 {
-        assert!(world.submit(0, log, 0, 10));
-        assert!(world.submit(0, log, 0, 12));
+    let mut times = [0; 2];
+    for (time, to) in times.iter_mut().zip([10, 12]) {
+        world.run(5);
+        *time = world.moment().seconds().get();
+        for log in 0..3 {
+            assert!(world.submit(0, log, 0, to));
+        }
     }
     let state = world.witnesses[0].node.state(world.moment(), None);
     let mut logs: Vec<usize> = vec![0, 1, 2];
@@ -114,10 +118,10 @@ fn a_state_has_a_leaf_for_each_log() {
     let mut tree = CompactRange::new();
     for log in logs {
         let origin = world.logs[log].origin.hash_hex();
-        let time = world.moment().seconds();
+        let [before, time] = times;
         let heads = [12, 10].map(|to| world.logs[log].head(0, to).root_hash);
         let text = format!(
-            "{origin} 12 {} {time} c\n{origin} 10 {} {time} -\n",
+            "{origin} 12 {} {time} c\n{origin} 10 {} {before} -\n",
             heads[0], heads[1]
         );
         tree.append(leaf_hash(text.as_bytes())).unwrap();

@@ -10,12 +10,13 @@ use jurat_proto::gossip::node::{LogRecord, Moment, OpenRecord, Phase, RecordErro
 use jurat_proto::gossip::{
     CATALOGUE_LINES_MAX, Catalogue, CatalogueEntry, CatalogueError, FEED_ROWS_MAX, FETCH_ROWS_MAX,
     Feed, FeedError, Fetch, FetchError, Flags, Notes, NotesError, Opening, OpeningError, OriginId,
-    Page, Random, Row, State, Statement, StatementError, Suspicion, SuspicionError, Tag, Wanted,
+    Page, Random, Row, RowError, State, Statement, StatementError, Suspicion, SuspicionError, Tag,
+    Wanted,
 };
 use jurat_proto::hash::{Hash, leaf_hash};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::proof::ProofError;
-use jurat_proto::tree::TreeHead;
+use jurat_proto::tree::{TreeHead, TreeSize};
 
 use crate::actors::{Key, SimLog, size};
 
@@ -74,20 +75,17 @@ fn a_feed_is_its_rows_and_its_page() {
         assert_eq!(feed.rows(), rows);
     }
     let one = text(feed(vec![row(7)]).to_bytes());
-    let mut lines = one.lines();
-    assert_eq!(lines.next(), Some(row(7).to_string().as_str()));
-    assert_eq!(lines.next(), Some(""));
-    assert_eq!(lines.next(), Some("jurat/gossip-page@v0"));
-    let other = one.replacen(&row(7).to_string(), &row(9).to_string(), 1);
-    assert!(matches!(
-        Feed::parse(other.as_bytes()),
-        Err(FeedError::OtherRows { .. })
-    ));
-    let without = one.replacen(&format!("{}\n", row(7)), "", 1);
-    assert!(matches!(
-        Feed::parse(without.as_bytes()),
-        Err(FeedError::OtherRows { .. })
-    ));
+    let (line, said) = one.split_once("\n\n").unwrap();
+    assert!(said.starts_with("jurat/gossip-page@v0\n"));
+    let other = text(feed(vec![row(9)]).to_bytes());
+    let (other, _) = other.split_once("\n\n").unwrap();
+    for rows in [format!("{other}\n"), String::new()] {
+        let feed = format!("{rows}\n{said}");
+        assert!(matches!(
+            Feed::parse(feed.as_bytes()),
+            Err(FeedError::OtherRows { .. })
+        ));
+    }
     for (body, why) in [
         (String::new(), FeedError::NoPage),
         (
@@ -97,16 +95,19 @@ fn a_feed_is_its_rows_and_its_page() {
             )),
         ),
         (
-            format!("{}x\n", row(7)).replace(" - x", " x"),
+            format!("{line}x\n\n{said}"),
             FeedError::Row {
                 index: 0,
-                reason: jurat_proto::gossip::RowError::Flags,
+                reason: RowError::Flags,
             },
         ),
+        (format!("{line}\n"), FeedError::NoPage),
     ] {
         assert_eq!(Feed::parse(body.as_bytes()), Err(why), "{body:?}");
     }
-    let many = format!("{}\n", row(7)).repeat(FEED_ROWS_MAX + 1);
+    let (_, tag) = line.split_once(" 7 ").unwrap();
+    let many = format!("0 {tag}\n").repeat(FEED_ROWS_MAX);
+    let many = format!("{line}\n{many}\n{said}");
     assert_eq!(Feed::parse(many.as_bytes()), Err(FeedError::TooMany));
     let state = Statement::State(State {
         name: KeyName::parse("w.example").unwrap(),
@@ -119,6 +120,84 @@ fn a_feed_is_its_rows_and_its_page() {
     });
     let said = gossip().say(state);
     assert_eq!(Feed::new(Vec::new(), said), Err(FeedError::NotAPage));
+}
+
+/// Lines of rows that have one origin, and of one that has another, and what is wrong with others.
+// Spec: GSP-172
+#[test]
+fn a_row_of_a_feed_leaves_out_what_the_one_before_it_and_the_page_say() {
+    let at = |origin: u8, size: u64, time: u64| Row {
+        origin: OriginId([origin; 8]),
+        size: TreeSize::new(size).unwrap(),
+        time: UnixSeconds::new(time).unwrap(),
+        ..row(7)
+    };
+    let (now, largest) = (time().get(), TreeSize::MAX.get());
+    let rows = vec![
+        at(1, 100, now - 2),
+        at(1, 97, now - 20),
+        at(1, 97, now),
+        at(1, largest, now + 3),
+        at(1, 0, 0),
+        // An origin that looks like a number.
+        at(0x12, 5, now - 1),
+        at(1, 5, now - 1),
+    ];
+    let feed = feed(rows.clone());
+    let tag = "OTm73KlCwpw0Wtxb";
+    let lines = [
+        format!("0101010101010101 100 {tag} 2 -"),
+        format!("3 {tag} 20 -"),
+        format!("0 {tag} 0 -"),
+        format!("-9223372036854775710 {tag} -3 -"),
+        format!("9223372036854775807 {tag} 1790000000 -"),
+        format!("1212121212121212 5 {tag} 1 -"),
+        format!("0101010101010101 5 {tag} 1 -"),
+    ];
+    let written = text(feed.to_bytes());
+    let (head, said) = written.split_once("\n\n").unwrap();
+    assert_eq!(head.lines().collect::<Vec<_>>(), lines);
+    assert_eq!(Feed::parse(written.as_bytes()).as_ref(), Ok(&feed));
+    let (first, origin) = (&lines[0], "0101010101010101");
+    let refused = |index, line: String| {
+        let before = lines[..index].join("\n");
+        let body = format!("{before}\n{line}\n\n{said}");
+        match Feed::parse(body.trim_start().as_bytes()) {
+            Err(FeedError::Row { index: at, reason }) if at == index => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (line, why) in [
+        (first.clone(), RowError::OriginAgain),
+        (format!("{origin} 97 {tag} 20 -"), RowError::OriginAgain),
+        (format!("{origin}x 97 {tag} 20 -"), RowError::Origin),
+        (
+            format!("-0 {tag} 20 -"),
+            RowError::Size(DecimalError::LeadingZero),
+        ),
+        (
+            format!("101 {tag} 20 -"),
+            RowError::Size(DecimalError::TooLarge),
+        ),
+        (
+            format!("-{largest} {tag} 20 -"),
+            RowError::Size(DecimalError::TooLarge),
+        ),
+        (
+            format!("3 {tag} -0 -"),
+            RowError::Time(DecimalError::LeadingZero),
+        ),
+        (
+            format!("3 {tag} {} -", now + 1),
+            RowError::Time(DecimalError::TooLarge),
+        ),
+        (format!("3 {tag} 20"), RowError::TooFewParts),
+        (format!("3 {tag} 20  -"), RowError::Origin),
+        (format!("3 AAAA 20 -"), RowError::Tag),
+    ] {
+        assert_eq!(refused(1, line.clone()), why, "{line}");
+    }
+    assert_eq!(refused(0, format!("3 {tag} 20 -")), RowError::Origin);
 }
 
 // Spec: GSP-22

@@ -476,7 +476,7 @@ fn heads_of_some_logs_are_fetched_at_once() {
 }
 
 /// A log that was quiet shows one head, and one that is not those of a round.
-// Spec: GSP-31
+// Spec: GSP-31, GSP-171
 #[test]
 fn heads_that_were_replaced_long_ago_are_not_offered() {
     let mut known = logs(1);
@@ -495,4 +495,10 @@ fn heads_that_were_replaced_long_ago_are_not_offered() {
         among.now += 10_000;
     }
     assert_eq!(sizes(&among), [15, 14, 13]);
+    // Of one that signs each second, three: who misses what was pushed last has one of before.
+    for to in 16..=90 {
+        among.cosign(&mut known[0], to);
+        among.now += 1_000;
+    }
+    assert_eq!(sizes(&among), [90, 86, 75]);
 }

@@ -15,7 +15,7 @@ use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_proto::tree::TreeHead;
 
-use crate::actors::{SimLog, Tiles, leaf_head};
+use crate::actors::{SimLog, Tiles, leaf_head, size};
 use crate::alone::{Alone, asked, reply_to, stored};
 use crate::network::{Conduct, START, World};
 
@@ -458,12 +458,20 @@ fn what_a_peer_cosigned_always_comes_in() {
     assert_eq!(LogRecord::parse(&record.to_bytes()), Ok(record));
 }
 
-/// A peer's head that is larger than ours is read from the log's tiles when the log had the time to
-/// bring it here, and did not. One that is no larger is read at once: it does not come any more.
-// Spec: GSP-115
+/// A peer's head is read from the log's tiles when a peer was asked for the opening in vain: one
+/// that is larger than ours when the log had the time to bring it here, too, and did not. One that
+/// is no larger does not come any more. A peer that does not answer delays it by half a round.
+// Spec: GSP-115, GSP-170
 #[test]
-fn tiles_are_not_read_for_what_the_log_is_about_to_bring() {
-    for (size, brings) in [(5, false), (20, false), (20, true)] {
+fn tiles_are_not_read_for_what_the_log_or_a_peer_is_about_to_bring() {
+    for (size, answers, brings) in [
+        (5, true, false),
+        (5, false, false),
+        (20, true, false),
+        (20, false, false),
+        (20, true, true),
+        (20, false, true),
+    ] {
         let mut log = SimLog::new("log.example", 1);
         let mut alone = Alone::new(&[&log], |_| {}, |log| log.tiles = true);
         alone.cosign(&log.note(0, 10));
@@ -485,13 +493,63 @@ fn tiles_are_not_read_for_what_the_log_is_about_to_bring() {
             actions.iter().filter(is_read).count()
         };
         let actions = alone.answer(ask, Answer::Notes(Notes::new(vec![theirs])));
-        assert_eq!(reads(&actions), usize::from(size == 5), "at once");
-        assert_eq!(reads(&alone.run(4)), 0);
+        let [(ask, Question::Challenge(_))] = asked(&actions)[..] else {
+            panic!("{actions:?}");
+        };
+        let mut read = [reads(&actions), 0, 0, 0, 0];
+        if answers {
+            read[1] = reads(&alone.answer(ask, Answer::Nothing));
+        }
+        read[2] = reads(&alone.run(4));
         if brings {
             alone.cosign(&log.note(0, 20));
         }
-        assert_eq!(reads(&alone.run(4)), usize::from(size == 20 && !brings));
+        read[3] = reads(&alone.run(4));
+        read[4] = reads(&alone.run(23));
+        let expected = match (size, answers, brings) {
+            (_, _, true) => [0; 5],
+            (5, true, _) => [0, 1, 0, 0, 0],
+            (_, true, _) => [0, 0, 0, 1, 0],
+            (_, false, _) => [0, 0, 0, 0, 1],
+        };
+        assert_eq!(read, expected, "{size} {answers} {brings}");
     }
+}
+
+/// The largest head of others was joined to ours, and ours grew past it: who cosigned both can open
+/// it, and is asked before tiles are read.
+// Spec: GSP-32, GSP-170
+#[test]
+fn what_was_joined_to_an_earlier_head_is_asked_of_peers_first() {
+    let mut log = SimLog::new("log.example", 1);
+    let mut alone = Alone::new(&[&log], |_| {}, |log| log.tiles = true);
+    alone.cosign(&log.note(0, 10));
+    let theirs = log.note(0, 15);
+    let opening = log.open(0, size(10), &theirs).unwrap();
+    let actions = alone.happen(Event::ProofSeen(Box::new(opening)));
+    for (ask, _) in asked(&actions) {
+        alone.answer(ask, Answer::Nothing);
+    }
+    alone.happen(Event::TilesRead {
+        origin: log.origin.clone(),
+        old: size(10),
+        of: theirs.head(),
+        opening: None,
+    });
+    assert_eq!(alone.node.phase(&log.origin, &theirs.head()), None);
+    let actions = alone.cosign(&log.note(0, 20));
+    assert!(alone.node.phase(&log.origin, &theirs.head()).is_some());
+    let [(ask, Question::Challenge(shown))] = &asked(&actions)[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(shown.head(), theirs.head());
+    let is_read = |action: &Action| matches!(action, Action::ReadTiles { .. });
+    assert!(!actions.iter().any(is_read));
+    let ours = log.note(0, 20);
+    let opened = log.open(0, size(15), &ours).unwrap();
+    let actions = alone.answer(*ask, Answer::Opening(Box::new(opened)));
+    assert!(!actions.iter().any(is_read));
+    assert_eq!(alone.node.phase(&log.origin, &theirs.head()), None);
 }
 
 /// A head of the size of ours cannot be opened, and does not keep the others from the tiles.

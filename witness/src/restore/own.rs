@@ -242,7 +242,7 @@ impl Seen {
             Verdict::Undecided(copy) => Some(copy),
             Verdict::Copied(signs) if moved == Moved::Report && !older(&signs) => {
                 let why = copied::told(&signs);
-                tracing::warn!(%why, "the state is a copy, which by the configuration holds nothing");
+                tracing::warn!(%why, "the state is a copy, and by the configuration none is held");
                 None
             }
             Verdict::Copied(signs) => Some(FoundCopy {

@@ -19,8 +19,8 @@ use super::proven::Found;
 use super::{Node, Step};
 use crate::evidence::Evidence;
 use crate::gossip::{
-    Catalogue, FETCH_ROWS_MAX, Feed, Fetch, OriginId, Random, Row, SignedStatement, Statement,
-    Wanted,
+    Catalogue, FETCH_ROWS_MAX, Feed, Fetch, OriginId, Page, Random, Row, SignedStatement,
+    Statement, Wanted,
 };
 use crate::hash::{Hash, sha256};
 use crate::key::{KeyName, UnixSeconds};
@@ -101,6 +101,10 @@ impl Node {
             ) => None,
             _ => Some(Failure::Malformed),
         };
+        // Spec: GSP-170. It was asked in vain.
+        if let Some(key) = about {
+            self.ripen(step, &key);
+        }
         if let Some(failure) = failure {
             self.failed(step, name, asked, failure);
         } else {
@@ -285,7 +289,7 @@ impl Node {
             if keys.is_empty() {
                 continue;
             }
-            is_full |= !self.compare(step.now, name, &keys, &page.salt, &rows);
+            is_full |= !self.compare(step.now, name, &keys, page, &rows);
             for key in keys {
                 self.confirm(step, &key);
             }
@@ -323,9 +327,10 @@ impl Node {
         now: Moment,
         name: &KeyName,
         keys: &[Hash],
-        salt: &Random,
+        page: &Page,
         rows: &[Row],
     ) -> bool {
+        let salt = &page.salt;
         let grace = self.config.grace_rounds;
         let (Some(first), Some(peer)) = (rows.first(), self.peers.get_mut(name)) else {
             return true;
@@ -368,6 +373,9 @@ impl Node {
         if before.is_none() && peer.missed.len() >= MISSED_MAX {
             return false;
         }
+        let fresh_s = self.config.tiles_after.as_secs();
+        let age = |row: &Row| page.time.get().saturating_sub(row.time.get());
+        let is_fresh = |row: &Row| age(row) < fresh_s;
         let is_urgent = contradicts || unknown.iter().any(|row| row.flags.unresolved);
         let logs = keys.iter().filter_map(|key| self.logs.get(key));
         let held = logs.filter_map(Log::reference).map(|held| held.head().size);
@@ -383,6 +391,7 @@ impl Node {
             since: before.map_or(now, |missed| missed.since),
             agreed: agreed.max(matching.agreed),
             is_behind: unknown.iter().any(|row| Some(row.size) <= held),
+            is_fresh: unknown.iter().all(|row| is_fresh(row)),
             is_asked: before.is_some_and(|missed| missed.is_asked),
             rows: unknown,
         };
@@ -427,10 +436,11 @@ impl Node {
             })
             .collect();
         // Who waited longest is first, or the logs whose hashes are small would use up each round.
-        // Then what is new: first where the peer has another history, perhaps, than ours.
+        // Then what is new: first where the peer has another history, perhaps, than ours, and last
+        // what its log is bringing here just now.
         due.sort_by_key(|(is_due, missed)| {
             let is_first = *is_due || missed.is_behind;
-            (!is_due, !is_first, missed.since)
+            (!is_due, !is_first, missed.is_fresh, missed.since)
         });
         for (is_due, missed) in due {
             if left < missed.rows.len() || (!is_due && at_once_left == 0) {

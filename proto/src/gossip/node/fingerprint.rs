@@ -176,10 +176,11 @@ fn of_peer(peer: &Peer, into: &mut impl Hasher) {
             since,
             agreed,
             is_behind,
+            is_fresh,
             is_asked,
         } = missed;
         (id, salt, rows, rounds, patience, since).hash(into);
-        (agreed, is_behind, is_asked).hash(into);
+        (agreed, is_behind, is_fresh, is_asked).hash(into);
     }
     (peer.pages_left, peer.notes_left, peer.at_once_left).hash(into);
     peer.reading.hash(into);

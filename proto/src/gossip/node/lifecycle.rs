@@ -66,17 +66,16 @@ impl Node {
         }
     }
 
-    /// Reads tiles for heads that their log had the time to bring, and did not.
-    // Spec: GSP-115
-    fn ripen(&mut self, step: &mut Step<'_>, key: &Hash) {
+    /// Reads tiles for heads that their log had the time to bring, and did not, and that no peer
+    /// opened who was asked.
+    // Spec: GSP-115, GSP-170
+    pub(super) fn ripen(&mut self, step: &mut Step<'_>, key: &Hash) {
         let Some(log) = self.logs.get_mut(key) else {
             return;
         };
         let mut is_ripe = false;
         for open in &mut log.open {
-            let suspect = open.is_suspect();
-            let over = open.read_from.take_if(|from| *from <= step.now || suspect);
-            is_ripe |= over.is_some();
+            is_ripe |= open.ripens(step.now);
         }
         if is_ripe {
             self.attempt(step, key);

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 use core::time::Duration;
 
-use super::directory::LogSettings;
+use super::directory::{Config, LogSettings};
 use super::message::{Dice, Moment, Phase};
 use super::record::{LogRecord, OpenRecord};
 use crate::checkpoint::SignedCheckpoint;
@@ -38,6 +38,12 @@ const OPEN_MAX: usize = 28;
 const OPENINGS_MAX: usize = 16;
 /// How many peers are remembered that have a head which is not resolved.
 const SOURCES_MAX: usize = 8;
+
+/// Of the heads that came within a round before the newest one, which are offered: the newest of
+/// those that are older by these parts of a round.
+// Spec: GSP-171
+const SHORTLY_PART: u32 = 16;
+const LONGER_PART: u32 = 4;
 
 #[derive(Clone, Debug)]
 pub(super) struct Log {
@@ -127,9 +133,10 @@ pub(super) struct Open {
     pub(super) asking: Option<KeyName>,
     /// What may still be tried in this round.
     pub(super) left: Attempts,
-    /// When tiles may be read for it, while they may not: its log may bring it here first.
-    // Spec: GSP-115
-    pub(super) read_from: Option<Moment>,
+    /// When tiles may be read for it, while they may not: a peer may open it, or its log bring it
+    /// here, first.
+    // Spec: GSP-115, GSP-170
+    pub(super) read_from: Option<ReadFrom>,
     /// The peers that showed it.
     pub(super) sources: Vec<KeyName>,
     /// Only retired keys signed it: whoever stole one must not hold the log.
@@ -149,6 +156,28 @@ impl Attempts {
         read: true,
         ask: true,
     };
+}
+
+/// When tiles may be read for a head that a peer showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ReadFrom {
+    /// From when on, when a peer was asked in vain.
+    pub(super) asked: Moment,
+    /// From when on in any case.
+    pub(super) latest: Moment,
+}
+
+impl ReadFrom {
+    /// For a head that is larger than ours its log has so long to bring it here. A question waits
+    /// behind others, perhaps, but not for more than half a round.
+    // Spec: GSP-115, GSP-170
+    pub(super) fn of(is_ahead: bool, now: Moment, config: &Config) -> Option<Self> {
+        let after = config.tiles_after;
+        (!after.is_zero()).then(|| Self {
+            asked: if is_ahead { now.after(after) } else { now },
+            latest: now.after(after.max(config.round / 2)),
+        })
+    }
 }
 
 impl Open {
@@ -204,6 +233,15 @@ impl Open {
         if self.sources.len() < SOURCES_MAX && !self.sources.contains(peer) {
             self.sources.push(peer.clone());
         }
+    }
+
+    /// Whether tiles may be read for it from now on, and not before.
+    pub(super) fn ripens(&mut self, now: Moment) -> bool {
+        let [_, asked] = self.tried;
+        let suspect = self.is_suspect();
+        let over =
+            |from: &mut ReadFrom| suspect || from.latest <= now || (asked > 0 && from.asked <= now);
+        self.read_from.take_if(over).is_some()
     }
 
     /// Which peer's turn it is to be asked.
@@ -308,7 +346,7 @@ impl Log {
         &mut self,
         before: Option<TreeHead>,
         head: TreeHead,
-        now: (Moment, Moment),
+        (now, read_from): ((Moment, Moment), Option<ReadFrom>),
     ) {
         let proven = before.map_or(TreeSize::ZERO, |before| before.size);
         self.ring
@@ -323,6 +361,8 @@ impl Log {
             let retired = !self.is_signed_by_current(&top.note);
             let mut open = Open::new(top.note, top.seen, now);
             open.retired = retired;
+            // Spec: GSP-170. Who cosigned both can open it.
+            open.read_from = read_from;
             self.open.push(open);
         }
     }
@@ -437,10 +477,16 @@ impl Log {
             add(open.head(), open.seen.seconds(), flags);
         }
         let newest = self.ring.iter().map(|recent| recent.time.get()).max();
-        let since = newest.unwrap_or(0).saturating_sub(shortly.as_secs());
-        let recent = self.ring.iter().rev();
-        for recent in recent.filter(|recent| recent.time.get() >= since) {
-            add(recent.head, recent.time, Flags::default());
+        let newest = newest.unwrap_or(0);
+        let age = |recent: &Recent| Duration::from_secs(newest.saturating_sub(recent.time.get()));
+        // Spec: GSP-171. One that nobody waits for any more, and one that was there long before.
+        for part in [SHORTLY_PART, LONGER_PART] {
+            let least = shortly / part;
+            let mut recent = self.ring.iter().rev();
+            let recent = recent.find(|recent| age(recent) >= least && age(recent) <= shortly);
+            if let Some(recent) = recent {
+                add(recent.head, recent.time, Flags::default());
+            }
         }
         offers
     }

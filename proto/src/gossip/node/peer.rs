@@ -107,6 +107,8 @@ pub(super) struct Missed {
     pub(super) agreed: Option<TreeSize>,
     /// Whether one of them is no larger than our history: what it was should be known here.
     pub(super) is_behind: bool,
+    /// Whether all of them came within the last seconds: their log is bringing them here, perhaps.
+    pub(super) is_fresh: bool,
     /// Whether they, or earlier ones, were fetched.
     pub(super) is_asked: bool,
 }

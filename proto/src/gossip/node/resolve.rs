@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::directory::Roster;
-use super::log::{Held, Open, Place, Recent};
+use super::log::{Held, Open, Place, ReadFrom, Recent};
 use super::message::{Action, Phase, Question, Reply, RequestId};
 use super::proven::Found;
 use super::{Node, Step};
@@ -258,12 +258,12 @@ impl Node {
         }
         let mut open = Open::new(note, step.wall, (step.now, step.wall));
         open.retired = retired;
-        // Spec: GSP-115. What is not larger than ours, the log does not bring any more.
+        // Spec: GSP-115, GSP-170. What is not larger than ours, the log does not bring any more.
         let is_ahead = log
             .reference()
             .is_some_and(|held| held.head().size < head.size);
-        if is_ahead && from.is_some() && !self.config.tiles_after.is_zero() {
-            open.read_from = Some(step.now.after(self.config.tiles_after));
+        if from.is_some() {
+            open.read_from = ReadFrom::of(is_ahead, step.now, &self.config);
         }
         if log
             .known_root(head.size)
@@ -486,8 +486,9 @@ impl Node {
                     }
                     break;
                 };
-                // A peer that has not the one opening may have another one at that size.
-                let question = if is_larger || open.turn() % 4 >= 2 {
+                // Spec: GSP-170. A log that grows meanwhile has no opening in the one that we hold,
+                // but in the next one; and a peer that has none at that size may have this one.
+                let question = if is_larger || open.turn() % 4 < 2 {
                     Question::Challenge(small.clone())
                 } else {
                     Question::Opening {
