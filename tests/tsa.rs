@@ -18,12 +18,14 @@ use std::process::Command;
 
 use jurat_proto::entry::{CloseReason, Entry, KeyEvent, TimestampEntry};
 use jurat_proto::receipt::Receipt;
+use jurat_proto::tsp::certificate::Certificate;
 use jurat_proto::tsp::gen_time::GenTime;
 use jurat_proto::tsp::imprint::{HashAlgorithm, MessageImprint};
 use jurat_proto::tsp::oid::Oid;
 use jurat_proto::tsp::request::{Nonce, TimestampRequest};
 use jurat_proto::tsp::response::{FailureBits, PkiFailureInfo, PkiStatus, TimestampResponse};
 use jurat_proto::tsp::tst_info::{TstInfo, UnitId};
+use jurat_proto::tsp::verify::{Expected, Trust, verify_token};
 
 use crate::network::{Answer, Home, Service, eventually, network_of};
 use crate::time_server::{Say, TimeServer};
@@ -68,6 +70,21 @@ fn verified_by_openssl(home: &Home, answer: &[u8], more: &[&str]) {
     let args = [&args, [root.to_str().unwrap()].as_slice(), more].concat();
     let (good, text) = openssl(home.root(), &args);
     assert!(good, "{text}");
+}
+
+/// And so does our own verifier.
+fn verified_here(answer: &[u8], query: &[u8], root: &Path) {
+    let response = TimestampResponse::parse(answer).unwrap();
+    let token = response.token().unwrap();
+    let root = Certificate::parse_file(&std::fs::read(root).unwrap()).unwrap();
+    let asked = TimestampRequest::parse(query).unwrap();
+    let trust = Trust {
+        roots: &root,
+        others: &[],
+    };
+    let now = token.tst_info().gen_time;
+    let good = verify_token(token, Expected::of_request(&asked), trust, now);
+    assert_eq!(good.unwrap().root, Some(0));
 }
 
 fn request(number: u64) -> TimestampRequest {
@@ -542,7 +559,7 @@ fn a_change_of_units_begins_alone_and_is_not_stopped_by_one_that_ended_half_way(
 
 // Spec: TSA-04, TSA-30, TSA-35, KEY-23
 #[test]
-fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
+fn an_authority_of_the_operators_own_issues_the_next_units_also_of_rsa_and_p384() {
     let home = Home::with_timestamps();
     let dir = home.root();
     let extensions = "[root]\nbasicConstraints = critical,CA:TRUE\n\
@@ -569,16 +586,16 @@ fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     std::fs::write(dir.join("chain.pem"), read("unit.pem") + &read("own.pem")).unwrap();
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-    let rotate = |key: &str| {
-        let (chain, key) = (path("chain.pem"), path(key));
+    let rotate = |chain: &str, key: &str| {
+        let (chain, key) = (path(chain), path(key));
         home.command(&["tsa", "rotate", "--chain", &chain, "--key", &key])
     };
     // Another key than the certificate's changes nothing.
     let before = std::fs::read(home.file("timestamp.toml")).unwrap();
-    let refused = rotate("own.key");
+    let refused = rotate("chain.pem", "own.key");
     assert!(!refused.status.success());
     assert_eq!(std::fs::read(home.file("timestamp.toml")).unwrap(), before);
-    let output = rotate("unit.key");
+    let output = rotate("chain.pem", "unit.key");
     assert!(output.status.success(), "{output:?}");
     home.configure("include_chain = true");
 
@@ -589,6 +606,26 @@ fn an_authority_of_the_operators_own_issues_the_next_unit_also_one_of_rsa() {
     run("ts -verify -queryfile q.tsq -in r.tsr -CAfile own.pem");
     let response = TimestampResponse::parse(&answer.body).unwrap();
     assert_eq!(response.token().unwrap().certificates().len(), 2);
+
+    // The next one is of P-384, which signs with SHA-384.
+    run("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out next.key");
+    run("req -new -config own.cnf -key next.key -subj /CN=Next -out next.csr");
+    run(
+        "x509 -req -in next.csr -CA own.pem -CAkey own.key -CAcreateserial -extfile own.cnf \
+         -extensions unit -days 90 -out next.pem",
+    );
+    let chain = read("next.pem") + &read("own.pem");
+    std::fs::write(dir.join("next-chain.pem"), chain).unwrap();
+    let output = rotate("next-chain.pem", "next.key");
+    assert!(output.status.success(), "{output:?}");
+    let answer = eventually("the next unit signs", || {
+        let answer = service.call("POST", "/timestamp", &[QUERY], &body);
+        std::fs::write(dir.join("r.tsr"), &answer.body).unwrap();
+        run("ts -verify -queryfile q.tsq -in r.tsr -CAfile own.pem");
+        let (_, text) = openssl(dir, &["asn1parse", "-inform", "DER", "-in", "r.tsr"]);
+        text.contains("ecdsa-with-SHA384").then_some(answer)
+    });
+    verified_here(&answer.body, &body, &dir.join("own.pem"));
 }
 
 // Spec: TSA-30, TSP-48

@@ -1,8 +1,8 @@
 //! [`TimestampKey`]: the private key of a time-stamping unit, or of the authority above it.
 //!
-//! In scope: making, loading, saving and using keys of ECDSA on P-256 and of RSA with 2048 to 8192
-//! bits, in PKCS#8 PEM. Out of scope: what is signed, which `jurat_proto::tsp` says; whether the
-//! key is a certificate's, which a signature shows.
+//! In scope: making, loading, saving and using keys of ECDSA on P-256, and loading and using those
+//! on P-384 and of RSA with 2048 to 8192 bits, in PKCS#8 PEM. Out of scope: what is signed, which
+//! `jurat_proto::tsp` says; whether the key is a certificate's, which a signature shows.
 //!
 //! Such a key has no name and no verifier key of a log, and is never one of a log or a witness: it
 //! is for one purpose.
@@ -16,8 +16,9 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _,
-    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
 };
 use jurat_proto::key::SignerError;
 use thiserror::Error;
@@ -28,14 +29,15 @@ use crate::signing_key::{KeyFileError, KeyFileProblem};
 
 /// What signs for a time-stamping unit, wherever its key is.
 pub trait TimestampSigner: Send + Sync {
-    /// Signs with SHA-256: ECDSA in DER, or RSA with PKCS #1 v1.5 padding. May block when
+    /// Signs with SHA-256, on P-384 with SHA-384: ECDSA in DER, or RSA with PKCS #1 v1.5 padding.
+    /// May block when
     /// [`Self::is_slow`].
     ///
     /// # Errors
     /// When the key is out of reach or refuses; nothing was signed.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError>;
 
-    /// Whether signing takes milliseconds rather than microseconds: RSA, or a device.
+    /// Whether signing takes so long that others would wait: RSA, P-384, or a device.
     fn is_slow(&self) -> bool;
 
     /// How many signatures may wait for a device, which then bounds itself. `None` when this
@@ -61,6 +63,7 @@ impl TimestampVerifier {
     /// [`TimestampKeyError::Kind`].
     pub fn new(public_key: &[u8]) -> Result<Self, TimestampKeyError> {
         ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key)
+            .or_else(|_| ParsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, public_key))
             .or_else(|_| ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public_key))
             .map(Self)
             .map_err(|_| TimestampKeyError::Kind)
@@ -90,6 +93,7 @@ pub struct TimestampKey(Secret);
 
 enum Secret {
     P256(EcdsaKeyPair),
+    P384(EcdsaKeyPair),
     Rsa(Box<rsa::KeyPair>),
 }
 
@@ -107,8 +111,8 @@ impl TimestampKey {
     /// Loads a key from a PKCS#8 PEM file.
     ///
     /// # Errors
-    /// When the file is not one that may be read (permissions, kind, size), or holds no P-256 or
-    /// RSA key.
+    /// When the file is not one that may be read (permissions, kind, size), or holds no P-256,
+    /// P-384 or RSA key.
     // Spec: KEY-05, KEY-06, KEY-10
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
@@ -126,8 +130,8 @@ impl TimestampKey {
     /// Saves a P-256 key to a new file of mode 0600. Durable on return.
     ///
     /// # Errors
-    /// When the file exists (it is not touched) or cannot be written, and for RSA keys, which are
-    /// not made here.
+    /// When the file exists (it is not touched) or cannot be written, and for keys of other kinds,
+    /// which are not made here.
     // Spec: KEY-15, KEY-16
     pub fn save_new(&self, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
         let path = path.as_ref();
@@ -150,6 +154,9 @@ impl TimestampKey {
         if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der) {
             return Ok(Self(Secret::P256(pair)));
         }
+        if let Ok(pair) = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, der) {
+            return Ok(Self(Secret::P384(pair)));
+        }
         let pair = rsa::KeyPair::from_pkcs8(der).map_err(|_| TimestampKeyError::Kind)?;
         Ok(Self(Secret::Rsa(Box::new(pair))))
     }
@@ -160,7 +167,7 @@ impl TimestampKey {
     /// [`TimestampKeyError::Unusable`] when the library cannot encode it.
     pub fn public_key(&self) -> Result<Vec<u8>, TimestampKeyError> {
         let der: Result<PublicKeyX509Der<'_>, _> = match &self.0 {
-            Secret::P256(pair) => pair.public_key().as_der(),
+            Secret::P256(pair) | Secret::P384(pair) => pair.public_key().as_der(),
             Secret::Rsa(pair) => pair.public_key().as_der(),
         };
         der.map(|der| der.as_ref().to_vec())
@@ -173,7 +180,7 @@ impl TimestampSigner for TimestampKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let random = SystemRandom::new();
         let signature = match &self.0 {
-            Secret::P256(pair) => pair
+            Secret::P256(pair) | Secret::P384(pair) => pair
                 .sign(&random, message)
                 .map(|signature| signature.as_ref().to_vec()),
             Secret::Rsa(pair) => {
@@ -186,7 +193,7 @@ impl TimestampSigner for TimestampKey {
     }
 
     fn is_slow(&self) -> bool {
-        matches!(self.0, Secret::Rsa(_))
+        matches!(self.0, Secret::P384(_) | Secret::Rsa(_))
     }
 }
 
@@ -195,6 +202,7 @@ impl fmt::Debug for TimestampKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Secret::P256(_) => "TimestampKey(P-256)",
+            Secret::P384(_) => "TimestampKey(P-384)",
             Secret::Rsa(_) => "TimestampKey(RSA)",
         })
     }
@@ -213,8 +221,8 @@ pub fn random_serial() -> Result<[u8; 16], TimestampKeyError> {
 /// Why there is no key of a time-stamping unit. The operator is at fault, or the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TimestampKeyError {
-    /// It is neither of P-256 nor RSA of 2048 to 8192 bits, or damaged.
-    #[error("it is neither a sound P-256 nor a sound RSA private key of 2048 to 8192 bits")]
+    /// It is none of P-256, P-384 or RSA of 2048 to 8192 bits, or damaged.
+    #[error("it is no sound private key of P-256, P-384 or RSA of 2048 to 8192 bits")]
     Kind,
     /// aws-lc-rs could not make or use the key.
     #[error("the cryptographic library cannot make or use the key")]

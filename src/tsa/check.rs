@@ -2,7 +2,7 @@
 //!
 //! A key that is at fault (a broken device, bits that turned in memory) returns bytes of the right
 //! length that nobody can verify; of some schemes they even give the key away. So they are checked.
-//! Of a key whose signing takes milliseconds, RSA or a device, each signature is: the check is
+//! Of a key whose signing takes long, RSA, P-384 or a device, each signature is: the check is
 //! cheap beside it. Of a P-256 key in this machine it would cost three times the signing, so the
 //! first one is and then one in [`ONE_IN`]; and once one was wrong, each.
 
