@@ -60,7 +60,7 @@ struct Inner {
     name: KeyName,
     key_id: KeyId,
     signature_type: SignatureType,
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     decoded: Decoded,
 }
 
@@ -142,7 +142,7 @@ impl VerifierKey {
             }
         };
         let key_id = key_id(&name, signature_type, public_key);
-        let bytes = public_key.to_vec();
+        let bytes = public_key.into();
         let key = Self(Arc::new(Inner {
             name,
             key_id,

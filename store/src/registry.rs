@@ -51,16 +51,17 @@ pub struct Registry {
     logs: BTreeMap<Origin, Log>,
 }
 
-/// A log that is known.
+/// A log that is known. There may be a hundred thousand: what is empty for almost all of them has
+/// no room to grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// The first line of its checkpoints.
     pub origin: Origin,
     /// The keys that it signs with. Never empty, no key twice.
-    pub keys: Vec<VerifierKey>,
+    pub keys: Box<[VerifierKey]>,
     /// The keys that it signed with before. What they sign now is not accepted: it may be by
     /// whoever got hold of them. None of them is one of the others.
-    pub retired: Vec<VerifierKey>,
+    pub retired: Box<[VerifierKey]>,
     /// Whether its checkpoints are accepted.
     pub state: LogState,
     /// How many add-checkpoint requests it may make a day, where a bound of its own was set.
@@ -87,7 +88,7 @@ pub struct Log {
     /// Why nothing is signed for it until its operator decides.
     pub hold: Option<Box<Hold>>,
     /// Evidence that the operator judged and put aside; it holds the log no more.
-    pub dismissed: Vec<Dismissed>,
+    pub dismissed: Box<[Dismissed]>,
 }
 
 impl Log {
@@ -95,8 +96,8 @@ impl Log {
     pub fn new(origin: Origin, keys: Vec<VerifierKey>, state: LogState) -> Self {
         Self {
             origin,
-            keys,
-            retired: Vec::new(),
+            keys: keys.into(),
+            retired: Box::default(),
             empty_stops: false,
             suspect_holds: None,
             cadence_s: None,
@@ -109,7 +110,7 @@ impl Log {
             reason: None,
             url: None,
             hold: None,
-            dismissed: Vec::new(),
+            dismissed: Box::default(),
         }
     }
 
@@ -644,11 +645,13 @@ impl Registry {
             .entry(origin.clone())
             .or_insert_with(|| Log::new(origin.clone(), Vec::new(), LogState::Active));
         let before = log.keys.len();
+        let mut all = std::mem::take(&mut log.keys).into_vec();
         for key in keys {
-            if !log.keys.contains(key) && !log.retired.contains(key) {
-                log.keys.push(key.clone());
+            if !all.contains(key) && !log.retired.contains(key) {
+                all.push(key.clone());
             }
         }
+        log.keys = all.into();
         if log.keys.is_empty() {
             return Err(RegistryError::NoKeys {
                 origin: origin.clone(),
@@ -711,7 +714,10 @@ impl Registry {
         if retired && last {
             return Err(RegistryError::NoKeys { origin: origin() });
         }
-        to.push(from.remove(place));
+        let mut all = std::mem::take(from).into_vec();
+        let mut gained = std::mem::take(to).into_vec();
+        gained.push(all.remove(place));
+        (*from, *to) = (all.into(), gained.into());
         Ok(Change::Changed)
     }
 
@@ -792,9 +798,11 @@ impl Registry {
             Resolution::Release => log.hold = None,
             Resolution::Dismiss(dismissed) => {
                 log.hold = None;
-                log.dismissed.push(dismissed);
-                let more = log.dismissed.len().saturating_sub(DISMISSED_MAX);
-                log.dismissed.drain(..more);
+                let mut all = std::mem::take(&mut log.dismissed).into_vec();
+                all.push(dismissed);
+                let more = all.len().saturating_sub(DISMISSED_MAX);
+                all.drain(..more);
+                log.dismissed = all.into();
             }
         }
         Ok(Change::Changed)
@@ -861,7 +869,7 @@ impl Registry {
                     reason: log.reason.clone(),
                     url: log.url.clone(),
                     hold: log.hold.clone(),
-                    dismissed: log.dismissed.clone(),
+                    dismissed: log.dismissed.to_vec(),
                 })
                 .collect(),
         };

@@ -85,7 +85,7 @@ fn logs_and_keys_are_added_and_never_forgotten() {
     let registry = Registry::load(&path).unwrap();
     assert_eq!(registry.keys_for(&a), None);
     assert_eq!(
-        registry.log(&a).unwrap().keys,
+        registry.log(&a).unwrap().keys[..],
         [key("a"), key("a2"), key("a3")]
     );
     assert_eq!(registry.keys_for(&b), Some(&[key("b")][..]));
@@ -260,7 +260,7 @@ fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_agai
     resolve(&hold.evidence, Resolution::Dismiss(dismissed.clone())).unwrap();
     assert_eq!(set(), Change::Nothing, "the operator judged it");
     let log = Registry::load(&path).unwrap().log(&a).unwrap().clone();
-    assert_eq!((log.hold, log.dismissed), (None, vec![dismissed]));
+    assert_eq!((log.hold, log.dismissed), (None, [dismissed].into()));
 }
 
 /// Writes down origins, and sees what the list on the disk is meanwhile.
@@ -472,7 +472,10 @@ fn a_key_that_a_log_has_done_with_is_kept_and_not_accepted() {
     assert_eq!(added.unwrap(), Change::Nothing);
     let list = Registry::load(&path).unwrap();
     assert_eq!(list.keys_for(&a).unwrap(), std::slice::from_ref(&new));
-    assert_eq!(list.log(&a).unwrap().retired, std::slice::from_ref(&old));
+    assert_eq!(
+        list.log(&a).unwrap().retired[..],
+        *std::slice::from_ref(&old)
+    );
     let about = About {
         empty_stops: Some(true),
         ..About::default()

@@ -179,7 +179,7 @@ impl Heads {
                 Some(&*every_key)
             }
             (Some(ready), _) => Some(&**ready),
-            (None, Some(log)) => Some(log.keys.as_slice()),
+            (None, Some(log)) => Some(&*log.keys),
             (None, None) => None,
         };
         match check(origin, &stored, &self.own_keys, log_keys) {

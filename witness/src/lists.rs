@@ -432,11 +432,11 @@ mod tests {
 
         assert_eq!(apply(&text, Mode::Apply).unwrap(), dry);
         let list = Registry::load(&target.logs).unwrap();
-        assert_eq!(list.log(&mine_at).unwrap().keys, [mine]);
+        assert_eq!(list.log(&mine_at).unwrap().keys[..], [mine]);
         assert_eq!(list.log(&mine_at).unwrap().qpd, None);
         assert_eq!(list.log(&off_at).unwrap().state, LogState::Disabled);
         let added = list.log(&origin("new.example/log")).unwrap();
-        assert_eq!(added.keys, [new]);
+        assert_eq!(added.keys[..], [new]);
         assert_eq!(added.qpd.unwrap().get(), 1440);
         assert_eq!(added.source.as_deref(), Some("https://lists.example/l"));
         assert_eq!(added.added, Some(1_790_000_000));

@@ -47,6 +47,7 @@ impl LogList {
         let seen = FileMark::of(&path).ok();
         let mut said = Said::default();
         let (registry, losses) = load(&path, &mut said)?;
+        said.share(&registry);
         if !losses.is_empty() {
             return Err(LogListError::Unjournaled { path, losses });
         }
@@ -168,8 +169,8 @@ fn load(path: &Path, said: &mut Said) -> Result<(Registry, Vec<Loss>), LogListEr
 /// One reading of the list.
 pub struct Logs {
     registry: Registry,
-    /// Monitors name an origin by its SHA-256.
-    by_hash: HashMap<Hash, Origin>,
+    /// Monitors name an origin by its SHA-256: here in the order of how that begins.
+    by_hash: Vec<(u64, Origin)>,
     held: Vec<Origin>,
     /// The longest origin that all keys of ours can sign.
     origin_bytes_max: Option<usize>,
@@ -181,7 +182,10 @@ pub struct Logs {
 impl Logs {
     fn new(registry: Registry, origin_bytes_max: Option<usize>) -> Self {
         let origins = registry.logs().map(|log| log.origin.clone());
-        let by_hash = origins.map(|origin| (origin.hash(), origin)).collect();
+        let mut by_hash: Vec<(u64, Origin)> = origins
+            .map(|origin| (beginning(&origin.hash()), origin))
+            .collect();
+        by_hash.sort_unstable();
         let held = registry.logs().filter(|log| log.hold.is_some());
         let held = held.map(|log| log.origin.clone()).collect();
         let too_long = |log: &&Log| {
@@ -274,7 +278,11 @@ impl Logs {
 
     /// The origin with this SHA-256, of an active or a disabled log.
     pub fn origin(&self, hash: &Hash) -> Option<&Origin> {
-        self.by_hash.get(hash)
+        let begins = beginning(hash);
+        let from = self.by_hash.partition_point(|(other, _)| *other < begins);
+        let same = self.by_hash.get(from..)?.iter();
+        let mut same = same.take_while(|(other, _)| *other == begins);
+        same.find_map(|(_, origin)| (origin.hash() == *hash).then_some(origin))
     }
 
     /// A known log, active or not.
@@ -291,6 +299,12 @@ impl Logs {
     pub fn logs_after(&self, after: Option<&Origin>) -> impl Iterator<Item = &Log> {
         self.registry.logs_after(after)
     }
+}
+
+/// The first eight bytes of a hash.
+fn beginning(hash: &Hash) -> u64 {
+    let first = hash.as_bytes().first_chunk().copied();
+    u64::from_be_bytes(first.unwrap_or_default())
 }
 
 impl fmt::Debug for Logs {
@@ -371,5 +385,37 @@ impl FileMark {
             bytes: metadata.len(),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jurat_keys::{Algorithm, SigningKey};
+    use jurat_proto::key::{KeyName, Signer as _};
+
+    use super::*;
+
+    #[test]
+    fn an_origin_is_found_by_its_whole_hash_and_by_no_other() {
+        let name = KeyName::parse("a").unwrap();
+        let key = SigningKey::generate(name, Algorithm::Ed25519).unwrap();
+        let key = key.verifier_key().clone();
+        let mut registry = Registry::default();
+        for n in 0..20 {
+            let origin = Origin::parse(&format!("example.com/{n}")).unwrap();
+            registry
+                .add_keys(&origin, std::slice::from_ref(&key))
+                .unwrap();
+        }
+        let logs = Logs::new(registry, None);
+        for log in logs.logs() {
+            let hash = log.origin.hash();
+            assert_eq!(logs.origin(&hash), Some(&log.origin));
+            for byte in [0, 7, 8, 31] {
+                let mut other = *hash.as_bytes();
+                other[byte] ^= 1;
+                assert_eq!(logs.origin(&Hash::new(other)), None);
+            }
+        }
     }
 }

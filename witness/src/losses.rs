@@ -169,6 +169,17 @@ impl Said {
         kept::write(self, journal)
     }
 
+    /// Lets the names of logs be those of the list, so that each is in memory once.
+    pub(crate) fn share(&mut self, registry: &Registry) {
+        let logs = std::mem::take(&mut self.logs).into_iter();
+        let shared = logs.map(|(origin, facts)| match registry.log(&origin) {
+            Some(log) => (log.origin.clone(), facts),
+            None => (origin, facts),
+        });
+        // In order, so that the nodes of the map are full.
+        self.logs = shared.collect();
+    }
+
     fn hear(&mut self, line: &Line) {
         let Ok(origin) = Origin::parse(&line.origin) else {
             return;
@@ -432,6 +443,24 @@ mod tests {
         said.read_on(&bench.journal).unwrap();
         assert!(said.logs[&a()].disabled, "what it said stays said");
         assert_eq!(bench.lost(), [], "a list without a journal is as it is");
+    }
+
+    #[test]
+    fn the_name_of_a_log_is_in_memory_once() {
+        let bench = Bench::new();
+        let mut said = Said::default();
+        said.read_on(&bench.journal).unwrap();
+        let facts = said.logs[&a()];
+        let registry = Registry::load(bench.list()).unwrap();
+        let listed = registry.log(&a()).unwrap().origin.as_str();
+        let name = |said: &Said| said.logs.keys().next().unwrap().as_str().as_ptr();
+        assert_ne!(name(&said), listed.as_ptr());
+        said.share(&registry);
+        assert_eq!(name(&said), listed.as_ptr());
+        assert_eq!(said.logs[&a()], facts);
+        // One that is in no list stays said.
+        said.share(&Registry::default());
+        assert_eq!(said.logs[&a()], facts);
     }
 
     // Spec: WIT-76

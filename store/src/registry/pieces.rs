@@ -114,13 +114,13 @@ fn read_log(number: usize, raw: RawLog) -> Read {
             added: raw.added,
             reason: raw.reason,
             url: raw.url,
-            retired,
+            retired: retired.into(),
             empty_stops: raw.empty_stops,
             suspect_holds: raw.suspect_holds,
             cadence_s: raw.cadence_s,
             pruned_below: raw.pruned_below,
             hold: raw.hold,
-            dismissed: raw.dismissed,
+            dismissed: raw.dismissed.into(),
             ..Log::new(origin, keys, raw.state)
         }),
         Err(error) => {

@@ -63,6 +63,7 @@ use crate::cosign::Witness;
 use crate::heads::ReadError;
 use crate::journal::{self, Journal};
 use crate::metrics::{GuardAnswer, Metrics};
+use crate::quota::Places;
 
 /// Two trees of one size that the log signed are evidence, whatever is wrong with our memory.
 // Spec: WIT-120
@@ -121,8 +122,9 @@ pub struct Guard {
     logs: PathBuf,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
-    /// The logs that were asked about since the start, by the SHA-256 of the origin.
-    cleared: Mutex<HashSet<Hash>>,
+    /// The logs that were asked about since the start, by their places.
+    cleared: Mutex<HashSet<u64>>,
+    places: Places,
     /// In seconds since 1970.
     started: u64,
     /// Where our checkpoints are published, as was seen since the start: a place that shows none
@@ -159,6 +161,7 @@ impl Guard {
             clock,
             metrics,
             cleared: Mutex::default(),
+            places: Places::default(),
             publishes: Mutex::default(),
             tried: Mutex::default(),
             own_state: None,
@@ -186,9 +189,8 @@ impl Guard {
     // Spec: WIT-91
     pub(crate) fn held_as_copy(&self, log: &Log) -> Option<Held> {
         let copy = self.copy()?;
-        let free = self.asks_about(log)
-            || decided_since(log, copy.since)
-            || lock(&self.cleared).contains(&log.origin.hash());
+        let free =
+            self.asks_about(log) || decided_since(log, copy.since) || self.was_cleared(&log.origin);
         (!free).then_some(Held::Copy { why: copy.why })
     }
 
@@ -197,11 +199,16 @@ impl Guard {
     pub fn is_cleared(&self, log: &Log, origin: &Hash) -> bool {
         let copy = self.copy().is_some();
         let mut cleared = lock(&self.cleared);
-        let known = cleared.contains(origin);
+        let place = self.places.of(origin);
+        let known = cleared.contains(&place);
         if known || copy || self.asks_about(log) {
             return known;
         }
-        cleared.insert(*origin)
+        cleared.insert(place)
+    }
+
+    fn was_cleared(&self, origin: &Origin) -> bool {
+        lock(&self.cleared).contains(&self.places.of(&origin.hash()))
     }
 
     /// Tells the operator when nobody but logs that show their own checkpoints is asked: a default
@@ -246,7 +253,7 @@ impl Guard {
         let ahead_counts = self.settings.ahead == Ahead::Hold
             && !asked.confirmed
             && !self.was_decided(&log)
-            && !lock(&self.cleared).contains(&origin.hash());
+            && !self.was_cleared(origin);
         if !ahead_counts && let Some(found) = asked.ahead() {
             let why = &found.evidence.why;
             tracing::warn!(%origin, %why, "others are ahead; this holds nothing");
@@ -258,7 +265,7 @@ impl Guard {
         // Spec: WIT-92
         if let Some(copy) = self.copy().filter(|copy| !decided_since(&log, copy.since))
             && !asked.confirmed
-            && !lock(&self.cleared).contains(&origin.hash())
+            && !self.was_cleared(origin)
         {
             return Err(Held::Copy { why: copy.why });
         }
@@ -268,13 +275,13 @@ impl Guard {
                 needed: self.settings.answers_min,
             });
         }
-        lock(&self.cleared).insert(origin.hash());
+        lock(&self.cleared).insert(self.places.of(&origin.hash()));
         Ok(())
     }
 
     /// The operator took what we published for the latest: a copy of the state is as new.
     fn adopted(&self, origin: &Origin) {
-        lock(&self.cleared).insert(origin.hash());
+        lock(&self.cleared).insert(self.places.of(&origin.hash()));
     }
 
     /// Whether the operator decided since the start that others may be ahead. What is put aside is
@@ -462,7 +469,7 @@ impl Guard {
         let (why, source) = (&hold.why, &hold.source);
         tracing::error!(%origin, %why, %source, "the log is held");
         witness.holds().begin(origin, hold.clone());
-        lock(&self.cleared).remove(&origin.hash());
+        lock(&self.cleared).remove(&self.places.of(&origin.hash()));
         self.write(witness, origin, hold).await;
         witness.held(origin)
     }
