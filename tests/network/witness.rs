@@ -107,6 +107,13 @@ impl WitnessHome {
         for log in ["witness.redb.wal-0", "witness.redb.wal-1"] {
             std::fs::remove_file(self.dir.join(log)).unwrap();
         }
+        // And one beside the name that says how far it went would sign nothing.
+        for file in std::fs::read_dir(&self.dir).unwrap() {
+            let path = file.unwrap().path();
+            if path.to_string_lossy().contains(".reached-") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
     }
 
     /// What a witness is in a policy.

@@ -232,7 +232,7 @@ impl Api {
         }
         faults.extend(self.state_faults());
         faults.extend(self.own_fault());
-        let alarms = self.alarms().concat();
+        let alarms = [self.name_alarm(), self.alarms()].concat().concat();
         if faults.is_empty() {
             let text = format!("ok\n{alarms}");
             return http::with_cache(http::text(StatusCode::OK, text), Cache::No);
@@ -280,15 +280,22 @@ impl Api {
         guard.is_some_and(|guard| guard.copy().is_some())
     }
 
+    /// A name that cannot be made stops nothing.
+    // Spec: STO-41
+    fn name_alarm(&self) -> Vec<String> {
+        let own = self.witness.guard().and_then(|guard| guard.own_state());
+        let fault = own.and_then(|own| own.fault());
+        let told = "the name that says how far the state went cannot be made\n";
+        fault.map(|_| told.to_owned()).into_iter().collect()
+    }
+
     /// What the state says of itself.
     // Spec: WIT-91
     fn state_faults(&self) -> Vec<String> {
         let own = self.witness.guard().and_then(|guard| guard.own_state());
         let copy = own.and_then(|own| own.found());
         let copy = copy.map(|copy| format!("the state is held since {}: {}", copy.since, copy.why));
-        let marks = own.and_then(|own| own.fault());
-        let marks = marks.map(|_| "the name that says how far the state went cannot be made");
-        copy.into_iter().chain(marks.map(str::to_owned)).collect()
+        copy.into_iter().collect()
     }
 
     /// Why the witness does not sign as it should, if it does not, without a word about which log.

@@ -23,7 +23,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
 use jurat_store::registry::{Registry, own_like};
-use jurat_store::{FoundCopy, Identity, Placed, StoreError, TrailFolder, WalStore, WriteError};
+use jurat_store::{
+    FoundCopy, Identity, Placed, Reached, StoreError, TrailFolder, WalStore, WriteError,
+};
 
 use super::RestoreGuard;
 use super::config::Moved;
@@ -236,7 +238,7 @@ impl Seen {
         let copy = match verdict {
             Verdict::Sound => None,
             Verdict::Unrecorded => {
-                tell_unrecorded(self.here.reached.generation);
+                tell_unrecorded(self.here.reached);
                 None
             }
             Verdict::Undecided(copy) => Some(copy),
@@ -270,8 +272,8 @@ fn older(signs: &[Sign]) -> bool {
 
 /// A new one has nothing yet that could be older.
 // Spec: WIT-94
-fn tell_unrecorded(generation: u64) {
-    if generation > 1 {
+fn tell_unrecorded(reached: Reached) {
+    if reached.generation > 1 || reached.frames > 0 {
         tracing::warn!(
             "this state has no record of where it is, as those of earlier versions; it is taken \
              for the newest, and a copy of it is noticed from now on"
