@@ -18,8 +18,8 @@ fn name(name: &str) -> KeyName {
     KeyName::parse(name).unwrap()
 }
 
-/// With its two counts it fills 256 bytes, which is what an allocator gives: a witness has a hundred
-/// thousand of them.
+/// With its two counts it fills 256 bytes, which is what an allocator gives: a witness has a
+/// hundred thousand of them.
 #[test]
 fn an_ed25519_key_takes_no_more_memory_than_it_needs() {
     assert!(size_of::<Inner>() <= 240, "{}", size_of::<Inner>());
