@@ -62,15 +62,12 @@ impl Row {
     pub(super) fn to_line(self, before: Option<&Self>, at: UnixSeconds) -> String {
         let (tag, flags) = (base64::encode(&self.tag.0), self.flags);
         let age = Difference::of(at.get(), self.time.get());
-        match before.filter(|before| before.origin == self.origin) {
-            Some(before) => {
-                let smaller = Difference::of(before.size.get(), self.size.get());
-                format!("{smaller} {tag} {age} {flags}")
-            }
-            None => {
-                let origin = hex::encode(&self.origin.0);
-                format!("{origin} {} {tag} {age} {flags}", self.size)
-            }
+        if let Some(before) = before.filter(|before| before.origin == self.origin) {
+            let smaller = Difference::of(before.size.get(), self.size.get());
+            format!("{smaller} {tag} {age} {flags}")
+        } else {
+            let origin = hex::encode(&self.origin.0);
+            format!("{origin} {} {tag} {age} {flags}", self.size)
         }
     }
 

@@ -391,7 +391,7 @@ impl Node {
             since: before.map_or(now, |missed| missed.since),
             agreed: agreed.max(matching.agreed),
             is_behind: unknown.iter().any(|row| Some(row.size) <= held),
-            is_fresh: unknown.iter().all(|row| is_fresh(row)),
+            is_fresh: unknown.iter().all(is_fresh),
             is_asked: before.is_some_and(|missed| missed.is_asked),
             rows: unknown,
         };
