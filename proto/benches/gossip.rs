@@ -64,12 +64,15 @@ const PATIENCE_ROUNDS: u64 = 200;
 
 fn main() {
     let (mut kinds, mut runs, mut threads) = (Vec::new(), 100, 1);
+    let mut seconds = 600;
     let mut only = None;
     for word in std::env::args().skip(1) {
         if let Some(count) = word.strip_prefix("runs=") {
             runs = count.parse().unwrap();
         } else if let Some(count) = word.strip_prefix("threads=") {
             threads = count.parse().unwrap();
+        } else if let Some(count) = word.strip_prefix("seconds=") {
+            seconds = count.parse().unwrap();
         } else if let Some(count) = word.strip_prefix("n=") {
             only = Some(count.parse().unwrap());
         } else if !word.starts_with('-') {
@@ -81,6 +84,7 @@ fn main() {
         runs,
         threads,
         only,
+        seconds,
     };
     for kind in kinds {
         let began = Instant::now();
@@ -89,7 +93,7 @@ fn main() {
             "all" => all(asked),
             "heal" => heal(asked),
             "scale" => scale(asked),
-            "traffic" => traffic::measure(),
+            "traffic" => traffic::measure(asked.seconds),
             "flood" => flood::measure(),
             "weather" => fair(asked),
             other => panic!("there is no figure {other}"),
@@ -98,12 +102,14 @@ fn main() {
     }
 }
 
-/// How many stories, on how many cores, and of how many witnesses only.
+/// How many stories, on how many cores, and of how many witnesses only; and in how many seconds
+/// bytes are counted.
 #[derive(Clone, Copy)]
 struct Asked {
     runs: u64,
     threads: usize,
     only: Option<usize>,
+    seconds: u64,
 }
 
 /// What a story is about.
@@ -297,6 +303,7 @@ fn detect(
         runs,
         threads,
         only,
+        ..
     }: Asked,
 ) {
     for count in [8, 32, 128, 1_000, 10_000] {
@@ -315,6 +322,7 @@ fn all(
         runs,
         threads,
         only,
+        ..
     }: Asked,
 ) {
     let count = only.unwrap_or(1_000);
@@ -361,6 +369,7 @@ fn heal(
         runs,
         threads,
         only,
+        ..
     }: Asked,
 ) {
     for count in [2, 8, 32, 128] {

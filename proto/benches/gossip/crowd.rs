@@ -175,6 +175,10 @@ impl Cast {
         self.places[name] as usize
     }
 
+    pub(crate) fn place_of_log(&self, origin: &Origin) -> usize {
+        self.log_places[origin]
+    }
+
     /// A witness signs a statement about itself.
     pub(crate) fn say(&self, witness: usize, statement: Statement) -> SignedStatement {
         let key = &self.gossip[witness];

@@ -8,9 +8,10 @@ use jurat_proto::gossip::node::{Config, Dice as _, Event, Moment, Node, RequestI
 use crate::actors::{Chance, SimLog, leaf_head};
 use crate::crowd::{Cast, START};
 
-/// How many heads that no tree has a log signs, and how many contradictions are handed in.
+/// How many heads that no tree has a log signs, and how many contradictions are handed in:
+/// scenario 24 has a million.
 const HEADS: u64 = 100_000;
-const FILES: u64 = 20_000;
+const FILES: u64 = 1_000_000;
 const LOGS: usize = 8;
 
 pub(crate) fn measure() {
@@ -51,6 +52,7 @@ pub(crate) fn measure() {
         }
         if number + 1 == HEADS || number + 1 == HEADS + FILES {
             let [logs, open, ring, files] = node.counts();
+            assert!(files <= 4 * LOGS, "{files} files of {LOGS} logs");
             println!(
                 "flood,32,{LOGS},0,0,true,0,0,,,{:.2},{:.1},after {} messages: {logs} logs {open} \
                  open {ring} heads {files} files; the longest step {:.2} ms",

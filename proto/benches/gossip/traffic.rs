@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::io::Write as _;
 use std::sync::Arc;
 
-use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::gossip::node::{
     Action, Answer, AskId, Config, Dice as _, Event, Moment, Node, Question, Reply, RequestId,
 };
@@ -30,8 +30,6 @@ const LOST: u64 = 5;
 /// What is read in this time counts, after that one; by the hour it is six times as much, and what
 /// is read of whole feeds: of two peers when the order changes, and of one once more.
 const WARM_UP_S: u64 = 300;
-const COUNTED_S: u64 = 600;
-const AN_HOUR: u64 = 3_600 / COUNTED_S;
 const WHOLE_FEEDS: u64 = 3;
 
 enum What {
@@ -84,9 +82,13 @@ struct World {
     requests: u64,
     tiles: u64,
     alarms: u64,
+    /// How many openings were looked for: whose, of which logs, and whether of a larger head than
+    /// the own one.
+    sought: BTreeMap<(&'static str, &'static str, &'static str), u64>,
 }
 
-pub(crate) fn measure() {
+pub(crate) fn measure(counted_s: u64) {
+    let an_hour = 3_600 / counted_s;
     let logs = (0..LOGS).map(|index| {
         let mut log = SimLog::new(
             &format!("log{index}.example/tree"),
@@ -116,12 +118,23 @@ pub(crate) fn measure() {
         requests: 0,
         tiles: 0,
         alarms: 0,
+        sought: BTreeMap::new(),
     };
     let mut sizes = vec![2_u64; LOGS];
     for log in 0..LOGS {
-        let note = Arc::new(world.cast.logs[log].note(0, 2));
+        let notes = [1, 2].map(|size| Arc::new(world.cast.logs[log].note(0, size)));
         for node in 0..REAL {
-            world.cosign(node, log, &note);
+            // As it is after a day: of the logs that sign each half an hour some have not brought
+            // their newest head here, and it came by gossip.
+            let late = log >= HOT + WARM && world.chance.percent(LOST);
+            world.cosign(node, log, &notes[0]);
+            if late {
+                let request = RequestId(0);
+                let note = (*notes[1]).clone();
+                world.happen(node, Event::Observed { request, note });
+            } else {
+                world.cosign(node, log, &notes[1]);
+            }
         }
     }
     eprintln!(
@@ -132,7 +145,7 @@ pub(crate) fn measure() {
         let at = START + world.chance.below(60_000);
         world.put(at, node, What::Tick);
     }
-    for second in 0..WARM_UP_S + COUNTED_S {
+    for second in 0..WARM_UP_S + counted_s {
         world.counts = second >= WARM_UP_S;
         let warm = (0..WARM).filter(|log| *log as u64 % 10 == second % 10);
         let cold = HOT + WARM..LOGS;
@@ -155,7 +168,7 @@ pub(crate) fn measure() {
     }
     world.counts = true;
     for read in world.read.values_mut() {
-        *read = read.map(|value| value * AN_HOUR);
+        *read = read.map(|value| value * an_hour);
     }
     let mut since = 0;
     for _ in 0..WHOLE_FEEDS * REAL as u64 {
@@ -183,8 +196,12 @@ pub(crate) fn measure() {
         crate::memory("VmHWM"),
         raw / 1e6,
         packed / 1e6,
-        (world.tiles * AN_HOUR) as f64 / REAL as f64,
+        (world.tiles * an_hour) as f64 / REAL as f64,
     );
+    for ((whose, class, which), count) in &world.sought {
+        let count = (count * an_hour) as f64 / REAL as f64;
+        eprintln!("traffic: {whose}, {class} logs, of what is {which}: {count:.0} an hour");
+    }
     let open: usize = world.nodes.iter().map(|node| node.counts()[1]).sum();
     eprintln!(
         "traffic: {open} heads are open; false alarms: {}",
@@ -245,10 +262,15 @@ impl World {
         if *held >= note.head().size {
             return;
         }
-        *held = note.head().size;
+        let before = std::mem::replace(held, note.head().size);
         let time = Moment(self.now).seconds();
         let note = self.cast.cosigners[node].cosign(note, time);
-        let grown_from = None;
+        // As a log shows it: with the proof from what the witness cosigned last.
+        let grown_from = (!before.is_zero()).then(|| {
+            let log = &mut self.cast.logs[log];
+            let (from, to) = (before.get(), note.head().size.get());
+            (log.head(0, from), log.proof(0, from, to))
+        });
         let event = Event::HeadCosigned {
             note,
             time,
@@ -268,6 +290,12 @@ impl World {
                     question,
                 } => {
                     let peer = self.cast.place_of(&peer);
+                    if let Question::Challenge(note) = &question {
+                        self.seek("challenge", node, note, note.head().size);
+                    }
+                    if let Question::Opening { origin, size, .. } = &question {
+                        self.seek_of("opening", node, origin.clone(), *size);
+                    }
                     let (what, bytes) = match &question {
                         Question::Fetch(fetch) => ("fetch, asked", fetch.to_bytes()),
                         Question::Challenge(note) => ("challenge, asked", note.to_bytes()),
@@ -276,7 +304,10 @@ impl World {
                     self.count(what, &bytes);
                     self.later(node, What::Served(peer, ask, question));
                 }
-                Action::ReadTiles { old, note } => self.later(node, What::Tiles(old, note)),
+                Action::ReadTiles { old, note } => {
+                    self.seek("tiles", node, &note, note.head().size);
+                    self.later(node, What::Tiles(old, note));
+                }
                 Action::Reply { request, reply } => {
                     if let Some((asker, peer, ask)) = self.waiting.remove(&(node, request)) {
                         let answer = match reply {
@@ -301,6 +332,30 @@ impl World {
         }
     }
 
+    fn seek(&mut self, whose: &'static str, node: usize, note: &SignedCheckpoint, size: TreeSize) {
+        self.seek_of(whose, node, note.origin().clone(), size);
+    }
+
+    fn seek_of(&mut self, whose: &'static str, node: usize, origin: Origin, size: TreeSize) {
+        if !self.counts {
+            return;
+        }
+        let log = self.cast.place_of_log(&origin);
+        let class = match log {
+            0..HOT => "hot",
+            _ if log < HOT + WARM => "warm",
+            _ => "cold",
+        };
+        // Whose opening it is tells which of the two heads is ours.
+        let held = self.held[node * LOGS + log];
+        let which = match size.cmp(&held) {
+            std::cmp::Ordering::Less => "smaller than ours",
+            std::cmp::Ordering::Equal => "ours",
+            std::cmp::Ordering::Greater => "larger than ours",
+        };
+        *self.sought.entry((whose, class, which)).or_default() += 1;
+    }
+
     /// Another node plays the peer.
     fn serve(&mut self, asker: usize, peer: usize, ask: AskId, question: Question) {
         // A real one plays itself: in its name another would hide what it had cosigned.
@@ -316,7 +371,7 @@ impl World {
             let note = (*note).clone();
             let challenged = Event::ChallengeReceived {
                 request,
-                from: None,
+                from: Some(self.cast.names[asker].clone()),
                 note,
             };
             self.happen(player, challenged);

@@ -193,7 +193,7 @@ fn a_row_of_a_feed_leaves_out_what_the_one_before_it_and_the_page_say() {
         ),
         (format!("3 {tag} 20"), RowError::TooFewParts),
         (format!("3 {tag} 20  -"), RowError::Origin),
-        (format!("3 AAAA 20 -"), RowError::Tag),
+        ("3 AAAA 20 -".to_owned(), RowError::Tag),
     ] {
         assert_eq!(refused(1, line.clone()), why, "{line}");
     }
