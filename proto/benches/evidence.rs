@@ -206,10 +206,10 @@ fn hostile(c: &mut Criterion) {
         b.iter(|| world.judge(&file));
     });
     for (name, filler) in [
-        ("made up, largest of a stranger", &[STRANGERS][..]),
-        ("made up, most lines of a stranger", &[1; STRANGERS / 2]),
+        ("made up, largest of a stranger", vec![STRANGERS]),
+        ("made up, most lines of a stranger", vec![1; STRANGERS / 2]),
     ] {
-        let file = world.file(filler, ALL);
+        let file = world.file(&filler, ALL);
         assert!(
             (STRANGERS_EVIDENCE_BYTES_MAX - 2_000..=STRANGERS_EVIDENCE_BYTES_MAX)
                 .contains(&file.len())

@@ -220,8 +220,8 @@ impl Guard {
         if sources == 0 {
             tracing::warn!(
                 "[restore_guard] names nobody to ask: files that are put back show it, but when \
-                 the whole machine is, only logs that have a url do, and all others can be signed for \
-                 twice"
+                 the whole machine is, only logs that have a url do, and all others can be \
+                 signed for twice"
             );
         }
     }
