@@ -294,7 +294,7 @@ impl World {
                         self.seek("challenge", node, note, note.head().size);
                     }
                     if let Question::Opening { origin, size, .. } = &question {
-                        self.seek_of("opening", node, origin.clone(), *size);
+                        self.seek_of("opening", node, origin, *size);
                     }
                     let (what, bytes) = match &question {
                         Question::Fetch(fetch) => ("fetch, asked", fetch.to_bytes()),
@@ -333,14 +333,14 @@ impl World {
     }
 
     fn seek(&mut self, whose: &'static str, node: usize, note: &SignedCheckpoint, size: TreeSize) {
-        self.seek_of(whose, node, note.origin().clone(), size);
+        self.seek_of(whose, node, note.origin(), size);
     }
 
-    fn seek_of(&mut self, whose: &'static str, node: usize, origin: Origin, size: TreeSize) {
+    fn seek_of(&mut self, whose: &'static str, node: usize, origin: &Origin, size: TreeSize) {
         if !self.counts {
             return;
         }
-        let log = self.cast.place_of_log(&origin);
+        let log = self.cast.place_of_log(origin);
         let class = match log {
             0..HOT => "hot",
             _ if log < HOT + WARM => "warm",
