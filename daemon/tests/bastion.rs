@@ -115,8 +115,7 @@ impl Place {
 
     fn backend(&self, key: &Arc<Key>) -> Bastion {
         let address = self.listener.local_addr().unwrap().to_string();
-        let identity: Arc<dyn Identity> = Arc::<Key>::clone(key);
-        Bastion::new(&address, identity, Some(self.roots.path())).unwrap()
+        Bastion::new(&address, Arc::<Key>::clone(key), Some(self.roots.path())).unwrap()
     }
 
     /// The next backend, and the certificate that it showed.
