@@ -84,7 +84,7 @@ async fn run_alerting(
     let heads = base.tree_heads(&config, offer, &cosigners, demand.clone(), &mut registry)?;
     tokio::spawn(watch_clock(Arc::clone(&base.clock), shutdown.clone()));
     tokio::spawn(end_when_convicted(docket.convicts_us(), shutdown.clone()));
-    let sequencer = base.sequencer.clone();
+    let (sequencer, store) = (base.sequencer.clone(), Arc::clone(&base.store));
     let standing = cosigners.standing.clone();
     let published = cosigners.published.clone();
     let waiting = Arc::new(Semaphore::new(waiting_max(&config.limits)));
@@ -114,6 +114,10 @@ async fn run_alerting(
     };
     shutdown.trigger();
     sequencer.stop().await;
+    // Others still have handles, and a drop in their threads would not be waited for.
+    if let Err(error) = store.close() {
+        tracing::warn!(%error, "the journal was not emptied");
+    }
     // What ended it was seen; one that panicked has seen all that it ever will.
     let _ = following.await;
     match &*docket.convicts_us().borrow() {

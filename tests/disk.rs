@@ -480,6 +480,27 @@ fn a_database_on_which_the_engine_panics_is_said_to_be_damaged() {
     assert!(found > 0);
 }
 
+/// A copy that was made after an orderly end needs no journal.
+// Spec: STO-30
+#[test]
+fn a_service_that_was_stopped_leaves_its_database_whole_without_the_journal() {
+    let home = Home::new();
+    let mut log = TestLog::new("log.example/a");
+    log.grow(40);
+    home.add_log(&log);
+    for round in 0..4 {
+        let mut service = home.serve();
+        for size in round * 10..(round + 1) * 10 {
+            service.anchored(&log.request(size, size + 1));
+        }
+        assert!(service.process.terminate().success());
+        let mut journal = home.database().into_os_string();
+        journal.push(".journal");
+        std::fs::remove_file(journal).unwrap();
+        assert_eq!(home.fsck(), (round + 1) * 10);
+    }
+}
+
 // Spec: SVC-19
 #[test]
 fn a_second_service_on_the_same_database_refuses() {

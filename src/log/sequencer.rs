@@ -560,8 +560,8 @@ impl Committer {
 /// A thread that does what a commit left to be done, while its answer is on its way. It ends with
 /// the last handle.
 ///
-/// When that fails, the store answers nothing more, and the next commit ends the process: there is
-/// one for each tree head, so within a period of those.
+/// When that fails, the store answers nothing more, and the next commit ends the process: once tree
+/// heads are signed there is one for each of them, so within a period of those.
 struct Settler(SyncSender<()>);
 
 impl Settler {

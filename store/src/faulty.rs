@@ -206,6 +206,10 @@ impl<S: LogStore> LogStore for Faulty<S> {
         self.alive()?.settle()
     }
 
+    fn close(&self) -> Result<(), StoreError> {
+        self.alive()?.close()
+    }
+
     fn is_settled(&self) -> bool {
         self.alive().is_ok_and(S::is_settled)
     }

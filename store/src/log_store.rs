@@ -289,6 +289,16 @@ pub trait LogStore: CheckpointStore {
         true
     }
 
+    /// Ends the store in order, whoever else has a handle on it: all that is durable is in its own
+    /// file then (STO-30), as after a drop.
+    ///
+    /// # Errors
+    /// The backend's failures. Nothing is lost: opening the store again finds it.
+    // Spec: STO-30
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// For each leaf hash, the lowest index of a committed entry with exactly that hash (all 32
     /// bytes), or `None`. Entries of a commit that has not returned are not seen: those in flight
     /// are the sequencer's to remember.

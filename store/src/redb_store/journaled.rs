@@ -405,20 +405,19 @@ impl RedbStore {
 
     /// Everything into the engine's file, which then is whole without the journal.
     // Spec: STO-30
-    fn close_journal(&mut self) -> Result<(), WriteError> {
-        // What does not get there now is found in the journal by the next opening.
-        drop(self.catch_up());
-        let stopped = self.check_running().is_err();
-        let writer = self
-            .writer
-            .get_mut()
-            .map_err(|_| WriteError::Failed(StoreError::Stopped))?;
+    pub(super) fn close_journal(&self) -> Result<(), WriteError> {
+        let mut writer = match self.writer() {
+            Ok(writer) => writer,
+            // What does not get there now is found in the journal by the next opening.
+            Err(_) if self.check_running().is_err() => return Ok(()),
+            Err(error) => return Err(WriteError::Failed(error)),
+        };
         match writer.journal.take() {
-            Some(journal) if !stopped => {
+            Some(journal) => {
                 let row = journal_mark_bytes(&journal.tail().mark(false));
                 self.write_meta(JOURNAL, &row)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -483,7 +482,7 @@ fn failed(doing: &'static str, source: io::Error) -> StoreError {
     }
 }
 
-fn unwritten(error: WriteError) -> StoreError {
+pub(super) fn unwritten(error: WriteError) -> StoreError {
     match error {
         WriteError::Failed(error) | WriteError::Unknown(error) => error,
     }

@@ -11,7 +11,7 @@ use jurat_proto::tree::{CompactRange, LeafIndex, TreeHead, TreeSize};
 
 use super::hashes;
 use super::heads::{self, swap_all};
-use super::journaled::Owed;
+use super::journaled::{Owed, unwritten};
 use super::landmarks;
 use super::pool::Slice;
 use super::schema::{
@@ -62,6 +62,10 @@ impl LogStore for RedbStore {
     fn settle(&self) -> Result<(), StoreError> {
         self.catch_up()?;
         self.check_running()
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.close_journal().map_err(unwritten)
     }
 
     fn is_settled(&self) -> bool {
