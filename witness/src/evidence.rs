@@ -159,6 +159,8 @@ struct State {
     aside: BTreeMap<PathBuf, Option<Mark>>,
     /// The copies that are in the folder.
     copies: BTreeMap<PathBuf, Option<Mark>>,
+    /// What another process brought and nobody was handed yet: seen when something was kept.
+    untold: BTreeSet<PathBuf>,
     /// What could not be written yet, and whom it convicts: of one contradiction copies that do not
     /// become one.
     unwritten: BTreeMap<Hash, Vec<(Evidence, Vec<Signer>)>>,
@@ -276,12 +278,15 @@ impl EvidenceFolder {
     /// As for [`Self::open`].
     pub fn look(&self, news: impl FnMut(Evidence)) -> io::Result<()> {
         let mut state = self.state();
-        let looked = self.look_into(&mut state, news);
+        let looked = self.look_into(&mut state);
+        let untold = std::mem::take(&mut state.untold);
+        let evidence = untold.iter().filter_map(|path| read(path).ok()?.ok());
+        evidence.for_each(news);
         self.show(&state);
         looked
     }
 
-    fn look_into(&self, state: &mut State, mut news: impl FnMut(Evidence)) -> io::Result<()> {
+    fn look_into(&self, state: &mut State) -> io::Result<()> {
         let stopped = read_all(&self.folder)?;
         for (id, stops) in stopped.found {
             self.stop(id, &stops);
@@ -323,6 +328,7 @@ impl EvidenceFolder {
             state.aside.remove(&path);
             // Spec: WIT-128. Kept evidence stops what it stops by the keys that are known now.
             let verdict = evidence.verify(&self.jury.keys(evidence.origin())).ok();
+            state.untold.insert(path.clone());
             if copy.is_some() {
                 // Spec: GSP-143
                 state.copies.insert(path, mark);
@@ -333,7 +339,6 @@ impl EvidenceFolder {
             if let Some(verdict) = verdict {
                 self.take_effect(state, &verdict);
             }
-            news(evidence);
         }
         Ok(())
     }
@@ -461,7 +466,7 @@ impl EvidenceFolder {
         }
         let outcome = {
             let mut state = self.state();
-            if let Err(error) = self.look_into(&mut state, drop) {
+            if let Err(error) = self.look_into(&mut state) {
                 tracing::warn!(%error, "the folder of evidence cannot be read");
             }
             let outcome = self.insert(&mut state, smallest, culprits(&verdict), &keys);
@@ -498,11 +503,13 @@ impl EvidenceFolder {
     ) -> Outcome {
         let id = evidence.id();
         // What waits for the disk already may have lines that this has not.
-        let mut evidence = evidence;
+        let (mut evidence, mut culprits) = (evidence, culprits);
         let waiting = state.unwritten.remove(&id).unwrap_or_default();
         for (waits, whom) in waiting {
             match joined(&waits, &evidence, keys) {
-                Some((merged, _)) => evidence = merged,
+                Some((merged, verdict)) => {
+                    (evidence, culprits) = (merged, self::culprits(&verdict));
+                }
                 None => state.wait(waits, whom),
             }
         }

@@ -126,6 +126,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let registry = Arc::new(registry);
     let api = Api::new(Arc::clone(&witness), registry, limits.body_timeout);
     let with = (limits.clone(), shutdown.clone(), http_metrics.clone());
+    let ending = shutdown.clone();
     let behind = bastion.map(|bastion| behind(bastion, &witness, &about, with));
     let api = api.with_client_address_header(header).with_about(about);
     // Spec: WIT-55, WIT-103
@@ -137,7 +138,9 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         Ok(error) = told => Err(error),
         path = replaced(files) => Err(ServeError::Replaced { path }),
         result = served => {
-            // Spec: WIT-103. What came over the bastion is answered, too.
+            // Spec: WIT-103. What came over the bastion is answered, too. A listener that broke is
+            // an end as well.
+            ending.trigger();
             if let Some(behind) = behind {
                 drop(behind.await);
             }
@@ -153,7 +156,10 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
 /// What this state says of itself, before anything is signed.
 // Spec: WIT-89
 fn own_state(config: &Config, store: &Arc<WalStore>) -> Result<Arc<OwnState>, ServeError> {
+    let logs = config.logs.current();
+    let dismissed = logs.logs_after(None).flat_map(|log| &log.dismissed);
     let look = Look {
+        dismissed: dismissed.map(|dismissed| dismissed.at).max().unwrap_or(0),
         database: &config.database,
         logs: &config.logs_path,
         name: config.name.as_str(),

@@ -445,3 +445,47 @@ fn a_copy_signs_for_a_log_of_which_we_published_just_what_it_remembers() {
     let answer = process.add(&log.request(5, 6));
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
+
+/// What was found before says nothing of a copy of that state: neither does what was decided.
+#[test]
+fn an_older_copy_of_a_state_that_was_held_is_seen_and_no_decision_of_before_is_of_it() {
+    let mut two = Two::new("");
+    let mut fork = two.log.fork(9);
+    fork.grow(20);
+    two.fork = fork;
+    shell("mv w was; cp -a was w", &two.home);
+    drop(two.held(MOVED));
+    shell("rm -r old; cp -a w old", &two.home);
+    assert!(resolve(&two.home).status.success());
+    shell("rm -rf pending; cp -a w pending", &two.home);
+    two.cosign(9, 10);
+    two.cosign(10, 12);
+    shell("cp -a w newest", &two.home);
+    for copy in ["old", "pending"] {
+        shell(&format!("cp -a {copy}/witness.redb* w/"), &two.home);
+        let process = two.home.serve();
+        let answer = process.add(&two.fork.request(9, 12));
+        assert_eq!(answer.status, 503, "{copy}: {}", answer.text());
+        assert!(answer.text().contains(OLDER), "{copy}: {}", answer.text());
+        drop(process);
+        shell("rm w/witness.redb*; cp -a newest/. w/", &two.home);
+    }
+}
+
+/// A clock that was wrong when the copy was found makes no decision of before one of now.
+#[test]
+fn what_was_dismissed_before_a_copy_was_found_frees_nothing_whatever_the_clock_said() {
+    let mut two = Two::new("");
+    let mut fork = two.log.fork(5);
+    fork.grow(20);
+    two.fork = fork;
+    let text = fs::read_to_string(two.home.path("logs.toml")).unwrap();
+    // As if the clock of the machine began in 1970 when the copy is found.
+    let dismissed =
+        "\n[[log.dismissed]]\nevidence = \"ahead-00\"\nreason = \"an outage\"\nat = 4000000000\n";
+    fs::write(two.home.path("logs.toml"), text + dismissed).unwrap();
+    shell("cp -a old/witness.redb* w/", &two.home);
+    let process = two.home.serve();
+    let answer = process.add(&two.fork.request(5, 9));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+}

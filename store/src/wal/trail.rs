@@ -35,6 +35,8 @@ pub struct TrailFolder {
     stem: String,
     /// The names that are there, the greatest last.
     names: Vec<Reached>,
+    /// Whether the greatest may not be durable.
+    unsettled: bool,
 }
 
 impl TrailFolder {
@@ -54,8 +56,12 @@ impl TrailFolder {
             names.extend(rest.and_then(Reached::parse));
         }
         names.sort_unstable();
-        let path = path.to_owned();
-        Ok(Self { path, stem, names })
+        Ok(Self {
+            path: path.to_owned(),
+            stem,
+            names,
+            unsettled: false,
+        })
     }
 
     /// The folder.
@@ -76,7 +82,7 @@ impl TrailFolder {
     // Spec: STO-40
     fn raise(&mut self, to: Reached) -> io::Result<()> {
         if self.newest().is_some_and(|newest| newest >= to) {
-            return Ok(());
+            return self.settle();
         }
         let renamed = self
             .newest()
@@ -88,12 +94,25 @@ impl TrailFolder {
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => self.make(to)?,
             Some(Err(error)) => return Err(error),
         }
+        // Before the wait: one that fails must not make another file each time.
+        self.names.push(to);
+        self.unsettled = true;
+        self.settle()
+    }
+
+    /// Waits for the newest name, if that is owed, and leaves no other.
+    fn settle(&mut self) -> io::Result<()> {
+        if !self.unsettled {
+            return Ok(());
+        }
         File::open(&self.path)?.sync_all()?;
+        self.unsettled = false;
+        let newest = self.names.pop();
         for old in std::mem::take(&mut self.names) {
             // It says less than the new one, so it may stay.
             let _ = fs::remove_file(self.file(old));
         }
-        self.names.push(to);
+        self.names.extend(newest);
         Ok(())
     }
 

@@ -121,16 +121,17 @@ impl EvidenceFolder {
         let (mut copies, mut free) = (Vec::new(), None);
         for place in 1..=COPIES_MAX {
             let path = named(&self.folder, id, &copy_suffix(place));
-            let copy = match read(&path) {
-                Ok(Ok(copy)) if copy.id() == *id => copy.verify(keys).ok(),
-                _ => None,
+            let is_free = match read(&path) {
+                Ok(Ok(copy)) if copy.id() == *id => {
+                    // One that convicts nobody by the keys of today has its place for another day.
+                    copies.extend(copy.verify(keys).ok().map(|verdict| (place, verdict)));
+                    false
+                }
+                Ok(_) => set_aside(&path).is_ok(),
+                // What cannot be read now may be a copy.
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
-            if let Some(verdict) = copy {
-                copies.push((place, verdict));
-            } else {
-                let is_free = !path.exists() || set_aside(&path).is_ok();
-                free = free.or(is_free.then_some(place));
-            }
+            free = free.or(is_free.then_some(place));
         }
         (copies, free)
     }

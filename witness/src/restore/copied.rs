@@ -5,7 +5,7 @@
 //! ────────────────────┼───────────────────────────────────────────┼───────────────────────────
 //! nothing             │ no name                                   │ from before there were any
 //! nothing             │ a name                                    │ a copy from before that
-//! that it is a copy   │                                           │ one, until that is decided
+//! that it is a copy   │ no name ahead that is not in the finding  │ one, until that is decided
 //! a file, a machine   │ another file, or another machine          │ moved, restored or copied
 //!                     │ a name ahead of it                        │ an older copy
 //!                     │ no name where one was kept, outside       │ maybe one: nobody can tell
@@ -42,6 +42,13 @@ pub struct Outside {
     pub newest: Option<Reached>,
     /// Whether a name was kept in this very folder before.
     pub kept: bool,
+}
+
+impl Outside {
+    /// Whether the name that was there is not.
+    pub fn is_gone(self) -> bool {
+        self.kept && self.newest.is_none()
+    }
 }
 
 /// What the state is.
@@ -107,9 +114,6 @@ pub fn decide(recorded: Option<&Placed>, here: &Here) -> Verdict {
             Some(newest) => Verdict::Copied(vec![Sign::BeforeNames { newest }]),
         };
     };
-    if let Some(copy) = &recorded.copy {
-        return Verdict::Undecided(copy.clone());
-    }
     let mut signs = Vec::new();
     for (is_outside, newest) in [(false, here.beside), (true, outside)] {
         if let Some(newest) = newest.filter(|newest| *newest > here.reached) {
@@ -127,15 +131,38 @@ pub fn decide(recorded: Option<&Placed>, here: &Here) -> Verdict {
     if differ(was.machine, is.machine) {
         signs.push(Sign::OtherMachine);
     }
-    let gone = |outside: Outside| outside.kept && outside.newest.is_none();
-    if here.outside.is_some_and(gone) {
+    if here.outside.is_some_and(Outside::is_gone) {
         signs.push(Sign::NoName);
     }
-    if signs.is_empty() {
-        Verdict::Sound
-    } else {
-        Verdict::Copied(signs)
+    match &recorded.copy {
+        // A copy of a state that was held says what was found then, and may be older than all that
+        // was decided since.
+        Some(copy)
+            if !signs
+                .iter()
+                .any(|sign| sign.is_older() && !is_told(sign, copy)) =>
+        {
+            Verdict::Undecided(copy.clone())
+        }
+        _ if signs.is_empty() => Verdict::Sound,
+        _ => Verdict::Copied(signs),
     }
+}
+
+/// Whether a finding says this already: by the name, for the state may have gone on since.
+fn is_told(sign: &Sign, copy: &FoundCopy) -> bool {
+    let end = match sign {
+        Sign::Behind {
+            outside, newest, ..
+        } => reached_by(*outside, *newest),
+        other => other.to_string(),
+    };
+    copy.why.ends_with(&end) || copy.why.contains(&format!("{end}; "))
+}
+
+fn reached_by(outside: bool, newest: Reached) -> String {
+    let place = if outside { "in mark_dir" } else { "beside it" };
+    format!("the name {place} says that it had reached {newest}")
 }
 
 /// Whether two things that are both known differ: a kernel that does not say when a file was made
@@ -167,12 +194,8 @@ impl fmt::Display for Sign {
                 newest,
                 reached,
             } => {
-                let place = if *outside { "in mark_dir" } else { "beside it" };
-                write!(
-                    f,
-                    "it is an older copy: it is at {reached}, and the name {place} says that it \
-                     had reached {newest}"
-                )
+                let by = reached_by(*outside, *newest);
+                write!(f, "it is an older copy: it is at {reached}, and {by}")
             }
             Self::BeforeNames { newest } => write!(
                 f,
@@ -359,5 +382,24 @@ mod tests {
             ..placed()
         };
         assert_eq!(decide(Some(&recorded), &here()), Verdict::Undecided(copy));
+        // But what is newer than that finding is another one, and stays that.
+        let ahead = beside(Some(at(2, 1, 1)));
+        let Verdict::Copied(signs) = decide(Some(&recorded), &ahead) else {
+            panic!("a finding of its own");
+        };
+        let why = told(&signs);
+        let copy = FoundCopy { since: 2, why };
+        let recorded = Placed {
+            copy: Some(copy.clone()),
+            ..placed()
+        };
+        let later = Here {
+            reached: at(1, 5, 9),
+            ..ahead
+        };
+        let verdict = Verdict::Undecided(copy);
+        assert_eq!(decide(Some(&recorded), &later), verdict);
+        let other = beside(Some(at(2, 1, 11)));
+        assert_ne!(decide(Some(&recorded), &other), verdict);
     }
 }

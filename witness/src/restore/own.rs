@@ -56,6 +56,9 @@ pub struct Look<'a> {
     pub name: &'a str,
     /// The clock: for people only.
     pub clock: &'a dyn jurat_daemon::clock::Clock,
+    /// When the operator put evidence aside last, by any clock: that decides nothing on a copy that
+    /// is found now.
+    pub dismissed: u64,
 }
 
 impl OwnState {
@@ -80,9 +83,15 @@ impl OwnState {
         if recorded.as_ref() != Some(&placed) {
             store.place(&placed)?;
         }
-        let (identity, outside, epoch) = (seen.here.identity, seen.outside, seen.epoch());
+        let (identity, epoch) = (seen.here.identity, seen.epoch());
+        let (mut folders, mut outside) = (seen.folders, seen.outside);
+        // What is made where a disk is not mounted would be found there the next time.
+        if placed.copy.is_some() && seen.here.outside.is_some_and(Outside::is_gone) {
+            folders.truncate(1);
+            outside = None;
+        }
         store
-            .keep_trail(seen.folders, seen.here.reached)
+            .keep_trail(folders, seen.here.reached)
             .map_err(OwnStateError::Name)?;
         // After its name: it has to be there from now on.
         if placed.outside != outside && placed.copy.is_none() {
@@ -248,7 +257,11 @@ impl Seen {
                 None
             }
             Verdict::Copied(signs) => Some(FoundCopy {
-                since: look.clock.now().seconds(),
+                since: look
+                    .clock
+                    .now()
+                    .seconds()
+                    .max(look.dismissed.saturating_add(1)),
                 why: copied::told(&signs),
             }),
         };
