@@ -252,3 +252,148 @@ async fn who_does_not_speak_the_protocol_is_no_bastion() {
         .unwrap()
         .unwrap();
 }
+
+// Spec: HTTP-19, GSP-149
+#[tokio::test]
+async fn head_over_a_bastion_has_no_content() {
+    let place = Place::new(&[b"bastion/0"]).await;
+    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
+    let shutdown = Shutdown::new();
+    let handler = |_: http::Request, _: SocketAddr| async { http::text(StatusCode::OK, "content") };
+    let metrics = HttpMetrics::register(&mut Registry::default());
+    let kept = tokio::spawn(place.backend(&key).keep(
+        Arc::new(handler),
+        Limits::default(),
+        shutdown.clone(),
+        metrics,
+        |_| {},
+    ));
+    let (mut sender, _, _connection) = place.accept().await;
+    let request = Request::head("https://backend/")
+        .body(Empty::new())
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.headers()["content-length"], "7");
+    let body = answer.into_body().collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes);
+    assert!(matches!(&body, Ok(bytes) if bytes.is_empty()), "{body:?}");
+    shutdown.trigger();
+    drop(sender);
+    timeout(Duration::from_secs(30), kept)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+// Spec: GSP-149
+#[tokio::test]
+async fn one_client_with_slow_bodies_keeps_nobody_else_out() {
+    mod futures_never {
+        use bytes::Bytes;
+        use hyper::body::Frame;
+        pub(super) struct Never;
+        impl hyper::body::Body for Never {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Pending
+            }
+        }
+    }
+    let place = Place::new(&[b"bastion/0"]).await;
+    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
+    let shutdown = Shutdown::new();
+    let handler = |request: http::Request, _: SocketAddr| async {
+        match http::read_body(request, 1024, Duration::from_secs(600)).await {
+            Ok(_) => http::text(StatusCode::OK, "read"),
+            Err(error) => error.response(),
+        }
+    };
+    let limits = Limits {
+        body_timeout: Duration::from_secs(600),
+        request_timeout: Duration::from_secs(600),
+        ..Limits::default()
+    };
+    let metrics = HttpMetrics::register(&mut Registry::default());
+    let kept = tokio::spawn(place.backend(&key).keep(
+        Arc::new(handler),
+        limits,
+        shutdown.clone(),
+        metrics,
+        |_| {},
+    ));
+    let (stream, _) = place.listener.accept().await.unwrap();
+    let stream = place.tls.accept(stream).await.unwrap();
+    let (mut sender, connection) = handshake::<
+        _,
+        _,
+        http_body_util::Either<futures_never::Never, Empty<Bytes>>,
+    >(TokioExecutor::new(), TokioIo::new(stream))
+    .await
+    .unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let mut slow = Vec::new();
+    let post = |client: &str| Request::post("https://backend/").header("X-Forwarded-For", client);
+    for _ in 0..64 {
+        let body = http_body_util::Either::Left(futures_never::Never);
+        let asked = sender.send_request(post("192.0.2.7").body(body).unwrap());
+        slow.push(tokio::spawn(asked));
+    }
+    let body = http_body_util::Either::Right(Empty::new());
+    let honest = sender.send_request(post("192.0.2.8").body(body).unwrap());
+    let honest = timeout(Duration::from_secs(5), honest).await;
+    assert_eq!(honest.unwrap().unwrap().status(), StatusCode::OK);
+    drop((slow, kept));
+    shutdown.trigger();
+}
+
+// Spec: GSP-148
+#[tokio::test]
+async fn requests_that_are_taken_back_cost_nobody_else_the_connection() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let place = Place::new(&[b"bastion/0"]).await;
+    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
+    let shutdown = Shutdown::new();
+    let handler = |_: http::Request, _: SocketAddr| async { http::text(StatusCode::OK, "content") };
+    let metrics = HttpMetrics::register(&mut Registry::default());
+    let kept = tokio::spawn(place.backend(&key).keep(
+        Arc::new(handler),
+        Limits::default(),
+        shutdown.clone(),
+        metrics,
+        |_| {},
+    ));
+    let (stream, _) = place.listener.accept().await.unwrap();
+    let mut stream = place.tls.accept(stream).await.unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    let head = [0x82, 0x87, 0x84, 0x41, 1, b'b'];
+    for number in 0..31_u32 {
+        let id = (2 * number + 1).to_be_bytes();
+        bytes.extend([0, 0, 6, 1, 5]);
+        bytes.extend(id);
+        bytes.extend(head);
+        if number < 30 {
+            bytes.extend([0, 0, 4, 3, 0]);
+            bytes.extend(id);
+            bytes.extend([0, 0, 0, 8]);
+        }
+    }
+    stream.write_all(&bytes).await.unwrap();
+    loop {
+        let mut frame = [0; 9];
+        stream.read_exact(&mut frame).await.unwrap();
+        let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        let (kind, id) = (frame[3], frame[8]);
+        assert_ne!(kind, 7, "going away: {body:?}");
+        if (kind, id) == (1, 61) {
+            break;
+        }
+    }
+    drop(kept);
+    shutdown.trigger();
+}

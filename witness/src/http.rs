@@ -119,7 +119,7 @@ impl Api {
             "/sign-subtree" => (Route("sign-subtree"), self.sign_subtree(request).await),
             // Spec: WIT-95
             "/witness.v0.json" => (Route("about"), self.get(&request, Self::document)),
-            "/health" => (Route("health"), self.get(&request, Self::health)),
+            "/health" if !self.is_public => (Route("health"), self.get(&request, Self::health)),
             "/metrics" if !self.is_public => (Route("metrics"), self.get(&request, Self::metrics)),
             path if path.starts_with(gossip::PREFIX) => match self.witness.gossip() {
                 Some(_) if gossip::is_of_the_state(path) && self.is_copy() => gossip::not_now(),

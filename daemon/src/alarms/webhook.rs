@@ -74,16 +74,28 @@ impl Webhook {
     /// waits.
     // Spec: GSP-136, SVC-65
     pub fn tell(&self, number: u64, alarm: Alarm, text: &str) -> bool {
+        let new = self.sealed(number, alarm, text);
+        new.is_none_or(|new| self.keep.try_send(Some(new)).is_ok())
+    }
+
+    /// As [`Webhook::tell`], and waits until there is place: for what must not be lost.
+    pub async fn tell_in_turn(&self, number: u64, alarm: Alarm, text: &str) {
+        if let Some(new) = self.sealed(number, alarm, text) {
+            // An error is that nobody keeps any more.
+            let _ = self.keep.send(Some(new)).await;
+        }
+    }
+
+    fn sealed(&self, number: u64, alarm: Alarm, text: &str) -> Option<New> {
         let Some(body) = (self.parts.seal)(text) else {
             tracing::error!(number, kind = alarm.kind, "an alarm cannot be signed");
-            return true;
+            return None;
         };
-        let new = New {
+        Some(New {
             number,
             alarm,
             body,
-        };
-        self.keep.try_send(Some(new)).is_ok()
+        })
     }
 
     /// Has each alarm durable as soon as it is told, until no more is.

@@ -1,16 +1,18 @@
 //! The accept loop, the admission of requests, and the drain.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -422,15 +424,34 @@ impl<H: Handler> Server<H> {
     {
         let _open = Counted::new(&self.metrics.connections_open);
         let server = Arc::clone(&self);
+        let shares = Shares::default();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let server = Arc::clone(&server);
+            let (server, shares) = (Arc::clone(&server), shares.clone());
             async move {
+                let is_head = request.method() == Method::HEAD;
                 let client = forwarded_for(&request).map(|ip| SocketAddr::new(ip, 0));
                 let phases = Arc::new(Phases::new(&server.limits));
                 let peer = client.unwrap_or(bastion);
+                // Whom the bastion does not name may be everybody.
+                let share = client.map(|client| shares.take(client.ip()));
+                if matches!(share, Some(None)) {
+                    server.metrics.refused(Refused::InFlight);
+                    let busy = too_busy("too many requests of yours\n", RETRY_AFTER_SECONDS);
+                    return Ok::<_, Infallible>(busy);
+                }
                 let mut response = server.answer(request, peer, phases).await;
                 // There is no such field in HTTP/2.
                 response.headers_mut().remove(CONNECTION);
+                // Spec: HTTP-19. Over HTTP/2 hyper would send the content.
+                if is_head {
+                    let length = response.body().size_hint().exact().unwrap_or(0);
+                    let length = HeaderValue::from(length);
+                    response
+                        .headers_mut()
+                        .entry(CONTENT_LENGTH)
+                        .or_insert(length);
+                    *response.body_mut() = Full::default();
+                }
                 Ok::<_, Infallible>(response)
             }
         });
@@ -439,6 +460,9 @@ impl<H: Handler> Server<H> {
             http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS_MAX)
+                // A client takes a request back, and the bastion passes that on: it is none of the
+                // bastion's doing, and all others are on the same connection.
+                .max_pending_accept_reset_streams(TAKEN_BACK_MAX)
                 .max_header_list_size(header_bytes_max.unwrap_or(u32::MAX))
                 .keep_alive_interval(Some(self.limits.write_timeout))
                 .keep_alive_timeout(self.limits.write_timeout)
@@ -489,6 +513,48 @@ fn forwarded_for(request: &hyper::Request<Incoming>) -> Option<IpAddr> {
     let only = named.next().filter(|_| named.next().is_none())?;
     only.to_str().ok()?.trim().parse().ok()
 }
+
+/// How many requests of each client are being answered.
+#[derive(Clone, Default)]
+struct Shares(Arc<Mutex<HashMap<IpAddr, u32>>>);
+
+/// One of them, until it is dropped.
+struct Share(Shares, IpAddr);
+
+impl Shares {
+    fn take(&self, client: IpAddr) -> Option<Share> {
+        // Who has one address of IPv6 has 2^64.
+        let client = match client {
+            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+            IpAddr::V4(_) => client,
+        };
+        let mut of = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = of.entry(client).or_default();
+        if *count >= STREAMS_OF_CLIENT_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Share(self.clone(), client))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut of = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = of.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                of.remove(&self.1);
+            }
+        }
+    }
+}
+
+/// Requests that were taken back before they were looked at, at a time: each is some bytes.
+const TAKEN_BACK_MAX: usize = 4_096;
+
+/// Of those, so many of one client: one that sends its bodies slowly must not keep all others out.
+const STREAMS_OF_CLIENT_MAX: u32 = 16;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
