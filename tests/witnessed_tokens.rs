@@ -432,6 +432,7 @@ fn without_witnesses_a_wait_ends_with_the_plain_token_and_leaves_room_for_others
         }
         assert_eq!(service.get("/logs").status, 200);
         assert_eq!(service.get("/receipt/0").status, 200);
+        assert!(told.try_recv().is_err(), "the others wait still");
         for _ in IN_FLIGHT / 4..IN_FLIGHT {
             plain(&told.recv().unwrap());
         }

@@ -4,7 +4,7 @@
 //!   time. The aim is less than 0.5 ms for each. `largest notes` have the most bytes that are read,
 //!   `most lines` as many bytes in the shortest lines; `by a stranger` no line is good, as when who
 //!   makes it has no key of a log that signs such notes. `largest of a stranger` is the most that
-//!   is taken from whoever is no peer (EVI-55), its first note signed by the log.
+//!   costs whoever is no peer one question (EVI-55), its first note signed by the log.
 //! - `true/*`: files that convict.
 //! - `making/*`: an opening from a request whose proof failed, which every refused request pays.
 

@@ -62,9 +62,9 @@ pub use self::verify::{Guilty, LogFinding, Role, Verdict};
 // Spec: EVI-02
 pub const EVIDENCE_BYTES_MAX: usize = 288 * 1024;
 
-/// The most bytes of a file that is taken from whoever is no peer. Whoever makes one that convicts
-/// nobody has it hashed: of the largest files that takes longer than any other check, and of these
-/// less than half a millisecond.
+/// The most bytes of a file that costs a stranger one question; a larger one costs two. Whoever
+/// makes one that convicts nobody has it hashed: of the largest files that takes longer than any
+/// other check, and of these less than half a millisecond.
 // Spec: EVI-55
 pub const STRANGERS_EVIDENCE_BYTES_MAX: usize = 128 * 1024;
 

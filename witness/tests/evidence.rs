@@ -838,3 +838,66 @@ fn whoever_steals_a_key_that_a_log_has_done_with_does_not_stop_it() {
     let process = home.serve();
     assert_eq!(process.add(&renewed.request(15, 16)).status, 200);
 }
+
+// Spec: WIT-124
+#[test]
+fn what_another_process_brought_is_handed_over_though_something_was_kept_meanwhile() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let keys = keys_of(&log);
+    let folder = folder_at(path.clone(), &keys);
+    let proof = |log: &mut TestLog, common| {
+        let other = fork(log, common);
+        Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap()
+    };
+    let (brought, own) = (proof(&mut log, 7), proof(&mut log, 8));
+    let command = folder_at(path, &keys);
+    assert_eq!(command.keep(&brought).unwrap().1, Outcome::Kept);
+    assert_eq!(folder.keep(&own).unwrap().1, Outcome::Kept);
+    let mut news = Vec::new();
+    folder.look(|evidence| news.push(evidence.id())).unwrap();
+    assert_eq!(news, [brought.id()]);
+    news.clear();
+    folder.look(|evidence| news.push(evidence.id())).unwrap();
+    assert_eq!(news, []);
+}
+
+// Spec: GSP-143
+#[test]
+fn a_copy_by_keys_that_are_not_known_today_stays() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let other = fork(&mut log, 7);
+    let of_log = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let [one, two] = ["w1.example", "w2.example"].map(cosigner);
+    let knows = |cosigners: &[&SigningKey]| {
+        let mut keys = keys_of(&log);
+        for key in cosigners {
+            keys.add_cosigner(key.verifier_key().clone()).unwrap();
+        }
+        keys
+    };
+    let [of_one, of_two] = [&one, &two].map(|key| of_cosigner(&log, &other, key));
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let folder = folder_at(path.clone(), &knows(&[&one]));
+    folder.keep(&of_log).unwrap();
+    assert_eq!(folder.keep(&of_one).unwrap().1, Outcome::Beside);
+    drop(folder);
+    // The first is no peer for a while.
+    let folder = folder_at(path.clone(), &knows(&[&two]));
+    assert_eq!(folder.keep(&of_two).unwrap().1, Outcome::Beside);
+    drop(folder);
+    let folder = folder_at(path.clone(), &knows(&[&one, &two]));
+    let mut names: Vec<_> = fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".conviction"))
+        .map(|name| name[64..].to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, [".1.tlog-fork", ".2.tlog-fork", ".tlog-fork"]);
+    drop(folder);
+}

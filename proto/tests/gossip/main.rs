@@ -30,4 +30,5 @@ mod network;
 mod promises;
 mod review;
 mod scenarios;
+mod silent;
 mod weather;

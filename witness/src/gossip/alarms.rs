@@ -111,25 +111,38 @@ impl Sinks {
             "number": number,
         });
         let text = format!("{json}\n");
+        // A proof waits for its place: there are no more of those than evidence.
+        let lasts = *kind == PROVEN;
         if let Some(webhook) = &self.webhook
             && !webhook.tell(number, alarm.to_keep(raised), &text)
         {
-            tracing::error!(number, "too many alarms begin at once: one is lost");
-            self.metrics.alarm_lost("burst");
+            if lasts {
+                let (webhook, keep) = (webhook.clone(), alarm.to_keep(raised));
+                let text = text.clone();
+                tokio::spawn(async move { webhook.tell_in_turn(number, keep, &text).await });
+            } else {
+                tracing::error!(number, "too many alarms begin at once: one is lost");
+                self.metrics.alarm_lost("burst");
+            }
         }
         if self.exec.is_empty() {
             return;
         }
-        let Ok(place) = Arc::clone(&self.told).try_acquire_owned() else {
+        let place = Arc::clone(&self.told).try_acquire_owned();
+        if place.is_err() && !lasts {
             tracing::error!(
                 number,
                 "too many alarms wait for their program: one is lost"
             );
             self.metrics.alarm_lost("exec");
             return;
-        };
+        }
         let this = self.clone();
         tokio::spawn(async move {
+            let place = match place {
+                Ok(place) => Ok(place),
+                Err(_) => Arc::clone(&this.told).acquire_owned().await,
+            };
             this.exec_until_taken(number, &text).await;
             drop(place);
         });

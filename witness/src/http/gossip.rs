@@ -34,7 +34,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jurat_daemon::http::{
-    self, BodyError, Cache, HeaderMap, Method, Request, Response, Route, StatusCode, header,
+    self, Cache, HeaderMap, Method, Request, Response, Route, StatusCode, header,
 };
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::decimal::parse_decimal;
@@ -65,7 +65,7 @@ pub(super) async fn answer(
 ) -> (Route, Response) {
     let path = request.uri().path();
     let path = path.strip_prefix(PREFIX).unwrap_or_default().to_owned();
-    let allowed: &[Method] = match (post_bound(&path, true), is_get(&path)) {
+    let allowed: &[Method] = match (post_bound(&path), is_get(&path)) {
         (Some(_), false) => &[Method::POST],
         (Some(_), true) => &[Method::GET, Method::POST],
         (None, true) => &[Method::GET],
@@ -99,19 +99,23 @@ async fn respond(
         let query = request.uri().query().unwrap_or_default().to_owned();
         return shown(gossip, path, &query, headers).await;
     }
-    let bytes_max = post_bound(path, sender.peer().is_some()).unwrap_or_default();
+    let bytes_max = post_bound(path).unwrap_or_default();
     let body = match http::read_body(request, bytes_max, body_timeout).await {
         Ok(body) => body,
         Err(error) => return error.response(),
     };
-    if sender.is_other(&body) {
-        if let Err(wait) = budgets.take(sender, counted(path, &Method::POST)) {
-            return over_budget(wait);
-        }
-        let bytes_max = post_bound(path, false).unwrap_or_default();
-        if body.len() > bytes_max {
-            return BodyError::TooLarge { bytes_max }.response();
-        }
+    if sender.is_other(&body)
+        && let Err(wait) = budgets.take(sender, counted(path, &Method::POST))
+    {
+        return over_budget(wait);
+    }
+    // Spec: EVI-55. The larger ones cost a stranger two.
+    if sender.peer().is_none()
+        && path == "evidence"
+        && body.len() > STRANGERS_EVIDENCE_BYTES_MAX
+        && let Err(wait) = budgets.take(sender, Counted::Posted)
+    {
+        return over_budget(wait);
     }
     posted(gossip, sender.peer(), path, &body, headers).await
 }
@@ -182,15 +186,13 @@ fn is_get(path: &str) -> bool {
     )
 }
 
-/// How many bytes may be posted, by a peer or by anybody.
-// Spec: EVI-55
-fn post_bound(path: &str, is_peer: bool) -> Option<usize> {
+/// How many bytes may be posted.
+fn post_bound(path: &str) -> Option<usize> {
     match path {
         "fetch" => Some(FETCH_BYTES_MAX),
         "challenge" => Some(NOTE_BYTES_MAX),
         "observe" => Some(TLOG_PROOF_BYTES_MAX.max(NOTE_BYTES_MAX)),
-        "evidence" if is_peer => Some(EVIDENCE_BYTES_MAX),
-        "evidence" => Some(STRANGERS_EVIDENCE_BYTES_MAX),
+        "evidence" => Some(EVIDENCE_BYTES_MAX),
         _ => None,
     }
 }

@@ -61,6 +61,7 @@ impl Node {
         }
         self.heard = step.now;
         let about = origin_asked(&question);
+        let is_page = matches!(question, Question::Heads { .. });
         if about.is_some() {
             self.asked_in_vain(name, about);
         }
@@ -105,12 +106,29 @@ impl Node {
         if let Some(key) = about {
             self.ripen(step, &key);
         }
+        self.said(step, name, (asked, is_page), failure);
+    }
+
+    /// How an answer was. A peer whose feed cannot be read is silent, whatever else it says.
+    // Spec: GSP-173
+    fn said(
+        &mut self,
+        step: &mut Step<'_>,
+        name: &KeyName,
+        (asked, is_page): (Moment, bool),
+        failure: Option<Failure>,
+    ) {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return;
+        };
         if let Some(failure) = failure {
+            peer.unread |= is_page;
             self.failed(step, name, asked, failure);
-        } else {
-            if let Some(peer) = self.peers.get_mut(name) {
-                peer.succeeded();
-            }
+            return;
+        }
+        peer.unread &= !is_page;
+        peer.succeeded();
+        if !peer.unread {
             let peer = name.clone();
             self.alarm(step, Alarm::PeerSilent { peer }, false);
         }
@@ -135,6 +153,9 @@ impl Node {
         }
         if let Some(origin) = origin_asked(&question) {
             self.asked_in_vain(name, Some(origin));
+        }
+        if let Some(peer) = self.peers.get_mut(name) {
+            peer.unread |= matches!(question, Question::Heads { .. });
         }
         // Mail waits until the peer can be reached; one that refuses evidence is not asked again,
         // it finds it in our list.
@@ -234,6 +255,7 @@ impl Node {
             Reading::Evidence => return None,
         }
         let since = peer.reread.unwrap_or(cursor.next);
+        peer.unread &= state.seq > since;
         if state.seq > since {
             peer.ask_round(Question::Heads {
                 epoch: cursor.epoch,

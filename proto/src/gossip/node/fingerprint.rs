@@ -183,7 +183,7 @@ fn of_peer(peer: &Peer, into: &mut impl Hasher) {
         (agreed, is_behind, is_fresh, is_asked).hash(into);
     }
     (peer.pages_left, peer.notes_left, peer.at_once_left).hash(into);
-    peer.reading.hash(into);
+    (peer.reading, peer.unread).hash(into);
 }
 
 fn of_question(question: &Question, into: &mut impl Hasher) {

@@ -44,6 +44,9 @@ pub(super) struct Peer {
     pub(super) failures: u32,
     /// When the first of the questions was asked that it has not answered.
     pub(super) failing_since: Option<Moment>,
+    /// A page of its feed was asked for in vain, and none was read since: what it says of itself
+    /// does not end its silence.
+    pub(super) unread: bool,
     pub(super) wait_until: Moment,
     /// When evidence is mailed again, unless it answers before.
     pub(super) mail_from: Moment,
@@ -181,7 +184,9 @@ impl Peer {
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
         self.lost = 0;
-        self.failing_since = None;
+        if !self.unread {
+            self.failing_since = None;
+        }
     }
 
     /// There was no answer to what was asked then: asks the same again, soon, and not as soon when

@@ -68,9 +68,14 @@ impl Node {
         let Some(log) = self.logs.get_mut(&key) else {
             return Learned::UnknownOrigin;
         };
-        // A head that is held needs no signature: its note was verified.
+        // A head that is held needs no signature: its note was verified. Its note may be gone, and
+        // be what convicts with an open head of its size.
+        // Spec: GSP-42
+        let has_rival = log.open.iter().any(|open| open.head().size == head.size);
+        let mut is_known = false;
         match log.standing(&head) {
-            Place::Known => return Learned::Consistent,
+            Place::Known if !has_rival => return Learned::Consistent,
+            Place::Known => is_known = true,
             Place::Open(place) => {
                 if let (Some(open), Some(from)) = (log.open.get_mut(place), from) {
                     open.add_source(from);
@@ -80,12 +85,16 @@ impl Node {
             Place::Unknown => {}
         }
         let Some((note, retired)) = self.admit(step, &key, note, from) else {
-            return Learned::NotSigned;
+            return if is_known {
+                Learned::Consistent
+            } else {
+                Learned::NotSigned
+            };
         };
         if let Some(learned) = self.contradict(step, &key, &note) {
             return learned;
         }
-        if head.size.is_zero() {
+        if is_known || head.size.is_zero() {
             return Learned::Consistent;
         }
         let learned = self.insert(step, &key, note, retired, from);
