@@ -21,7 +21,7 @@
 //!
 //! Sources that do not answer hold nothing, unless `answers_min` says how many must have answered.
 //!
-//! What the state says of itself ([`own`]) needs nobody: while it says that it is a copy, a log is
+//! What the state says of itself (`own`) needs nobody: while it says that it is a copy, a log is
 //! free only when our own newest checkpoint confirms what is remembered, or the operator does.
 //!
 //! Rows: `spec/witness.md` WIT-80 to WIT-94.
