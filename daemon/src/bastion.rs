@@ -102,15 +102,19 @@ impl Bastion {
                 connected = self.connect() => connected,
             };
             let begun = Instant::now();
-            match connected {
+            let cause = match connected {
                 Ok((stream, peer)) => {
                     tracing::info!(bastion = self.address, "behind a bastion");
                     told(true);
                     server.drive(stream, peer).await;
                     told(false);
+                    "it ends each connection soon".to_owned()
                 }
-                Err(cause) => tracing::debug!(bastion = self.address, %cause, "no connection"),
-            }
+                Err(cause) => {
+                    tracing::debug!(bastion = self.address, %cause, "no connection");
+                    cause.to_string()
+                }
+            };
             if shutdown.is_triggered() {
                 return;
             }
@@ -120,7 +124,7 @@ impl Bastion {
                 failures.saturating_add(1)
             };
             if failures == FAILURES_TOLD {
-                tracing::error!(bastion = self.address, "the bastion cannot be reached");
+                tracing::error!(bastion = self.address, %cause, "the bastion cannot be reached");
             }
             tokio::select! {
                 () = shutdown.wait() => return,
