@@ -800,16 +800,8 @@ fn print_journal(journal: &Journal, check: bool) -> Result<(), Failed> {
             );
         }
     });
-    print(&text);
-    let lines = checked.map_err(|error| Failed {
-        code: exit::DATA,
-        message: format!("{}: {error}", journal.path().display()),
-    })?;
+    peers_command::print_checked(journal.path(), &text, checked, check)?;
     if check {
-        print(&format!(
-            "{}: {lines} lines, whole\n",
-            journal.path().display()
-        ));
         // Spec: GSP-142. A witness without peers has none.
         let peers = PeersJournal::beside(journal.list());
         if peers.path().exists() {

@@ -16,6 +16,7 @@ use crate::cli::Failed;
 use crate::config::Admin;
 use crate::gossip::NamedPeer;
 use crate::gossip::account::{self, Account, Standing};
+use crate::journal::JournalError;
 use crate::journal::peers::{PeerLine, PeersJournal};
 
 /// What to do.
@@ -223,6 +224,25 @@ fn age_of(account: Option<&Account>) -> String {
     format!("as it was {age} s ago\n")
 }
 
+/// What a journal has, or that it is whole.
+pub(crate) fn print_checked(
+    journal: &Path,
+    lines: &str,
+    checked: Result<u64, JournalError>,
+    check: bool,
+) -> Result<(), Failed> {
+    print(lines);
+    let journal = journal.display();
+    let count = checked.map_err(|error| Failed {
+        code: exit::DATA,
+        message: format!("{journal}: {error}"),
+    })?;
+    if check {
+        print(&format!("{journal}: {count} lines, whole\n"));
+    }
+    Ok(())
+}
+
 // Spec: GSP-142
 pub(crate) fn print_journal(journal: &PeersJournal, check: bool) -> Result<(), Failed> {
     let mut text = String::new();
@@ -238,18 +258,7 @@ pub(crate) fn print_journal(journal: &PeersJournal, check: bool) -> Result<(), F
             let _ = writeln!(text, "{time} {action} {} ({actor})", printable(peer));
         }
     });
-    print(&text);
-    let lines = checked.map_err(|error| Failed {
-        code: exit::DATA,
-        message: format!("{}: {error}", journal.path().display()),
-    })?;
-    if check {
-        print(&format!(
-            "{}: {lines} lines, whole\n",
-            journal.path().display()
-        ));
-    }
-    Ok(())
+    print_checked(journal.path(), &text, checked, check)
 }
 
 /// Without what a terminal obeys.
