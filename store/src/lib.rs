@@ -21,6 +21,7 @@ mod checkpoint_store;
 pub mod conformance;
 mod error;
 mod faulty;
+mod frames;
 pub mod fsck;
 mod landmarks;
 mod log_store;

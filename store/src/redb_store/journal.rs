@@ -1,14 +1,11 @@
 //! The bytes of a journal, as functions: what becomes durable before the engine's file has it.
 //!
-//! A file of a fixed length, in blocks of 4 KiB. The first two are headers, of the generations with
-//! even and with odd numbers; frames follow, each beginning a block, each one commit:
+//! [`crate::frames`] with two headers in front, of the generations with even and with odd numbers,
+//! and a commit in each frame:
 //!
 //! ```text
-//! header   "jurat-journal/1\n" | generation u64 | file bytes u64
-//!                 | end of the generation before, 32 | hash 32
-//! frame    "JJF1" | hash 32 | payload bytes u32 | generation u64 | number u64
-//!                 | hash of the header, 32 | hash of the frame (or header) before, 32
-//!                 | payload | zeros
+//! header   "jurat-journal/1\n" | ..
+//! frame    "JJF1" | .. | payload
 //! payload  size u64 | root 32: the tree head that it leads to
 //!          1 | size u64 | root 32 | time u64, or 0: a head that is about to be signed
 //!          1 | size u64 | root 32 | note bytes u32 | note, or 0: a checkpoint to be published
@@ -18,31 +15,23 @@
 //!          (entry bytes u16 | entry)*
 //! ```
 //!
-//! Integers are big-endian; a hash is the SHA-256 of all of the header before it, or of all of the
-//! frame behind it. Each frame names the one before and the header of its generation, and each
-//! header the last frame of the generation before, back to 32 bytes that nobody else knows: bytes
-//! that somebody submitted are no frame, wherever they stand, and the head of a frame is known for
-//! one of its generation even where the rest of it is broken.
-//!
-//! A frame is written only when the one before is durable, in blocks that are not written again in
-//! its generation. A generation begins when the engine's file has all of the one before; its header
-//! stands beside that of the one before, which a torn write does not hurt.
+//! Integers are big-endian. A generation begins when the engine's file has all of the one before;
+//! its header stands beside that of the one before, which a torn write does not hurt.
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::hash::{Hash, sha256};
+use jurat_proto::hash::Hash;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
-use crate::wal::{BLOCK, WalFile};
+use crate::frames::{BLOCK, Bytes, Format, Header, Tail, room};
+use crate::wal::WalFile;
 use crate::{Batch, Corruption, HeadSwap, OriginHead, Published, Recorded, Records, SignedHead};
 
-const HEADER: &[u8; 16] = b"jurat-journal/1\n";
-const FRAME: &[u8; 4] = b"JJF1";
-/// Mark and hash; what is behind them is hashed.
-const HASHED_FROM: usize = 4 + Hash::LEN;
-const FRAME_HEAD: usize = HASHED_FROM + 4 + 8 + 8 + 2 * Hash::LEN;
-/// Where the first frame begins.
-const FIRST: usize = 2 * BLOCK;
+const FORMAT: Format = Format {
+    header: b"jurat-journal/1\n",
+    frame: *b"JJF1",
+    first: 2 * BLOCK,
+};
 
 /// How far the engine's file goes: a row of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,118 +56,50 @@ pub(super) struct Change {
     pub(super) records: Records,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Header {
-    generation: u64,
-    file_bytes: u64,
-    /// The end of the generation before.
-    previous: Hash,
-}
-
-impl Header {
-    fn to_block(self) -> Vec<u8> {
-        let mut block = self.hashed();
-        block.extend_from_slice(self.end().as_bytes());
-        block.resize(BLOCK, 0);
-        block
-    }
-
-    /// What the first frame names as the one before it.
-    fn end(self) -> Hash {
-        sha256(&self.hashed())
-    }
-
-    fn hashed(self) -> Vec<u8> {
-        let mut bytes = HEADER.to_vec();
-        bytes.extend_from_slice(&self.generation.to_be_bytes());
-        bytes.extend_from_slice(&self.file_bytes.to_be_bytes());
-        bytes.extend_from_slice(self.previous.as_bytes());
-        bytes
-    }
-
-    /// `None` for a header that was never, or not completely, written.
-    fn parse(block: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(block);
-        if bytes.take::<16>()? != *HEADER {
-            return None;
-        }
-        let header = Self {
-            generation: bytes.u64()?,
-            file_bytes: bytes.u64()?,
-            previous: bytes.hash()?,
-        };
-        (bytes.hash()? == header.end()).then_some(header)
-    }
-
-    fn place(self) -> usize {
-        if self.generation.is_multiple_of(2) {
-            0
-        } else {
-            BLOCK
-        }
-    }
-
-    /// Those of a file, each in its place.
-    fn all(contents: &[u8]) -> impl Iterator<Item = Self> + '_ {
-        let blocks = contents.chunks(BLOCK).take(2).enumerate();
-        let headers = blocks.filter_map(|(at, block)| Some((at * BLOCK, Self::parse(block)?)));
-        headers.filter_map(|(at, header)| (header.place() == at).then_some(header))
-    }
-
-    fn check_length(self, contents: &[u8]) -> Result<(), Corruption> {
-        let bytes = u64::try_from(contents.len()).unwrap_or(u64::MAX);
-        if bytes == self.file_bytes {
-            return Ok(());
-        }
-        Err(Corruption::WalLength {
-            generation: self.generation,
-            bytes,
-            expected: self.file_bytes,
-        })
+fn place(header: Header) -> usize {
+    if header.generation.is_multiple_of(2) {
+        0
+    } else {
+        BLOCK
     }
 }
 
-/// Where the next frame goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tail {
-    generation: u64,
-    /// The hash of the header.
-    begin: Hash,
-    /// How many frames there are.
-    frames: u64,
-    /// The hash of the last, or of the header.
-    end: Hash,
-    /// How many bytes headers and frames take.
-    used: usize,
+/// The headers of a file, each in its place.
+fn headers(contents: &[u8]) -> impl Iterator<Item = Header> + '_ {
+    let blocks = contents.chunks(BLOCK).take(2).enumerate();
+    let headers = blocks.filter_map(|(at, block)| Some((at * BLOCK, FORMAT.parse_header(block)?)));
+    headers.filter_map(|(at, header)| (place(header) == at).then_some(header))
 }
 
-impl Tail {
-    fn after(header: Header) -> Self {
+fn check_length(header: Header, contents: &[u8]) -> Result<(), Corruption> {
+    let bytes = u64::try_from(contents.len()).unwrap_or(u64::MAX);
+    if bytes == header.file_bytes {
+        return Ok(());
+    }
+    Err(Corruption::WalLength {
+        generation: header.generation,
+        bytes,
+        expected: header.file_bytes,
+    })
+}
+
+/// Where the engine's file ends, as far as the next generation wants to know.
+fn tail_at(mark: JournalMark) -> Tail {
+    Tail {
+        generation: mark.generation,
+        begin: mark.end,
+        frames: mark.frames,
+        end: mark.end,
+        used: FORMAT.first,
+    }
+}
+
+impl JournalMark {
+    pub(super) fn at(tail: &Tail, open: bool) -> Self {
         Self {
-            generation: header.generation,
-            begin: header.end(),
-            frames: 0,
-            end: header.end(),
-            used: FIRST,
-        }
-    }
-
-    /// Where the engine's file ends, as far as the next generation wants to know.
-    fn at(mark: JournalMark) -> Self {
-        Self {
-            generation: mark.generation,
-            begin: mark.end,
-            frames: mark.frames,
-            end: mark.end,
-            used: FIRST,
-        }
-    }
-
-    pub(super) fn mark(&self, open: bool) -> JournalMark {
-        JournalMark {
-            generation: self.generation,
-            frames: self.frames,
-            end: self.end,
+            generation: tail.generation,
+            frames: tail.frames,
+            end: tail.end,
             open,
         }
     }
@@ -223,8 +144,8 @@ impl Journal {
             file_bytes: u64::try_from(self.file_bytes).unwrap_or(u64::MAX),
             previous: self.tail.end,
         };
-        self.write(&header.to_block(), header.place())?;
-        self.tail = Tail::after(header);
+        self.write(&FORMAT.header_block(header), place(header))?;
+        self.tail = FORMAT.after(header);
         Ok(())
     }
 
@@ -235,37 +156,13 @@ impl Journal {
         records: (&Records, &Recorded),
         head: TreeHead,
     ) -> Option<Tail> {
-        self.draft.clear();
-        self.draft.resize(FRAME_HEAD, 0);
+        Format::begin_draft(&mut self.draft);
         let most = self.file_bytes.checked_sub(self.tail.used)?;
         put_payload(&mut self.draft, batch, records, head, most)?;
-        let length = u32::try_from(self.draft.len().checked_sub(FRAME_HEAD)?).ok()?;
-        let room = self.draft.len().next_multiple_of(BLOCK);
-        let used = self.tail.used.checked_add(room)?;
-        if used > self.file_bytes {
+        if room(&self.draft) > most {
             return None;
         }
-        let fields = [
-            &length.to_be_bytes()[..],
-            &self.tail.generation.to_be_bytes(),
-            &self.tail.frames.to_be_bytes(),
-            self.tail.begin.as_bytes(),
-            self.tail.end.as_bytes(),
-        ]
-        .concat();
-        let head = self.draft.get_mut(HASHED_FROM..FRAME_HEAD)?;
-        head.copy_from_slice(&fields);
-        let hash = sha256(self.draft.get(HASHED_FROM..)?);
-        let (mark, rest) = self.draft.split_at_mut_checked(FRAME.len())?;
-        mark.copy_from_slice(FRAME);
-        rest.get_mut(..Hash::LEN)?.copy_from_slice(hash.as_bytes());
-        self.draft.resize(room, 0);
-        Some(Tail {
-            frames: self.tail.frames + 1,
-            end: hash,
-            used,
-            ..self.tail
-        })
+        FORMAT.seal(&mut self.draft, self.tail)
     }
 
     /// Writes the drafted frame and waits for it.
@@ -351,57 +248,6 @@ fn put_note(out: &mut Vec<u8>, note: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// What stands at the front of a frame, whole or not.
-#[derive(Debug, Clone, Copy)]
-struct FrameHead {
-    hash: Hash,
-    payload_bytes: u32,
-    generation: u64,
-    number: u64,
-    begin: Hash,
-    previous: Hash,
-}
-
-impl FrameHead {
-    fn parse(all: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(all);
-        if bytes.take::<4>()? != *FRAME {
-            return None;
-        }
-        Some(Self {
-            hash: bytes.hash()?,
-            payload_bytes: bytes.u32()?,
-            generation: bytes.u64()?,
-            number: bytes.u64()?,
-            begin: bytes.hash()?,
-            previous: bytes.hash()?,
-        })
-    }
-
-    /// Of each block that begins with one.
-    fn all(bytes: &[u8]) -> impl Iterator<Item = Self> + '_ {
-        bytes.chunks(BLOCK).filter_map(Self::parse)
-    }
-}
-
-/// The payload of the frame that begins these bytes, and the tail behind it, when it is whole and
-/// the next one.
-fn next_frame(bytes: &[u8], tail: Tail) -> Option<(&[u8], Tail)> {
-    let head = FrameHead::parse(bytes)?;
-    let end = FRAME_HEAD.checked_add(usize::try_from(head.payload_bytes).ok()?)?;
-    let payload = bytes.get(FRAME_HEAD..end)?;
-    let whole = sha256(bytes.get(HASHED_FROM..end)?) == head.hash;
-    let follows = (head.generation, head.number) == (tail.generation, tail.frames)
-        && (head.begin, head.previous) == (tail.begin, tail.end);
-    let after = Tail {
-        frames: tail.frames + 1,
-        end: head.hash,
-        used: tail.used + end.next_multiple_of(BLOCK),
-        ..tail
-    };
-    (whole && follows).then_some((payload, after))
-}
-
 /// The frames of a generation, up to the first that was not completely written.
 ///
 /// # Errors
@@ -412,8 +258,8 @@ fn read(
     header: Header,
     mut known: Option<JournalMark>,
 ) -> Result<(Vec<Change>, Tail), Corruption> {
-    header.check_length(contents)?;
-    let mut tail = Tail::after(header);
+    check_length(header, contents)?;
+    let mut tail = FORMAT.after(header);
     let mut changes = Vec::new();
     let broken = |tail: &Tail| Corruption::Wal {
         generation: tail.generation,
@@ -422,32 +268,36 @@ fn read(
     let behind = |tail: &Tail| contents.get(tail.used..).unwrap_or_default();
     loop {
         known = known.filter(|mark| (mark.frames, mark.end) != (tail.frames, tail.end));
-        let Some((payload, after)) = next_frame(behind(&tail), tail) else {
+        let Some(frame) = FORMAT.frame(behind(&tail)) else {
+            break;
+        };
+        let Some(after) = frame.follows(&tail) else {
             break;
         };
         if known.is_none() {
-            changes.push(read_payload(payload).ok_or_else(|| broken(&tail))?);
+            changes.push(read_payload(frame.payload).ok_or_else(|| broken(&tail))?);
         }
         tail = after;
     }
     let (next, rest) = behind(&tail).split_at_checked(BLOCK).unwrap_or_default();
     // One that was cut off is the next, and the last.
-    let cut_off = FrameHead::parse(next)
+    let cut_off = FORMAT
+        .head(next)
         .is_none_or(|head| head.begin != tail.begin || head.number == tail.frames);
     let following = Header {
         generation: header.generation.saturating_add(1),
         previous: tail.end,
         ..header
     };
-    let lost = [tail.begin, following.end()];
-    let frames = contents.get(FIRST..).unwrap_or_default();
+    let lost = [tail.begin, FORMAT.begin(following)];
+    let frames = contents.get(FORMAT.first..).unwrap_or_default();
     // Behind what the engine's file has, and says to be all, the last may be missing: it was taken
     // over from the system's cache.
     let missing = known.is_some_and(|mark| mark.open || mark.frames <= tail.frames);
     if missing
         || !cut_off
-        || FrameHead::all(rest).any(|head| head.begin == lost[0])
-        || FrameHead::all(frames).any(|head| head.begin == lost[1])
+        || FORMAT.heads(rest).any(|head| head.begin == lost[0])
+        || FORMAT.heads(frames).any(|head| head.begin == lost[1])
     {
         return Err(broken(&tail));
     }
@@ -462,7 +312,7 @@ fn read(
 pub(super) fn go_on(contents: &[u8], mark: JournalMark) -> Result<(Vec<Change>, Tail), Corruption> {
     let next = mark.generation.saturating_add(1);
     let absent = Corruption::WalAbsent { generation: next };
-    let newest = Header::all(contents).max_by_key(|header| header.generation);
+    let newest = headers(contents).max_by_key(|header| header.generation);
     let newest = newest.ok_or_else(|| absent.clone())?;
     let (changes, tail) = if newest.generation == next && newest.previous == mark.end {
         read(contents, newest, None)?
@@ -473,7 +323,7 @@ pub(super) fn go_on(contents: &[u8], mark: JournalMark) -> Result<(Vec<Change>, 
     };
     // A next generation without a frame is begun again, with the same header.
     let tail = if changes.is_empty() {
-        Tail::at(mark)
+        tail_at(mark)
     } else {
         tail
     };
@@ -494,16 +344,16 @@ pub(super) fn check_ended(
 ) -> Result<Tail, Corruption> {
     let generation = closed.map_or(0, |mark| mark.generation);
     let newer = |found| Corruption::WalNewer { generation, found };
-    let frames = || FrameHead::all(contents.get(FIRST..).unwrap_or_default());
-    for header in Header::all(contents) {
+    let frames = || FORMAT.heads(contents.get(FORMAT.first..).unwrap_or_default());
+    for header in headers(contents) {
         let follows = header.generation == generation.saturating_add(1)
             && closed.is_none_or(|mark| mark.end == header.previous)
-            && frames().all(|frame| frame.begin != header.end());
+            && frames().all(|frame| frame.begin != FORMAT.begin(header));
         if header.generation > generation && !follows {
             return Err(newer(header.generation));
         }
     }
-    for header in Header::all(contents) {
+    for header in headers(contents) {
         if let Some(mark) = closed.filter(|_| header.generation == generation) {
             let (changes, _) = read(contents, header, Some(mark))?;
             if !changes.is_empty() {
@@ -517,12 +367,12 @@ pub(super) fn check_ended(
         end: identity,
         open: false,
     });
-    Ok(Tail::at(mark))
+    Ok(tail_at(mark))
 }
 
 /// All commits of the newest generation in a journal, as it alone has them.
 pub(super) fn newest(contents: &[u8]) -> Result<Vec<Change>, Corruption> {
-    let newest = Header::all(contents).max_by_key(|header| header.generation);
+    let newest = headers(contents).max_by_key(|header| header.generation);
     match newest {
         Some(header) => Ok(read(contents, header, None)?.0),
         None => Ok(Vec::new()),
@@ -562,38 +412,7 @@ fn read_payload(payload: &[u8]) -> Option<Change> {
     })
 }
 
-/// Takes fields off the front.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (field, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(field)
-    }
-
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    fn hash(&mut self) -> Option<Hash> {
-        self.take().map(Hash::new)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_be_bytes)
-    }
-
+impl Bytes<'_> {
     fn flag(&mut self) -> Option<bool> {
         match self.take()? {
             [0] => Some(false),

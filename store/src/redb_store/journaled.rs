@@ -39,8 +39,9 @@ use super::journal::{self, Change, Journal, JournalMark};
 use super::log::NO_ROOM;
 use super::schema::{JOURNAL, engine, journal_mark_bytes, parse_journal_mark};
 use super::{CreateError, OpenError, RedbOptions, RedbStore, Writer, meta, put_meta};
+use crate::frames::BLOCK;
 use crate::rules::{grown, next_index};
-use crate::wal::{BLOCK, DiskFile, WalFile, identity};
+use crate::wal::{DiskFile, WalFile, identity};
 use crate::{
     Batch, CommitError, Committed, Corruption, LogStore, NewEntry, Recorded, Records, StoreError,
     WriteError,
@@ -197,12 +198,12 @@ impl RedbStore {
         drop(contents);
         // With them the engine's file is whole by itself. It must not name them as what is to be
         // found in the journal: one that was never waited for may be in the system's cache alone.
-        self.take_over(changes, tail.mark(false))?;
+        self.take_over(changes, JournalMark::at(&tail, false))?;
         let mut journal = Journal::behind(file, bytes, tail);
         let writing = |source| failed("beginning the journal", source);
         journal.begin_next().map_err(writing)?;
         // From here on it is not.
-        let row = journal_mark_bytes(&journal.tail().mark(true));
+        let row = journal_mark_bytes(&JournalMark::at(journal.tail(), true));
         self.write_meta(JOURNAL, &row).map_err(unwritten)?;
         let writer = self
             .writer
@@ -310,7 +311,10 @@ impl RedbStore {
         journal
             .append(after)
             .map_err(|error| self.unknown("writing the journal", error))?;
-        Ok(Some((Committed { head, first_index }, after.mark(true))))
+        Ok(Some((
+            Committed { head, first_index },
+            JournalMark::at(&after, true),
+        )))
     }
 
     /// Has the engine take what it is owed. When it does not, the store stops: what was answered is
@@ -382,7 +386,7 @@ impl RedbStore {
                 .begin_next()
                 .map_err(|error| self.unknown("beginning the journal", error));
         };
-        let mark = journal_mark_bytes(&after.mark(true));
+        let mark = journal_mark_bytes(&JournalMark::at(&after, true));
         put_meta(&write, JOURNAL, &mark).map_err(CommitError::Failed)?;
         write
             .set_durability(Durability::None)
@@ -414,7 +418,7 @@ impl RedbStore {
         };
         match writer.journal.take() {
             Some(journal) => {
-                let row = journal_mark_bytes(&journal.tail().mark(false));
+                let row = journal_mark_bytes(&JournalMark::at(journal.tail(), false));
                 self.write_meta(JOURNAL, &row)
             }
             None => Ok(()),

@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::conformance::{self, Fixture};
+use crate::frames::BLOCK;
 use crate::fsck::{Finding, Inspect as _, Stray, fsck};
-use crate::wal::BLOCK;
 use crate::{Batch, Landmark, LogStore, NewEntry};
 use jurat_proto::tree::LeafIndex;
 

@@ -1,119 +1,29 @@
-//! The bytes of a write-ahead log, as pure functions.
-//!
-//! A file is a sequence of blocks of 4 KiB. The first is the header of one generation; frames
-//! follow, each beginning a block, each one batch of heads that became durable together:
+//! The bytes of a write-ahead log, as pure functions: [`crate::frames`] with one header in front
+//! and a batch of heads in each frame.
 //!
 //! ```text
-//! header   "jurat-heads-wal/2\n" | generation u64 | file bytes u64
-//!                 | end of the generation before, 32 | hash 32
-//! frame    "JHF2" | hash 32 | payload bytes u32 | generation u64 | number u64
-//!                 | hash of the header, 32 | hash of the frame (or header) before, 32
-//!                 | payload | zeros
+//! header   "jurat-heads-wal/2\n" | ..
+//! frame    "JHF2" | .. | payload
 //! payload  (origin bytes u16 | origin | size u64 | root 32 | time u64 | note bytes u32 | note)*
 //! ```
 //!
-//! Integers are big-endian; a hash is the SHA-256 of all of the header before it, or of all of the
-//! frame behind it. Each frame names the one before, and each header the last of the generation
-//! before, back to 32 bytes that nobody else knows: bytes that somebody submitted, and that a crash
-//! left at the start of a block, are no frame.
-//!
-//! Each frame also names the header of its generation, at a fixed place of its first block. So the
-//! head of a frame is known for one of this generation even where the rest of it is broken, and
-//! nobody from outside can make bytes that pass for it. A frame is written only when the one before
-//! is durable; so one behind a broken one says that the broken one was acknowledged.
-//!
-//! No block that holds an acknowledged frame is ever written again in its generation, except with
-//! the same bytes: a torn write can hurt only what nobody was told of.
+//! Integers are big-endian. The other file is as long as the header says, too.
 
 use std::collections::HashMap;
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::hash::{Hash, sha256};
+use jurat_proto::hash::Hash;
 use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{TreeHead, TreeSize};
 
+use crate::frames::{BLOCK, Bytes, Format, Header, Tail, room};
 use crate::{Corruption, OriginHead};
 
-/// What is written at once and never again; no smaller than a sector of any disk.
-pub(crate) const BLOCK: usize = 4096;
-
-const HEADER: &[u8; 18] = b"jurat-heads-wal/2\n";
-const FRAME: &[u8; 4] = b"JHF2";
-/// Mark and hash; what is behind them is hashed.
-const HASHED_FROM: usize = 4 + Hash::LEN;
-const FRAME_HEAD: usize = HASHED_FROM + 4 + 8 + 8 + 2 * Hash::LEN;
-
-/// The first block of a generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) generation: u64,
-    /// How long its file is, and the other one.
-    pub(super) file_bytes: u64,
-    /// The end of the generation before.
-    pub(super) previous: Hash,
-}
-
-impl Header {
-    pub(super) fn to_block(self) -> Vec<u8> {
-        let mut block = self.hashed();
-        block.extend_from_slice(self.end().as_bytes());
-        block.resize(BLOCK, 0);
-        block
-    }
-
-    /// What the first frame names as the one before it.
-    pub(super) fn end(self) -> Hash {
-        sha256(&self.hashed())
-    }
-
-    fn hashed(self) -> Vec<u8> {
-        let mut bytes = HEADER.to_vec();
-        bytes.extend_from_slice(&self.generation.to_be_bytes());
-        bytes.extend_from_slice(&self.file_bytes.to_be_bytes());
-        bytes.extend_from_slice(self.previous.as_bytes());
-        bytes
-    }
-
-    /// `None` for a file that was never used, and for a header that was not completely written.
-    fn parse(block: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(block);
-        if bytes.take::<18>()? != *HEADER {
-            return None;
-        }
-        let header = Self {
-            generation: bytes.u64()?,
-            file_bytes: bytes.u64()?,
-            previous: bytes.hash()?,
-        };
-        (bytes.hash()? == header.end()).then_some(header)
-    }
-}
-
-/// Where the next frame goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tail {
-    pub(super) generation: u64,
-    /// The hash of the header.
-    pub(super) begin: Hash,
-    /// How many frames there are.
-    pub(super) frames: u64,
-    /// The hash of the last, or of the header.
-    pub(super) end: Hash,
-    /// How many bytes the header and the frames take, whole blocks.
-    pub(super) used: usize,
-}
-
-impl Tail {
-    pub(super) fn after(header: Header) -> Self {
-        Self {
-            generation: header.generation,
-            begin: header.end(),
-            frames: 0,
-            end: header.end(),
-            used: BLOCK,
-        }
-    }
-}
+pub(super) const FORMAT: Format = Format {
+    header: b"jurat-heads-wal/2\n",
+    frame: *b"JHF2",
+    first: BLOCK,
+};
 
 /// A frame that is being filled.
 #[derive(Debug, Default)]
@@ -124,8 +34,7 @@ pub(super) struct Draft {
 impl Draft {
     /// Throws away what is there; the memory is used again.
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-        self.bytes.resize(FRAME_HEAD, 0);
+        Format::begin_draft(&mut self.bytes);
     }
 
     /// `false`, and nothing changed, for an origin or a note of a length that the format cannot
@@ -149,7 +58,7 @@ impl Draft {
 
     /// How much room the frame takes.
     pub(super) fn room(&self) -> usize {
-        self.bytes.len().next_multiple_of(BLOCK)
+        room(&self.bytes)
     }
 
     /// How much room it would take with one more head.
@@ -160,88 +69,8 @@ impl Draft {
 
     /// The frame's bytes, and the tail behind it. `None` beyond 4 GiB.
     pub(super) fn finish(&mut self, tail: Tail) -> Option<(&[u8], Tail)> {
-        let length = u32::try_from(self.bytes.len().checked_sub(FRAME_HEAD)?).ok()?;
-        let fields = [
-            &length.to_be_bytes()[..],
-            &tail.generation.to_be_bytes(),
-            &tail.frames.to_be_bytes(),
-            tail.begin.as_bytes(),
-            tail.end.as_bytes(),
-        ]
-        .concat();
-        self.bytes
-            .get_mut(HASHED_FROM..FRAME_HEAD)?
-            .copy_from_slice(&fields);
-        let hash = sha256(self.bytes.get(HASHED_FROM..)?);
-        let (mark, rest) = self.bytes.split_at_mut_checked(FRAME.len())?;
-        mark.copy_from_slice(FRAME);
-        rest.get_mut(..Hash::LEN)?.copy_from_slice(hash.as_bytes());
-        self.bytes.resize(self.room(), 0);
-        let after = Tail {
-            frames: tail.frames + 1,
-            end: hash,
-            used: tail.used + self.bytes.len(),
-            ..tail
-        };
+        let after = FORMAT.seal(&mut self.bytes, tail)?;
         Some((&self.bytes, after))
-    }
-}
-
-/// What stands at the front of a frame, whole or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FrameHead {
-    hash: Hash,
-    payload_bytes: u32,
-    generation: u64,
-    number: u64,
-    begin: Hash,
-    previous: Hash,
-}
-
-impl FrameHead {
-    fn parse(all: &[u8]) -> Option<Self> {
-        let mut bytes = Bytes(all);
-        if bytes.take::<4>()? != *FRAME {
-            return None;
-        }
-        Some(Self {
-            hash: bytes.hash()?,
-            payload_bytes: bytes.u32()?,
-            generation: bytes.u64()?,
-            number: bytes.u64()?,
-            begin: bytes.hash()?,
-            previous: bytes.hash()?,
-        })
-    }
-}
-
-/// A frame that bears its own hash out.
-struct Frame<'a> {
-    head: FrameHead,
-    payload: &'a [u8],
-    /// Whole blocks.
-    room: usize,
-}
-
-impl<'a> Frame<'a> {
-    /// The frame that begins these bytes.
-    fn parse(all: &'a [u8]) -> Option<Self> {
-        let head = FrameHead::parse(all)?;
-        let end = FRAME_HEAD.checked_add(usize::try_from(head.payload_bytes).ok()?)?;
-        let payload = all.get(FRAME_HEAD..end)?;
-        let hashed = all.get(HASHED_FROM..end)?;
-        (sha256(hashed) == head.hash).then_some(Self {
-            head,
-            payload,
-            room: end.next_multiple_of(BLOCK),
-        })
-    }
-
-    /// Whether it is the next.
-    fn follows(&self, tail: &Tail) -> bool {
-        let head = &self.head;
-        (head.generation, head.number) == (tail.generation, tail.frames)
-            && (head.begin, head.previous) == (tail.begin, tail.end)
     }
 }
 
@@ -260,7 +89,8 @@ pub(super) struct Segment {
 
 /// The header of a file.
 pub(super) fn header(bytes: &[u8]) -> Option<Header> {
-    bytes.get(..BLOCK).and_then(Header::parse)
+    let block = bytes.get(..BLOCK)?;
+    FORMAT.parse_header(block)
 }
 
 /// Reads a file: its frames up to the first that was not completely written. `None` when it has no
@@ -275,29 +105,25 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Segment>, Corruption> {
         return Ok(None);
     };
     check_length(bytes, header)?;
-    let mut tail = Tail::after(header);
+    let mut tail = FORMAT.after(header);
     let mut heads = HashMap::new();
     let mut last = 0;
     let broken = |tail: &Tail| Corruption::Wal {
         generation: tail.generation,
         at: tail.used,
     };
-    while let Some(frame) = bytes.get(tail.used..).and_then(Frame::parse)
-        && frame.follows(&tail)
+    let frame_at = |at| bytes.get(at..).and_then(|all| FORMAT.frame(all));
+    while let Some(frame) = frame_at(tail.used)
+        && let Some(after) = frame.follows(&tail)
     {
         read_payload(frame.payload, &mut heads).ok_or_else(|| broken(&tail))?;
         last = tail.used;
-        tail = Tail {
-            frames: tail.frames + 1,
-            end: frame.head.hash,
-            used: tail.used + frame.room,
-            ..tail
-        };
+        tail = after;
     }
     let behind = bytes.get(tail.used..).unwrap_or_default();
     let (next, behind) = behind.split_at_checked(BLOCK).unwrap_or_default();
     // One that was cut off is the next, and the last.
-    let next = FrameHead::parse(next).filter(|head| head.begin == tail.begin);
+    let next = FORMAT.head(next).filter(|head| head.begin == tail.begin);
     let cut_off = next.is_none_or(|head| head.number == tail.frames);
     if !cut_off || has_head_of(behind, tail.begin) {
         return Err(broken(&tail));
@@ -327,15 +153,14 @@ pub(super) fn check_length(bytes: &[u8], header: Header) -> Result<(), Corruptio
 /// Whether the head of a frame of the generation that begins so begins any of these blocks, be the
 /// rest of it whole or not.
 pub(super) fn has_head_of(bytes: &[u8], begin: Hash) -> bool {
-    let mut heads = bytes.chunks(BLOCK).filter_map(FrameHead::parse);
-    heads.any(|head| head.begin == begin)
+    FORMAT.heads(bytes).any(|head| head.begin == begin)
 }
 
 /// The newest generation above one of which there is a header or a frame, each by itself whole.
 pub(super) fn newer_than(bytes: &[u8], generation: u64) -> Option<u64> {
     let frames = (0..bytes.len())
         .step_by(BLOCK)
-        .filter_map(|at| Frame::parse(bytes.get(at..)?))
+        .filter_map(|at| FORMAT.frame(bytes.get(at..)?))
         .map(|frame| frame.head.generation);
     let header = header(bytes).map(|header| header.generation);
     let newest = frames.chain(header).max();
@@ -369,37 +194,4 @@ fn read_payload(payload: &[u8], heads: &mut HashMap<Origin, OriginHead>) -> Opti
         heads.insert(origin, new);
     }
     Some(())
-}
-
-/// Takes fields off the front.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (field, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(field)
-    }
-
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    fn hash(&mut self) -> Option<Hash> {
-        self.take().map(Hash::new)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_be_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_be_bytes)
-    }
 }

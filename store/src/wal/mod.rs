@@ -55,14 +55,14 @@ use jurat_proto::tree::{TreeHead, TreeSize};
 use self::checkpointer::Checkpointer;
 pub use self::file::StateFile;
 pub(crate) use self::file::{DiskFile, WalFile};
-pub(crate) use self::frame::BLOCK;
-use self::frame::{Draft, Header, Tail};
+use self::frame::{Draft, FORMAT};
 use self::health::Health;
 use self::known::Known;
 pub(crate) use self::open::identity;
 pub use self::place::{FoundCopy, Identity, Placed, Reached};
 use self::trail::Trail;
 pub use self::trail::TrailFolder;
+use crate::frames::{BLOCK, Header, Tail};
 use crate::redb_store::{RedbOptions, RedbStore};
 use crate::rules::check_swap;
 use crate::{
@@ -342,8 +342,8 @@ impl WalStore {
             file_bytes: u64::try_from(self.file_bytes).unwrap_or(u64::MAX),
             previous: old.end,
         };
-        self.write(other, &header.to_block(), 0)?;
-        (writer.file, writer.tail) = (other, Tail::after(header));
+        self.write(other, &FORMAT.header_block(header), 0)?;
+        (writer.file, writer.tail) = (other, FORMAT.after(header));
         let mut recent = self.recent_mut();
         let active = std::mem::take(&mut recent.active);
         recent.frozen = Arc::new(active);

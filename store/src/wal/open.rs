@@ -12,11 +12,12 @@ use jurat_proto::hash::{Hash, sha256};
 
 use super::checkpointer::{self, Checkpointer};
 use super::file::{self, DiskFile, StateFile, WalFile};
-use super::frame::{self, BLOCK, Draft, Header, Segment, Tail};
+use super::frame::{self, Draft, FORMAT, Segment};
 use super::health::Health;
 use super::known::Known;
 use super::trail::Trail;
 use super::{HeadMap, Recent, WalMark, WalOptions, WalStore, Writer, failed};
+use crate::frames::{BLOCK, Header, Tail};
 use crate::redb_store::{OpenError, RedbOptions, RedbStore};
 use crate::{CheckpointStore as _, Corruption, OriginHead, StoreError, WriteError};
 
@@ -224,7 +225,7 @@ pub(super) fn check_ended(
             place == 0
                 && header.generation == ended + 1
                 && closed.is_none_or(|mark| mark.end == header.previous)
-                && !frame::has_head_of(bytes, header.end())
+                && !frame::has_head_of(bytes, FORMAT.begin(*header))
         });
         let without_header = bytes.get(BLOCK..).unwrap_or_default();
         let all = begun.map_or(bytes.as_slice(), |_| without_header);
@@ -260,7 +261,7 @@ pub(super) fn begin(
     };
     let [first, _] = &files;
     first
-        .write_at(&header.to_block(), 0)
+        .write_at(&FORMAT.header_block(header), 0)
         .and_then(|()| first.sync())
         .map_err(|source| failed("beginning the write-ahead log", source))?;
     let mark = WalMark {
@@ -271,7 +272,13 @@ pub(super) fn begin(
     engine
         .apply_heads(&HeadMap::new(), mark)
         .map_err(unwritten)?;
-    assemble(engine, files, bytes, (0, Tail::after(header)), [None, None])
+    assemble(
+        engine,
+        files,
+        bytes,
+        (0, FORMAT.after(header)),
+        [None, None],
+    )
 }
 
 fn unwritten(error: WriteError) -> StoreError {
@@ -375,7 +382,7 @@ impl Log {
         // end says that the oldest file has lost its last frames.
         let lost = |bytes: &Vec<u8>| {
             frame::newer_than(bytes, known.generation).is_some()
-                || (newest.is_none() && frame::has_head_of(bytes, second.end()))
+                || (newest.is_none() && frame::has_head_of(bytes, FORMAT.begin(second)))
         };
         if contents.iter().any(lost) {
             let (generation, at) = (known.generation, known.used);

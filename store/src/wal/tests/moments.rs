@@ -158,7 +158,7 @@ fn a_start_that_was_cut_off_before_it_accepted_anything_goes_on() {
         previous: sha256(b"another store"),
     };
     let mut foreign = with(begun);
-    foreign[1].as_mut().unwrap()[..BLOCK].copy_from_slice(&other.to_block());
+    foreign[1].as_mut().unwrap()[..BLOCK].copy_from_slice(&FORMAT.header_block(other));
     assert_eq!(refused(&foreign), newer(2));
     // A torn header, and nothing behind it.
     let mut torn = with(begun);
