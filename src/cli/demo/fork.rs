@@ -35,7 +35,7 @@ pub(super) async fn demo(once: bool, keep: bool, dir: &Path) -> anyhow::Result<(
     let vkey = shown.verifier_key().to_string();
     let keys = std::slice::from_ref(&vkey);
     // What the witnesses have to say of it is told below.
-    let witnesses = Witness::start_all(dir, 3, keys, ROUND, Some("off")).await?;
+    let witnesses = Witness::start_all(dir, 3, keys, ROUND, "off").await?;
     introduce(&witnesses);
     output::line("");
     let client = Client::new(ClientOptions::default())?;

@@ -105,7 +105,8 @@ async fn demo(args: &DemoArgs, dir: &Path) -> anyhow::Result<()> {
         without_witnesses: false,
         listen: args.listen,
     })?;
-    let witnesses = Witness::start_all(dir, 3, &created.log, ROUND, None).await?;
+    // They warn that they have just met their peers and have nobody else to ask, as it should be.
+    let witnesses = Witness::start_all(dir, 3, &created.log, ROUND, "error").await?;
     introduce(&witnesses);
     let policy_file = service_dir.join("witnesses.policy");
     let policy_text = witnesses::policy(&created.log, &witnesses);

@@ -42,7 +42,7 @@ impl Witness {
         count: usize,
         log_keys: &[String],
         round: Duration,
-        log: Option<&str>,
+        log: &str,
     ) -> anyhow::Result<Vec<Self>> {
         let mut made = Vec::new();
         for (number, address) in (1..).zip(free_addresses(count)?) {
@@ -74,10 +74,10 @@ impl Witness {
         Ok(running)
     }
 
-    async fn start(made: &Made, config: PathBuf, log: Option<&str>) -> anyhow::Result<Self> {
+    async fn start(made: &Made, config: PathBuf, log: &str) -> anyhow::Result<Self> {
         let name = made.name.clone();
         let mut command = command(["serve".into(), "--config".into(), config.into()])?;
-        if let Some(log) = log.filter(|_| std::env::var_os("RUST_LOG").is_none()) {
+        if std::env::var_os("RUST_LOG").is_none() {
             command.env("RUST_LOG", log);
         }
         let mut child = command
