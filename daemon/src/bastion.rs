@@ -19,6 +19,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
+    PKCS_ED25519, PublicKeyData, date_time_ymd,
+};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -28,7 +32,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::client::{ClientSetupError, root_store};
+use crate::client::{ClientSetupError, pause_after, root_store};
 use crate::http::{Handler, HttpMetrics, Limits, Reversed};
 use crate::shutdown::Shutdown;
 
@@ -65,8 +69,7 @@ impl Bastion {
         port.parse::<u16>().map_err(|_| BastionError::NoPort)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned())?;
-        let certificate = certificate(&*identity).ok_or(BastionError::Key)?;
-        let certificate = CertificateDer::from(certificate);
+        let certificate = certificate(&*identity).map_err(|_| BastionError::Key)?;
         let key = CertifiedKey::new(vec![certificate], Arc::new(Key(identity)));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -128,7 +131,7 @@ impl Bastion {
             }
             tokio::select! {
                 () = shutdown.wait() => return,
-                () = sleep(pause_after(failures)) => {}
+                () = sleep(pause_after(failures).min(PAUSE_MAX)) => {}
             }
         }
     }
@@ -206,66 +209,43 @@ impl rustls::sign::Signer for Key {
 /// A certificate that says nothing but the key, and that the key signed (RFC 5280, RFC 8410). It
 /// has no end: the bastion knows the key, and asks no certificate for how long.
 // Spec: GSP-147
-fn certificate(identity: &dyn Identity) -> Option<Vec<u8>> {
-    let ed25519 = der(SEQUENCE, &[&[OID, 3, 0x2b, 0x65, 0x70]]);
-    let common_name = [OID, 3, 0x55, 0x04, 0x03];
-    let name = der(SEQUENCE, &[&common_name, &der(UTF8, &[b"bastion backend"])]);
-    let name = der(SEQUENCE, &[&der(SET, &[&name])]);
-    let (first, last) = (
-        der(UTC_TIME, &[b"700101000000Z"]),
-        der(TIME, &[b"99991231235959Z"]),
-    );
-    let validity = der(SEQUENCE, &[&first, &last]);
-    let key = der(BITS, &[&[0], &identity.public_key()]);
-    let key = der(SEQUENCE, &[&ed25519, &key]);
-    // Key usage, critical: digital signatures. Extended key usage: a client's.
-    let (key_usage, extended) = ([OID, 3, 0x55, 0x1d, 0x0f], [OID, 3, 0x55, 0x1d, 0x25]);
-    let client = [OID, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
-    let signs = der(OCTETS, &[&[BITS, 2, 7, 0x80]]);
-    let signs = der(SEQUENCE, &[&key_usage, &[BOOLEAN, 1, 0xff], &signs]);
-    let asks = der(OCTETS, &[&der(SEQUENCE, &[&client])]);
-    let asks = der(SEQUENCE, &[&extended, &asks]);
-    let uses = der(EXTENSIONS, &[&der(SEQUENCE, &[&signs, &asks])]);
-    let (version, serial) = ([VERSION, 3, INTEGER, 1, 2], [INTEGER, 1, 1]);
-    let signed = der(
-        SEQUENCE,
-        &[
-            &version, &serial, &ed25519, &name, &validity, &name, &key, &uses,
-        ],
-    );
-    let signature = der(BITS, &[&[0], &identity.sign(&signed)?]);
-    Some(der(SEQUENCE, &[&signed, &ed25519, &signature]))
-}
-
-/// A value of DER, of parts that are shorter than 64 KiB together.
-fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let body = parts.concat();
-    let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
-    let [high, low] = length.to_be_bytes();
-    let length: &[u8] = match length {
-        0..0x80 => &[low],
-        0x80..0x100 => &[0x81, low],
-        _ => &[0x82, high, low],
+fn certificate(identity: &dyn Identity) -> Result<CertificateDer<'static>, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let name = &mut params.distinguished_name;
+    name.push(DnType::CommonName, "bastion backend");
+    params.not_before = date_time_ymd(1970, 1, 1);
+    params.not_after = date_time_ymd(9999, 12, 31);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let key = SelfSigned {
+        public_key: identity.public_key(),
+        identity,
     };
-    [&[tag], length, &body].concat()
+    Ok(params.self_signed(&key)?.into())
 }
 
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const BITS: u8 = 0x03;
-const OCTETS: u8 = 0x04;
-const OID: u8 = 0x06;
-const UTF8: u8 = 0x0c;
-const UTC_TIME: u8 = 0x17;
-const TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
-const EXTENSIONS: u8 = 0xa3;
+/// What a certificate is signed with.
+struct SelfSigned<'a> {
+    identity: &'a dyn Identity,
+    public_key: [u8; 32],
+}
 
-fn pause_after(failures: u32) -> Duration {
-    let doubled = PAUSE_MIN.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(PAUSE_MAX)
+impl PublicKeyData for SelfSigned<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &PKCS_ED25519
+    }
+}
+
+impl rcgen::SigningKey for SelfSigned<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.identity.sign(message);
+        signature.ok_or(rcgen::Error::RemoteKeyError)
+    }
 }
 
 /// How a backend says what it wants.
@@ -274,7 +254,6 @@ const PROTOCOL: &[u8] = b"bastion/0";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that lasted so long was a good one.
 const STEADY: Duration = Duration::from_secs(60);
-const PAUSE_MIN: Duration = Duration::from_millis(500);
 /// Who is behind a bastion is reached by nobody meanwhile.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// After how many failures in a row, half a minute, that is told.
@@ -310,26 +289,5 @@ mod tests {
         assert!(matches!(refused(":443"), BastionError::Name(_)));
         let key = refused("bastion.example.com:443");
         assert!(matches!(key, BastionError::Key), "{key}");
-    }
-
-    // Spec: GSP-148
-    #[test]
-    fn pauses_double_up_to_a_minute() {
-        let pauses = [1, 2, 7, 8, u32::MAX].map(pause_after);
-        let ms = [500, 1_000, 32_000, 60_000, 60_000];
-        assert_eq!(pauses, ms.map(Duration::from_millis));
-    }
-
-    #[test]
-    fn lengths_are_as_short_as_they_can_be() {
-        for (length, head) in [
-            (0, &[OCTETS, 0][..]),
-            (127, &[OCTETS, 127]),
-            (128, &[OCTETS, 0x81, 128]),
-            (256, &[OCTETS, 0x82, 1, 0]),
-        ] {
-            let value = der(OCTETS, &[&vec![0; length]]);
-            assert!(value.starts_with(head) && value.len() == head.len() + length);
-        }
     }
 }

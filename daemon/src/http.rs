@@ -26,6 +26,7 @@ mod metrics;
 mod negotiate;
 mod respond;
 mod serve;
+mod streams;
 mod tls;
 
 use std::future::Future;

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jurat_daemon::bastion::{Bastion, Identity};
-use jurat_daemon::http::{self, HttpMetrics, Limits};
+use jurat_daemon::http::{self, Handler, HttpMetrics, Limits, Refused};
 use jurat_daemon::shutdown::Shutdown;
 use prometheus_client::registry::Registry;
 use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
@@ -25,10 +26,12 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 #[derive(Debug)]
 struct Key(KeyPair);
@@ -113,15 +116,15 @@ impl Place {
         }
     }
 
-    fn backend(&self, key: &Arc<Key>) -> Bastion {
-        let address = self.listener.local_addr().unwrap().to_string();
-        Bastion::new(&address, Arc::<Key>::clone(key), Some(self.roots.path())).unwrap()
+    /// The next backend.
+    async fn stream(&self) -> TlsStream<TcpStream> {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        self.tls.accept(stream).await.unwrap()
     }
 
     /// The next backend, and the certificate that it showed.
-    async fn accept(&self) -> (SendRequest<Empty<Bytes>>, Vec<u8>, tokio::task::AbortHandle) {
-        let (stream, _) = self.listener.accept().await.unwrap();
-        let stream = self.tls.accept(stream).await.unwrap();
+    async fn accept(&self) -> (SendRequest<Empty<Bytes>>, Vec<u8>, AbortHandle) {
+        let stream = self.stream().await;
         let (_, session) = stream.get_ref();
         assert_eq!(session.alpn_protocol(), Some(&b"bastion/0"[..]));
         let certificate = session.peer_certificates().unwrap()[0].to_vec();
@@ -131,6 +134,55 @@ impl Place {
         let connection = tokio::spawn(async move { drop(connection.await) });
         (sender, certificate, connection.abort_handle())
     }
+}
+
+/// Somebody behind a bastion.
+struct Behind {
+    key: Arc<Key>,
+    shutdown: Shutdown,
+    metrics: HttpMetrics,
+    kept: JoinHandle<()>,
+}
+
+impl Behind {
+    fn new(place: &Place, limits: Limits, handler: impl Handler) -> Self {
+        Self::told(place, limits, handler, |_| {})
+    }
+
+    /// `told` hears of connections.
+    fn told(
+        place: &Place,
+        limits: Limits,
+        handler: impl Handler,
+        told: impl Fn(bool) + Send + 'static,
+    ) -> Self {
+        let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
+        let address = place.listener.local_addr().unwrap().to_string();
+        let identity = Arc::<Key>::clone(&key);
+        let bastion = Bastion::new(&address, identity, Some(place.roots.path())).unwrap();
+        let (shutdown, handler) = (Shutdown::new(), Arc::new(handler));
+        let metrics = HttpMetrics::register(&mut Registry::default());
+        let (until, counted) = (shutdown.clone(), metrics.clone());
+        let kept = tokio::spawn(bastion.keep(handler, limits, until, counted, told));
+        Self {
+            key,
+            shutdown,
+            metrics,
+            kept,
+        }
+    }
+
+    /// Ends it, in order.
+    async fn end(self) {
+        self.shutdown.trigger();
+        let ended = timeout(Duration::from_secs(30), self.kept).await;
+        ended.unwrap().unwrap();
+    }
+}
+
+/// Answers everything with a few bytes.
+async fn content(_: http::Request, _: SocketAddr) -> http::Response {
+    http::text(StatusCode::OK, "content")
 }
 
 /// What a path gets, when the bastion names these clients.
@@ -155,7 +207,6 @@ async fn ask(
 #[tokio::test]
 async fn whoever_is_behind_a_bastion_is_known_by_its_key_and_answers_what_comes() {
     let place = Place::new(&[b"bastion/0"]).await;
-    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
     let (begun, goes_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let waits = (Arc::clone(&begun), Arc::clone(&goes_on));
     let handler = move |request: http::Request, peer: SocketAddr| {
@@ -169,24 +220,17 @@ async fn whoever_is_behind_a_bastion_is_known_by_its_key_and_answers_what_comes(
             http::text(StatusCode::OK, text)
         }
     };
-    let shutdown = Shutdown::new();
-    let metrics = HttpMetrics::register(&mut Registry::default());
     let (tell, mut told) = mpsc::channel(8);
     let connected = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connected);
-    let kept = tokio::spawn(place.backend(&key).keep(
-        Arc::new(handler),
-        Limits::default(),
-        shutdown.clone(),
-        metrics,
-        move |is_connected| {
-            count.fetch_add(usize::from(is_connected), Ordering::SeqCst);
-            tell.try_send(is_connected).unwrap();
-        },
-    ));
+    let tell = move |is_connected: bool| {
+        count.fetch_add(usize::from(is_connected), Ordering::SeqCst);
+        tell.try_send(is_connected).unwrap();
+    };
+    let behind = Behind::told(&place, Limits::default(), handler, tell);
     let (mut sender, certificate, connection) = place.accept().await;
     // The handshake was signed by the key in the certificate, and that is the key.
-    let public_key = key.public_key();
+    let public_key = behind.key.public_key();
     assert!(certificate.windows(32).any(|bytes| bytes == public_key));
     assert_eq!(told.recv().await, Some(true));
     let named = ask(&mut sender, "/a?b", &["192.0.2.7"]).await;
@@ -207,14 +251,11 @@ async fn whoever_is_behind_a_bastion_is_known_by_its_key_and_answers_what_comes(
     let mut other = sender.clone();
     let slow = tokio::spawn(async move { ask(&mut other, "/slow", &["192.0.2.9"]).await });
     begun.notified().await;
-    shutdown.trigger();
+    behind.shutdown.trigger();
     goes_on.notify_one();
     assert_eq!(slow.await.unwrap().1, "/slow for 192.0.2.9");
     drop(sender);
-    timeout(Duration::from_secs(30), kept)
-        .await
-        .unwrap()
-        .unwrap();
+    behind.end().await;
     assert_eq!(connected.load(Ordering::SeqCst), 2);
 }
 
@@ -222,22 +263,10 @@ async fn whoever_is_behind_a_bastion_is_known_by_its_key_and_answers_what_comes(
 #[tokio::test]
 async fn who_does_not_speak_the_protocol_is_no_bastion() {
     let place = Place::new(&[]).await;
-    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
-    let shutdown = Shutdown::new();
-    let handler = |_: http::Request, _: SocketAddr| async {
-        http::text(StatusCode::OK, "nobody is to see this")
-    };
-    let metrics = HttpMetrics::register(&mut Registry::default());
-    let kept = tokio::spawn(place.backend(&key).keep(
-        Arc::new(handler),
-        Limits::default(),
-        shutdown.clone(),
-        metrics,
-        |is_connected| assert!(!is_connected),
-    ));
+    let nobody = |is_connected: bool| assert!(!is_connected);
+    let behind = Behind::told(&place, Limits::default(), content, nobody);
     for _ in 0..2 {
-        let (stream, _) = place.listener.accept().await.unwrap();
-        let stream = place.tls.accept(stream).await.unwrap();
+        let stream = place.stream().await;
         let made = handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream));
         if let Ok((mut sender, connection)) = made.await {
             let connection = tokio::spawn(connection);
@@ -246,28 +275,36 @@ async fn who_does_not_speak_the_protocol_is_no_bastion() {
             drop(connection.await);
         }
     }
-    shutdown.trigger();
-    timeout(Duration::from_secs(30), kept)
-        .await
-        .unwrap()
-        .unwrap();
+    behind.end().await;
+}
+
+// Spec: GSP-147
+#[tokio::test]
+async fn a_bastion_under_other_roots_is_not_believed() {
+    let (place, other) = (
+        Place::new(&[b"bastion/0"]).await,
+        Place::new(&[b"bastion/0"]).await,
+    );
+    std::fs::copy(other.roots.path(), place.roots.path()).unwrap();
+    let nobody = |is_connected: bool| assert!(!is_connected);
+    let behind = Behind::told(&place, Limits::default(), content, nobody);
+    // It is refused each time, before it has seen whose certificate it asks for.
+    for _ in 0..2 {
+        let (stream, _) = place.listener.accept().await.unwrap();
+        let refused = place.tls.accept(stream).await.map(|_| ()).unwrap_err();
+        assert!(
+            format!("{refused:?}").contains("AlertReceived"),
+            "{refused:?}"
+        );
+    }
+    behind.end().await;
 }
 
 // Spec: HTTP-19, GSP-149
 #[tokio::test]
 async fn head_over_a_bastion_has_no_content() {
     let place = Place::new(&[b"bastion/0"]).await;
-    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
-    let shutdown = Shutdown::new();
-    let handler = |_: http::Request, _: SocketAddr| async { http::text(StatusCode::OK, "content") };
-    let metrics = HttpMetrics::register(&mut Registry::default());
-    let kept = tokio::spawn(place.backend(&key).keep(
-        Arc::new(handler),
-        Limits::default(),
-        shutdown.clone(),
-        metrics,
-        |_| {},
-    ));
+    let behind = Behind::new(&place, Limits::default(), content);
     let (mut sender, _, _connection) = place.accept().await;
     let request = Request::head("https://backend/")
         .body(Empty::new())
@@ -277,12 +314,8 @@ async fn head_over_a_bastion_has_no_content() {
     let body = answer.into_body().collect().await;
     let body = body.map(http_body_util::Collected::to_bytes);
     assert!(matches!(&body, Ok(bytes) if bytes.is_empty()), "{body:?}");
-    shutdown.trigger();
     drop(sender);
-    timeout(Duration::from_secs(30), kept)
-        .await
-        .unwrap()
-        .unwrap();
+    behind.end().await;
 }
 
 // Spec: GSP-149
@@ -304,8 +337,6 @@ async fn one_client_with_slow_bodies_keeps_nobody_else_out() {
         }
     }
     let place = Place::new(&[b"bastion/0"]).await;
-    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
-    let shutdown = Shutdown::new();
     let handler = |request: http::Request, _: SocketAddr| async {
         match http::read_body(request, 1024, Duration::from_secs(600)).await {
             Ok(_) => http::text(StatusCode::OK, "read"),
@@ -317,16 +348,8 @@ async fn one_client_with_slow_bodies_keeps_nobody_else_out() {
         request_timeout: Duration::from_secs(600),
         ..Limits::default()
     };
-    let metrics = HttpMetrics::register(&mut Registry::default());
-    let kept = tokio::spawn(place.backend(&key).keep(
-        Arc::new(handler),
-        limits,
-        shutdown.clone(),
-        metrics,
-        |_| {},
-    ));
-    let (stream, _) = place.listener.accept().await.unwrap();
-    let stream = place.tls.accept(stream).await.unwrap();
+    let behind = Behind::new(&place, limits, handler);
+    let stream = place.stream().await;
     let (mut sender, connection) = handshake::<
         _,
         _,
@@ -346,8 +369,7 @@ async fn one_client_with_slow_bodies_keeps_nobody_else_out() {
     let honest = sender.send_request(post("192.0.2.8").body(body).unwrap());
     let honest = timeout(Duration::from_secs(5), honest).await;
     assert_eq!(honest.unwrap().unwrap().status(), StatusCode::OK);
-    drop((slow, kept));
-    shutdown.trigger();
+    drop((slow, behind));
 }
 
 // Spec: GSP-148
@@ -355,19 +377,8 @@ async fn one_client_with_slow_bodies_keeps_nobody_else_out() {
 async fn requests_that_are_taken_back_cost_nobody_else_the_connection() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let place = Place::new(&[b"bastion/0"]).await;
-    let key = Arc::new(Key(KeyPair::generate_for(&PKCS_ED25519).unwrap()));
-    let shutdown = Shutdown::new();
-    let handler = |_: http::Request, _: SocketAddr| async { http::text(StatusCode::OK, "content") };
-    let metrics = HttpMetrics::register(&mut Registry::default());
-    let kept = tokio::spawn(place.backend(&key).keep(
-        Arc::new(handler),
-        Limits::default(),
-        shutdown.clone(),
-        metrics,
-        |_| {},
-    ));
-    let (stream, _) = place.listener.accept().await.unwrap();
-    let mut stream = place.tls.accept(stream).await.unwrap();
+    let behind = Behind::new(&place, Limits::default(), content);
+    let mut stream = place.stream().await;
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
     let head = [0x82, 0x87, 0x84, 0x41, 1, b'b'];
     for number in 0..31_u32 {
@@ -394,6 +405,61 @@ async fn requests_that_are_taken_back_cost_nobody_else_the_connection() {
             break;
         }
     }
-    drop(kept);
-    shutdown.trigger();
+    drop(behind);
+}
+
+// Spec: GSP-190
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_loses_its_stream_and_nobody_the_connection() {
+    let place = Place::new(&[b"bastion/0"]).await;
+    let handler = |request: http::Request, _: SocketAddr| async move {
+        let length = if request.uri().path() == "/large" {
+            4 << 20
+        } else {
+            7
+        };
+        http::text(StatusCode::OK, "x".repeat(length))
+    };
+    let limits = Limits {
+        write_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let behind = Behind::new(&place, limits, handler);
+    let stream = TokioIo::new(place.stream().await);
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(16 << 20)
+        .handshake::<_, Empty<Bytes>>(stream)
+        .await
+        .unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let get = |path: &str| {
+        let request = Request::get(format!("https://backend{path}"));
+        let request = request.header("X-Forwarded-For", "192.0.2.7");
+        request.body(Empty::new()).unwrap()
+    };
+    // As many as one client may have at a time, and none of them is read.
+    let mut unread: Vec<hyper::Response<Incoming>> = Vec::new();
+    for _ in 0..16 {
+        unread.push(sender.send_request(get("/large")).await.unwrap());
+    }
+    let busy = sender.send_request(get("/")).await.unwrap();
+    assert_eq!(busy.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let reset = async {
+        while behind.metrics.refused_count(Refused::WriteTimeout) < 16 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), reset).await.unwrap();
+    for answer in unread {
+        assert!(answer.into_body().collect().await.is_err());
+    }
+    let answer = sender.send_request(get("/")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    // Who does read gets all of it.
+    let large = sender.send_request(get("/large")).await.unwrap();
+    let large = large.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(large.len(), 4 << 20);
+    drop(sender);
+    behind.end().await;
 }

@@ -56,7 +56,7 @@ pub struct Api {
     about: Arc<About>,
     /// A place for each page that is being made.
     pages: Arc<Semaphore>,
-    gossip: gossip::Budgets,
+    gossip: Arc<gossip::Budgets>,
     is_public: bool,
 }
 
@@ -70,17 +70,26 @@ impl Api {
             client_address_header: None,
             about: Arc::default(),
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
-            gossip: gossip::Budgets::default(),
+            gossip: Arc::default(),
             is_public: false,
         }
     }
 
-    /// For a place where no proxy keeps back what is for the operator.
-    // Spec: GSP-149
+    /// The same for a place where no proxy keeps back what is for the operator. What strangers may
+    /// ask for is one budget, whichever way they come.
+    // Spec: GSP-92, GSP-149
     #[must_use]
-    pub fn behind_bastion(mut self) -> Self {
-        self.is_public = true;
-        self
+    pub fn behind_bastion(&self) -> Self {
+        Self {
+            witness: Arc::clone(&self.witness),
+            registry: Arc::default(),
+            body_timeout: self.body_timeout,
+            client_address_header: None,
+            about: Arc::clone(&self.about),
+            pages: Arc::clone(&self.pages),
+            gossip: Arc::clone(&self.gossip),
+            is_public: true,
+        }
     }
 
     /// What the witness says of itself.

@@ -37,7 +37,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::C2SP_REVISION;
-use crate::about::About;
 use crate::bastion::BastionSettings;
 use crate::config::{self, Config};
 use crate::cosign::{Parts, StartError, Witness};
@@ -127,8 +126,8 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let api = Api::new(Arc::clone(&witness), registry, limits.body_timeout);
     let with = (limits.clone(), shutdown.clone(), http_metrics.clone());
     let ending = shutdown.clone();
-    let behind = bastion.map(|bastion| behind(bastion, &witness, &about, with));
     let api = api.with_client_address_header(header).with_about(about);
+    let behind = bastion.map(|bastion| behind(bastion, &witness, &api, with));
     // Spec: WIT-55, WIT-103
     let served = http::serve(listener, tls, limits, Arc::new(api), shutdown, http_metrics);
     tokio::select! {
@@ -177,12 +176,10 @@ fn own_state(config: &Config, store: &Arc<WalStore>) -> Result<Arc<OwnState>, Se
 fn behind(
     settings: BastionSettings,
     witness: &Arc<Witness>,
-    about: &About,
+    api: &Api,
     (limits, shutdown, counted): (Limits, Shutdown, HttpMetrics),
 ) -> JoinHandle<()> {
-    let registry = Arc::new(Registry::default());
-    let api = Api::new(Arc::clone(witness), registry, limits.body_timeout);
-    let api = api.with_about(about.clone()).behind_bastion();
+    let api = api.behind_bastion();
     let metrics = witness.metrics().clone();
     let told = move |connected| metrics.behind_bastion(connected);
     let kept = settings

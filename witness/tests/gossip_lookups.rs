@@ -173,3 +173,42 @@ fn so_many_lookups_wait_and_all_others_are_told_to_come_later() {
     }
     until(|| look(&mut more, &lookups[3]).status == 200);
 }
+
+// Spec: GSP-92, GSP-190
+#[test]
+fn a_stranger_has_one_budget_whichever_way_it_comes() {
+    let home = Home::named("w1.example");
+    let (config, witness) = witness(&home);
+    let runtime = Runtime::new().unwrap();
+    let addresses: Vec<SocketAddr> = runtime.block_on(async {
+        let metrics = HttpMetrics::register(&mut Registry::default());
+        tokio::spawn(Arc::clone(witness.gossip().unwrap()).run());
+        let api = Api::new(witness, Arc::default(), config.limits.body_timeout);
+        let behind = api.behind_bastion();
+        let serve = |api: Api| {
+            let listener = http::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let (limits, shutdown) = (config.limits.clone(), Shutdown::new());
+            let api = Arc::new(api);
+            tokio::spawn(http::serve(
+                listener,
+                None,
+                limits,
+                api,
+                shutdown,
+                metrics.clone(),
+            ));
+            address
+        };
+        [api, behind].map(serve).into()
+    });
+    let [mut front, mut behind] = [0, 1].map(|place| rig::Client::connect(addresses[place]));
+    let is_full = |client: &mut rig::Client| {
+        let posted = client.call("POST", "/gossip/v0/observe", b"rubbish");
+        posted.unwrap().status == 429
+    };
+    assert!((0..2_000).any(|_| is_full(&mut front)));
+    // A budget of its own would be a hundred requests; a few come back while this is asked.
+    assert!((0..50).any(|_| is_full(&mut behind)));
+    assert_eq!(behind.call("GET", "/metrics", b"").unwrap().status, 404);
+}

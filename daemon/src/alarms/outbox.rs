@@ -89,6 +89,8 @@ struct Waiting {
     raised: bool,
     /// What the disk did not take is in memory alone.
     unwritten: Option<Bytes>,
+    /// How often the URL has refused it since the start.
+    refused: u32,
 }
 
 impl Waiting {
@@ -99,6 +101,7 @@ impl Waiting {
             subject: alarm.subject.as_str().to_owned(),
             raised: alarm.raised,
             unwritten: None,
+            refused: 0,
         }
     }
 
@@ -127,6 +130,7 @@ impl Waiting {
             subject: subject.to_owned(),
             raised: state == RAISED,
             unwritten: None,
+            refused: 0,
         };
         (waiting.name(number) == name).then_some((number, waiting))
     }
@@ -304,9 +308,28 @@ impl Outbox {
         Some(gone)
     }
 
-    /// The numbers of what waits, the oldest first.
+    /// The numbers of what waits, in the order in which it is told: what was refused least, so that
+    /// nothing that is refused stands before what is not; of that, what lasts; of that, the oldest.
+    // Spec: GSP-193
     pub(super) fn numbers(&self) -> Vec<u64> {
-        lock(&self.waiting).keys().copied().collect()
+        let waiting = lock(&self.waiting);
+        let mut numbers: Vec<(u32, bool, u64)> = waiting
+            .iter()
+            .map(|(number, waiting)| {
+                let ends = !self.layout.lasting.contains(&&*waiting.kind);
+                (waiting.refused, ends, *number)
+            })
+            .collect();
+        drop(waiting);
+        numbers.sort_unstable();
+        numbers.into_iter().map(|(.., number)| number).collect()
+    }
+
+    /// The URL does not want it, or not yet.
+    pub(super) fn refused(&self, number: u64) {
+        if let Some(waiting) = lock(&self.waiting).get_mut(&number) {
+            waiting.refused = waiting.refused.saturating_add(1);
+        }
     }
 
     /// What the webhook is to get; nothing when it cannot be read, or waits no more.
@@ -468,8 +491,29 @@ mod tests {
         let later = put(&outbox, &fork, 300);
         drop(outbox);
         let outbox = open(dir.path());
-        assert_eq!(outbox.numbers(), [second, third, later]);
+        assert_eq!(outbox.numbers(), [later, second, third]);
         assert!(outbox.number() > later);
+    }
+
+    // Spec: GSP-193
+    #[test]
+    fn proofs_are_told_first_and_what_is_refused_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = open(dir.path());
+        let silent = ["a", "b", "c"].map(|peer| put(&outbox, &told("peer-silent", peer), 0));
+        let forks = ["d", "e"].map(|log| put(&outbox, &told("proven", log), 0));
+        let [a, b, c] = silent;
+        let [d, e] = forks;
+        assert_eq!(outbox.numbers(), [d, e, a, b, c]);
+        // What nobody ever takes stands behind what was not tried as often, a proof or not.
+        for number in [d, a] {
+            outbox.refused(number);
+        }
+        assert_eq!(outbox.numbers(), [e, b, c, d, a]);
+        for number in [e, b, c, b] {
+            outbox.refused(number);
+        }
+        assert_eq!(outbox.numbers(), [d, e, a, c, b]);
     }
 
     // Spec: GSP-136, SVC-65

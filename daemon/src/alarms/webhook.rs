@@ -130,7 +130,7 @@ impl Webhook {
         self.ending.send_replace(Some(until));
     }
 
-    /// Brings the URL what waits, the oldest first, until the end.
+    /// Brings the URL what waits, in the order of [`Outbox::numbers`], until the end.
     // Spec: GSP-136, SVC-65, SVC-67
     pub async fn deliver(&self) {
         let mut ending = self.ending.subscribe();
@@ -184,9 +184,16 @@ impl Webhook {
                     let outbox = Arc::clone(&self.parts.outbox);
                     drop(tokio::task::spawn_blocking(move || outbox.taken(number)).await);
                 }
-                // It may take others, which must not wait for this one.
-                Posted::Refused if refused < REFUSED_MAX => refused += 1,
-                Posted::Refused => return Some(None),
+                // It may take others, which must not wait for this one: the next time they come
+                // first.
+                // Spec: GSP-193
+                Posted::Refused => {
+                    self.parts.outbox.refused(number);
+                    refused += 1;
+                    if refused > REFUSED_MAX {
+                        return Some(None);
+                    }
+                }
                 Posted::Failed(wanted) => return Some(wanted),
             }
         }

@@ -124,7 +124,7 @@ impl Phases {
     /// The peer has `write_timeout` to take anything more, and in all no more time than the slowest
     /// tolerated rate gives it. The first bound alone would let a byte now and then hold a response
     /// for ever, the second alone would count what the kernel buffered as taken.
-    fn sent(&self, bytes: usize) {
+    pub(super) fn sent(&self, bytes: usize) {
         if self.phase() == Phase::Writing {
             let bytes = u64::try_from(bytes).unwrap_or(0);
             let written = self.written.fetch_add(bytes, Relaxed) + bytes;

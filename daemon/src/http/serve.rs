@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,6 +29,7 @@ use super::body::{Body, BodyError};
 use super::connection::{Deadline, Phase, Phases, Watched};
 use super::metrics::{Counted, HttpMetrics, Refused, Route};
 use super::respond::{error, too_busy};
+use super::streams::{Paced, Streams};
 use super::{Handler, Limits, Request, Response, Tls};
 use crate::batch::panic_message;
 use crate::shutdown::Shutdown;
@@ -430,16 +431,17 @@ impl<H: Handler> Server<H> {
             async move {
                 let is_head = request.method() == Method::HEAD;
                 let client = forwarded_for(&request).map(|ip| SocketAddr::new(ip, 0));
-                let phases = Arc::new(Phases::new(&server.limits));
+                let phases = Streams::phases(&server.limits);
                 let peer = client.unwrap_or(bastion);
                 // Whom the bastion does not name may be everybody.
                 let share = client.map(|client| shares.take(client.ip()));
                 if matches!(share, Some(None)) {
                     server.metrics.refused(Refused::InFlight);
                     let busy = too_busy("too many requests of yours\n", RETRY_AFTER_SECONDS);
-                    return Ok::<_, Infallible>(busy);
+                    phases.enter(Phase::Writing);
+                    return Ok::<_, Infallible>(paced(busy, phases, None).await);
                 }
-                let mut response = server.answer(request, peer, phases).await;
+                let mut response = server.answer(request, peer, Arc::clone(&phases)).await;
                 // There is no such field in HTTP/2.
                 response.headers_mut().remove(CONNECTION);
                 // Spec: HTTP-19. Over HTTP/2 hyper would send the content.
@@ -452,12 +454,12 @@ impl<H: Handler> Server<H> {
                         .or_insert(length);
                     *response.body_mut() = Full::default();
                 }
-                Ok::<_, Infallible>(response)
+                Ok::<_, Infallible>(paced(response, phases, share.flatten()).await)
             }
         });
         let header_bytes_max = u32::try_from(self.limits.header_bytes_max);
         let mut connection = pin!(
-            http2::Builder::new(TokioExecutor::new())
+            http2::Builder::new(Streams::new(&self.limits, &self.metrics))
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS_MAX)
                 // A client takes a request back, and the bastion passes that on: it is none of the
@@ -506,6 +508,18 @@ impl<H: Handler> Server<H> {
 
 /// hyper wants at least this much.
 const READ_BUFFER_BYTES_MIN: usize = 64 * 1024;
+
+/// A response whose content is handed over in parts. A client's share is taken until it is.
+async fn paced(
+    response: Response,
+    phases: Arc<Phases>,
+    share: Option<Share>,
+) -> hyper::Response<Paced<Option<Share>>> {
+    let (head, body) = response.into_parts();
+    let Ok(content) = body.collect().await;
+    let content = Paced::new(content.to_bytes(), phases, share);
+    hyper::Response::from_parts(head, content)
+}
 
 /// Whom a bastion names: it leaves no other field of this name.
 fn forwarded_for(request: &hyper::Request<Incoming>) -> Option<IpAddr> {
