@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::Kind;
+use jurat_proto::export;
 use jurat_proto::gossip::node::{LogRecord, Moment, OpenRecord, Phase};
 use jurat_proto::gossip::{
     Call, Catalogue, CatalogueEntry, Claim, Feed, Fetch, Flags, LastClaim, Notes, Opening,
@@ -66,6 +67,12 @@ pub(crate) fn record(data: &[u8]) {
         return;
     };
     assert!(!record.is_empty(), "a record of nothing");
+}
+
+pub(crate) fn export(data: &[u8]) {
+    canonical(data, export::parse, |(header, parts)| {
+        export::to_bytes(header, parts).expect("they were accepted in this order")
+    });
 }
 
 fn note(size: u64) -> SignedCheckpoint {
@@ -170,4 +177,12 @@ pub(crate) fn seeds(add: Add<'_>) {
         }],
     };
     add("gossip_record", "two", record.to_bytes());
+    let name = KeyName::parse("w1.example").expect("a name");
+    let header = export::Header { name, time };
+    let parts = [
+        export::Part::Head(note(13)),
+        export::Part::Retained(note(7)),
+    ];
+    let bytes = export::to_bytes(&header, &parts).expect("they are in order");
+    add("export", "two", bytes);
 }

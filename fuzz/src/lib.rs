@@ -53,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     ("suspicion", gossip::suspicion),
     ("claim", gossip::claim),
     ("gossip_record", gossip::record),
+    ("export", gossip::export),
     ("encodings", texts::encodings),
     ("signature", texts::signature),
     ("proof_lines", trees::proof_lines),

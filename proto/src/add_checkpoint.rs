@@ -15,6 +15,8 @@
 //!
 //! Rules: `spec/witness.md`; C2SP tlog-witness, add-checkpoint, revision of 2026-07-22.
 
+pub mod above;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;

@@ -23,6 +23,7 @@
 //! | [`entry`], [`receipt`] | the entries of Jurat's log, and the proof file that carries one |
 //! | [`cose`] | COSE: messages with a time-stamp (RFC 9921), and receipts (RFC 9942) |
 //! | [`evidence`] | portable proofs that a log or a witness contradicted itself: `tlog-fork` |
+//! | [`export`] | what a witness takes along to another: heads and evidence, one file |
 //! | [`gossip`] | what witnesses sign about what they hold, say to each other, and make of it |
 //! | [`body`] | what those requests and files have in common: proof lines, then a checkpoint |
 //! | [`tsp`] | RFC 3161 time-stamps: requests, tokens, and whether one is good |
@@ -44,6 +45,7 @@ pub mod cosignature_lines;
 pub mod decimal;
 pub mod entry;
 pub mod evidence;
+pub mod export;
 pub mod gossip;
 pub mod hash;
 pub mod hex;

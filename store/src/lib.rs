@@ -45,4 +45,6 @@ pub use log_store::{
 pub use memory::MemoryStore;
 pub use nodes::{StoreTiles, TileError};
 pub use redb_store::{CreateError, JournalOptions, OpenError, RedbOptions, RedbStore, RedbUsage};
-pub use wal::{FoundCopy, Identity, Placed, Reached, StateFile, TrailFolder, WalOptions, WalStore};
+pub use wal::{
+    FoundCopy, Identity, Peek, Placed, Reached, StateFile, TrailFolder, WalOptions, WalStore,
+};

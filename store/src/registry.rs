@@ -121,11 +121,7 @@ impl Log {
 
     /// How many bytes it takes in the file, at most.
     fn bytes_max(&self) -> usize {
-        let hold = self.hold.as_ref().map_or(0, |hold| {
-            let texts = [&hold.source, &hold.why, &hold.evidence];
-            let texts = texts.into_iter().chain(&hold.reason);
-            LOG_BYTES + texts.map(|text| written_bytes(text)).sum::<usize>()
-        });
+        let hold = self.hold.as_ref().map_or(0, |hold| hold.bytes_max());
         let dismissed = self.dismissed.iter().map(|dismissed| {
             LOG_BYTES + written_bytes(&dismissed.evidence) + written_bytes(&dismissed.reason)
         });
@@ -172,6 +168,18 @@ pub struct Hold {
     pub reason: Option<String>,
     /// The evidence: a signed checkpoint, with the signatures that were verified.
     pub evidence: String,
+    /// What was imported and is not reached yet: the log is held for it again when this is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Box<Hold>>,
+}
+
+impl Hold {
+    fn bytes_max(&self) -> usize {
+        let texts = [&self.source, &self.why, &self.evidence];
+        let texts = texts.into_iter().chain(&self.reason);
+        let below = self.below.as_ref().map_or(0, |below| below.bytes_max());
+        LOG_BYTES + texts.map(|text| written_bytes(text)).sum::<usize>() + below
+    }
 }
 
 /// What is wrong with a log that is held.
@@ -185,6 +193,9 @@ pub enum HoldCause {
     Peer,
     /// Two roots of one size, both signed by the log.
     Fork,
+    /// A checkpoint that was imported, and that nobody has joined to ours yet. It is no evidence:
+    /// nothing is signed below it, and what continues it and ours is, and ends the hold.
+    Imported,
 }
 
 /// Evidence that the operator put aside.
@@ -768,10 +779,17 @@ impl Registry {
     ) -> Result<Change, RegistryError> {
         let log = self.known(origin)?;
         let dismissed = log.dismissed.iter().any(|known| known.evidence == evidence);
-        if log.hold.is_some() || dismissed {
+        // Spec: GSP-188. An imported checkpoint stays below what an operator has to decide.
+        let gives_way =
+            |now: &Hold| now.cause == HoldCause::Imported && hold.cause != HoldCause::Imported;
+        if dismissed || log.hold.as_ref().is_some_and(|now| !gives_way(now)) {
             return Ok(Change::Nothing);
         }
-        log.hold = Some(Box::new(hold.clone()));
+        let below = log.hold.take();
+        log.hold = Some(Box::new(Hold {
+            below,
+            ..hold.clone()
+        }));
         Ok(Change::Changed)
     }
 
@@ -795,9 +813,9 @@ impl Registry {
                 hold.adopt = true;
                 hold.reason = Some(reason);
             }
-            Resolution::Release => log.hold = None,
+            Resolution::Release => log.hold = hold.below.take(),
             Resolution::Dismiss(dismissed) => {
-                log.hold = None;
+                log.hold = hold.below.take();
                 let mut all = std::mem::take(&mut log.dismissed).into_vec();
                 all.push(dismissed);
                 let more = all.len().saturating_sub(DISMISSED_MAX);

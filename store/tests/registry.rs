@@ -229,6 +229,7 @@ fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_agai
         adopt: false,
         reason: None,
         evidence: "example.com/a\n9\n…\n\n— \"\"\" '''\\\n".to_owned(),
+        below: None,
     };
     let set = || Registry::edit(&path, &(), |list| list.hold(&a, &hold, "00ff")).unwrap();
     assert_eq!(set(), Change::Changed);
@@ -261,6 +262,52 @@ fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_agai
     assert_eq!(set(), Change::Nothing, "the operator judged it");
     let log = Registry::load(&path).unwrap().log(&a).unwrap().clone();
     assert_eq!((log.hold, log.dismissed), (None, [dismissed].into()));
+}
+
+// Spec: GSP-188
+#[test]
+fn what_was_imported_stands_again_when_what_is_worse_is_decided() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    let a = origin("example.com/a");
+    Registry::create(&path).unwrap();
+    Registry::add(&path, &a, &[key("a")]).unwrap();
+    let hold = |cause, evidence: &str| Hold {
+        cause,
+        since: 1,
+        source: "somewhere".to_owned(),
+        why: "it is larger".to_owned(),
+        adopt: false,
+        reason: None,
+        evidence: evidence.to_owned(),
+        below: None,
+    };
+    let imported = hold(HoldCause::Imported, "nine");
+    let put = |hold: &Hold| {
+        let edited = Registry::edit(&path, &(), |list| list.hold(&a, hold, &hold.evidence));
+        (edited.unwrap(), Registry::load(&path).unwrap())
+    };
+    let standing = |list: &Registry| list.log(&a).unwrap().hold.as_deref().cloned();
+    assert_eq!(put(&imported).0, Change::Changed);
+    let larger = hold(HoldCause::Imported, "twelve");
+    assert_eq!(put(&larger).0, Change::Nothing, "the first one stays");
+    let worse = hold(HoldCause::Fork, "another nine");
+    let (change, list) = put(&worse);
+    assert_eq!(change, Change::Changed);
+    let both = Hold {
+        below: Some(Box::new(imported.clone())),
+        ..worse.clone()
+    };
+    assert_eq!(standing(&list), Some(both));
+    let other = hold(HoldCause::Ours, "eleven");
+    assert_eq!(put(&other).0, Change::Nothing);
+    let resolve = |hold: &Hold| {
+        let release = Resolution::Release;
+        Registry::edit(&path, &(), |list| list.resolve(&a, &hold.evidence, release)).unwrap();
+        standing(&Registry::load(&path).unwrap())
+    };
+    assert_eq!(resolve(&worse), Some(imported.clone()));
+    assert_eq!(resolve(&imported), None);
 }
 
 /// Writes down origins, and sees what the list on the disk is meanwhile.

@@ -17,7 +17,9 @@ use jurat_store::registry::RegistryError;
 use crate::about::{UrlFault, check_url};
 use crate::config::{Config, LISTEN_DEFAULT};
 use crate::evidence_command::{self, EvidenceCommand};
+use crate::export_command::{self, ExportArgs};
 use crate::gossip::GossipSettings;
+use crate::import_command::{self, ImportArgs};
 use crate::init::{self, InitError};
 use crate::logs_command::{self, LogsCommand};
 use crate::peers_command::{self, PeersCommand};
@@ -132,6 +134,15 @@ enum Command {
         #[command(subcommand)]
         command: EvidenceCommand,
     },
+    /// Write the newest checkpoint of each log to a file, for another witness. It works while the
+    /// witness serves or not, and changes nothing
+    Export(ExportArgs),
+    /// Take over what another witness exported: nothing is signed below it from then on, until a
+    /// log proves that it continues it. It works while the witness serves or not; what is here
+    /// already is neither replaced nor lowered. Exit code 1 when something contradicts what is
+    /// here, 65 when the file is not whole or not signed as it has to be, 75 when a log is held for
+    /// something else already
+    Import(ImportArgs),
 }
 
 /// What the user reads and what the caller tests.
@@ -203,6 +214,8 @@ fn execute(command: Command) -> Result<(), Failed> {
         Command::Logs { config, command } => logs_command::run(&config, command),
         Command::Peers { config, command } => peers_command::run(&config, &command),
         Command::Evidence { config, command } => evidence_command::run(&config, &command),
+        Command::Export(args) => export_command::run(&args),
+        Command::Import(args) => import_command::run(&args),
     }
 }
 

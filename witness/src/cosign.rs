@@ -28,6 +28,7 @@
 //! Rows: `spec/witness.md` WIT-43 to WIT-50, WIT-56, WIT-71, WIT-72, WIT-110 to WIT-112, WIT-120.
 
 mod commit;
+mod growth;
 
 use std::fmt;
 use std::future::Future;
@@ -65,6 +66,7 @@ use crate::heads::{Heads, Latest, ReadError, Told};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Admitted, Client, Crowded, Kind, NotAdmitted, OverQuota, QuotaLimits, Quotas};
+use crate::restore::imported::{Floor, Joins};
 use crate::restore::{self, Found, Guard, Held, Holds};
 use crate::unlisted::{Known, Unlisted};
 use jurat_proto::gossip::node::Cosigning;
@@ -85,6 +87,7 @@ pub struct Witness {
     quotas: Arc<Quotas>,
     guard: Option<Arc<Guard>>,
     holds: Holds,
+    joins: Joins,
     /// For time since the start, which quotas count in.
     started: Instant,
     /// What the wall clock showed at the start.
@@ -190,6 +193,7 @@ impl Witness {
             quotas: Arc::new(Quotas::new(parts.quotas)),
             guard: parts.guard,
             holds: Holds::default(),
+            joins: Joins::default(),
             started,
             began,
             commits,
@@ -439,8 +443,8 @@ impl Witness {
         origin: &Hash,
         admitted: &mut Admitted,
     ) -> Result<(CosignatureLines, Progress), AddError> {
+        self.may_grow(request.origin()).map_err(AddError::Held)?;
         let cleared = self.is_cleared(request.origin(), origin);
-        let cleared = cleared.map_err(AddError::Held)?;
         let brought = self.gossip.as_ref();
         let brought = brought.is_none_or(|gossip| gossip.is_brought(request.origin()));
         let here = self.only_computes && brought && self.heads.is_known(request.origin());
@@ -471,15 +475,18 @@ impl Witness {
             match self.commits.submit(swap).await {
                 // Spec: WIT-83. It may be held since; that it is stored harms nobody.
                 Ok(Ok(())) => {
+                    if let Some(floor) = &prepared.floor {
+                        self.joins.reach(request.origin(), floor);
+                    }
                     if let (Some(gossip), Some(old)) = (&self.gossip, old) {
                         gossip.grown(old, &request.proof, &request.checkpoint);
                     }
                     if let Some(convicted) = self.convicted(request.origin()) {
                         return Err(AddError::Convicted(convicted));
                     }
-                    return match self.held(request.origin()) {
-                        Some(held) => Err(AddError::Held(held)),
-                        None => Ok((prepared.lines, prepared.progress)),
+                    return match self.may_grow(request.origin()) {
+                        Err(held) => Err(AddError::Held(held)),
+                        Ok(_) => Ok((prepared.lines, prepared.progress)),
                     };
                 }
                 Ok(Err(SwapFault::Lost(SwapRefusal::Damaged(corruption)))) => {
@@ -551,10 +558,12 @@ impl Witness {
         if shown.head().size == TreeSize::ZERO {
             return Evidence::empty(shown.clone()).ok();
         }
-        let stored = self.heads.note(shown.origin()).ok().flatten()?;
-        let stored = SignedCheckpoint::parse(&stored).ok()?;
-        // Spec: EVI-30
-        Evidence::of_growth(&stored, shown, proof).ok()
+        let stored = self.heads.note(shown.origin()).ok().flatten();
+        let stored = stored.and_then(|note| SignedCheckpoint::parse(&note).ok());
+        let imported = self.floor(shown.origin()).map(|floor| floor.note);
+        // Spec: EVI-30, GSP-189
+        let mut known = stored.iter().chain(&imported);
+        known.find_map(|known| Evidence::of_growth(known, shown, proof).ok())
     }
 
     /// Why nothing is signed for a log any more, if that is so.
@@ -586,16 +595,13 @@ impl Witness {
     }
 
     /// Whether a log can be signed for without asking others about it first.
-    // Spec: WIT-82, WIT-83
-    fn is_cleared(&self, origin: &Origin, hash: &Hash) -> Result<bool, Held> {
-        if let Some(held) = self.held(origin) {
-            return Err(held);
-        }
+    // Spec: WIT-82
+    fn is_cleared(&self, origin: &Origin, hash: &Hash) -> bool {
         let logs = self.logs.current();
-        Ok(match (&self.guard, logs.log(origin)) {
+        match (&self.guard, logs.log(origin)) {
             (Some(guard), Some(log)) => guard.is_cleared(log, hash),
             _ => true,
-        })
+        }
     }
 
     /// Asks others about a log.
@@ -674,9 +680,7 @@ impl Witness {
     fn prepare(&self, request: &AddCheckpoint, verified: &[usize]) -> Result<Prepared, AddError> {
         let origin = request.origin();
         // Again: it may have been held or disabled since the request came.
-        if let Some(held) = self.held(origin) {
-            return Err(AddError::Held(held));
-        }
+        let floor = self.may_grow(origin).map_err(AddError::Held)?;
         if !self.logs.current().is_active(origin) {
             let origin = origin.clone();
             return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
@@ -687,9 +691,17 @@ impl Witness {
         let latest = self.heads.latest(origin)?;
         let expected = latest.map(|latest| latest.head);
         // Spec: WIT-48
-        let decided = add_checkpoint::decide_consistency(expected.as_ref(), request)
-            .inspect_err(|refusal| tell_of_fork(request, refusal))?;
-        if let Some(latest) = latest.filter(|_| decided.refresh)
+        let decided = match &floor {
+            None => add_checkpoint::decide_consistency(expected.as_ref(), request)
+                .map(|progress| progress.refresh),
+            Some(floor) => self.decide_above(expected.as_ref(), floor, request),
+        };
+        let refresh = decided.inspect_err(|refusal| tell_of_fork(request, refusal))?;
+        let not_before = match &floor {
+            None => latest,
+            Some(floor) => floor.not_before(latest),
+        };
+        if let Some(latest) = latest.filter(|_| refresh && floor.is_none())
             && self.time_after(Some(latest))? == latest.time
             && let Some(lines) = self.repeated(request, verified, latest)?
         {
@@ -697,9 +709,10 @@ impl Witness {
                 swap: None,
                 lines,
                 progress: Progress::Refreshed,
+                floor: None,
             });
         }
-        let (new, cosignatures) = self.sign(&request.checkpoint, verified, latest)?;
+        let (new, cosignatures) = self.sign(&request.checkpoint, verified, not_before)?;
         Ok(Prepared {
             swap: Some(HeadSwap {
                 origin: origin.clone(),
@@ -707,11 +720,12 @@ impl Witness {
                 new,
             }),
             lines: CosignatureLines::new(cosignatures).map_err(AddError::Lines)?,
-            progress: if decided.refresh {
+            progress: if refresh {
                 Progress::Refreshed
             } else {
                 Progress::Grown
             },
+            floor,
         })
     }
 
@@ -840,8 +854,10 @@ impl Witness {
                 let known = this.logs.current().is_active(origin);
                 let accepted = sign_subtree::decide(known, &this.own_keys, &request)
                     .map_err(SubtreeError::Refused)?;
+                if let Some(held) = this.held(origin) {
+                    return Err(SubtreeError::Held(held));
+                }
                 let cleared = this.is_cleared(origin, &origin.hash());
-                let cleared = cleared.map_err(SubtreeError::Held)?;
                 let signed = cleared.then(|| this.cosign_subtree(&request, &accepted));
                 Ok::<_, SubtreeError>((Arc::new((request, accepted)), signed))
             })
@@ -1098,6 +1114,8 @@ struct Prepared {
     swap: Option<HeadSwap>,
     lines: CosignatureLines,
     progress: Progress,
+    /// What was imported, and is reached when it is durable.
+    floor: Option<Floor>,
 }
 
 #[derive(Clone, Copy)]

@@ -160,10 +160,10 @@ fn submit(admin: &Admin, path: &Path) -> Result<(), Failed> {
 
 /// The keys that the files name.
 #[derive(Debug)]
-struct Filed {
-    registry: Registry,
-    own: Vec<VerifierKey>,
-    former: Vec<VerifierKey>,
+pub(crate) struct Filed {
+    pub(crate) registry: Registry,
+    pub(crate) own: Vec<VerifierKey>,
+    pub(crate) former: Vec<VerifierKey>,
 }
 
 impl Jury for Filed {

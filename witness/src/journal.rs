@@ -471,6 +471,7 @@ mod tests {
             adopt: false,
             reason: None,
             evidence: "the note".to_owned(),
+            below: None,
         };
         let put = |list: &mut Registry| list.hold(&a, &hold, "its id");
         let decide = |how| bench.edit(|list| list.resolve(&a, &hold.evidence, how));

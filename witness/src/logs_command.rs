@@ -424,7 +424,7 @@ fn convicted(admin: &Admin) -> Result<BTreeMap<Origin, Hash>, Failed> {
 }
 
 /// Origins that are in the list from before may hold what a terminal obeys.
-fn shown(origin: &Origin) -> String {
+pub(crate) fn shown(origin: &Origin) -> String {
     let escape = |character: char| -> Box<dyn Iterator<Item = char>> {
         if is_control(character) {
             Box::new(character.escape_unicode())

@@ -358,6 +358,7 @@ mod tests {
             adopt: false,
             reason: None,
             evidence: "e".to_owned(),
+            below: None,
         };
         list.hold(&a(), &hold, "id")
     }

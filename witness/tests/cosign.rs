@@ -512,6 +512,7 @@ async fn a_log_that_is_held_while_the_disk_works_gets_no_answer() {
             adopt: false,
             reason: None,
             evidence: "none".to_owned(),
+            below: None,
         };
         Registry::edit(&list, &(), |list| list.hold(&origin, &hold, "none")).unwrap();
         of.get().unwrap().logs().reload().unwrap();

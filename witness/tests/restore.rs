@@ -978,6 +978,7 @@ fn id(finding: Result<Finding, Unusable>) -> String {
         adopt: false,
         reason: None,
         evidence: evidence.note,
+        below: None,
     })
 }
 

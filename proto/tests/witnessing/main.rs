@@ -14,11 +14,13 @@
     reason = "texts are put together so that they look like what they are"
 )]
 
+mod above;
 mod add_checkpoint;
 mod answers;
 mod cose_receipts;
 mod entries;
 mod evidence;
+mod export;
 mod kinds;
 mod policy;
 mod proofs;

@@ -58,6 +58,7 @@ pub(crate) use self::file::{DiskFile, WalFile};
 use self::frame::{Draft, FORMAT};
 use self::health::Health;
 use self::known::Known;
+pub use self::open::Peek;
 pub(crate) use self::open::identity;
 pub use self::place::{FoundCopy, Identity, Placed, Reached};
 use self::trail::Trail;

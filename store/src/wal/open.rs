@@ -1,8 +1,10 @@
 //! Opening a store with its log: what is there is found, what is missing is refused.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
@@ -62,9 +64,60 @@ impl WalStore {
         origin: &Origin,
     ) -> Result<Option<OriginHead>, OpenError> {
         let path = path.as_ref();
+        let peek = Peek::open(path, options)?;
+        peek.latest(origin)
+            .map_err(|source| Fault::from(source).at(path))
+    }
+}
+
+/// The heads of a store that nobody serves, as they are now. Nobody can serve it while this is
+/// there.
+#[derive(Debug)]
+pub struct Peek {
+    engine: RedbStore,
+    /// What the engine has not taken over yet.
+    recent: BTreeMap<Origin, OriginHead>,
+}
+
+impl Peek {
+    /// Reads the log of a store, and no head of the engine yet. Nothing is written.
+    ///
+    /// # Errors
+    /// As for [`WalStore::open`].
+    pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, OpenError> {
+        let path = path.as_ref();
         let engine = RedbStore::open_behind_wal(path, options)?;
         let real = file::real(path);
-        peek(&engine, &file::paths(&real), origin).map_err(|fault| fault.at(path))
+        let recent = recent(&engine, &file::paths(&real)).map_err(|fault| fault.at(path))?;
+        Ok(Self { engine, recent })
+    }
+
+    /// The latest head of an origin.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+        match self.recent.get(origin) {
+            Some(head) => Ok(Some(head.clone())),
+            None => self.engine.latest_twice(origin),
+        }
+    }
+
+    /// Up to `limit` origins with their heads in the byte order of the origins, after `after`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn origins(
+        &self,
+        after: Option<&Origin>,
+        limit: usize,
+    ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let newer = self.recent.range((from, Bound::Unbounded)).take(limit);
+        let mut page: BTreeMap<Origin, OriginHead> =
+            self.engine.origins(after, limit)?.into_iter().collect();
+        page.extend(newer.map(|(origin, head)| (origin.clone(), head.clone())));
+        Ok(page.into_iter().take(limit).collect())
     }
 }
 
@@ -100,26 +153,22 @@ impl From<Corruption> for Fault {
     }
 }
 
-fn peek(
-    engine: &RedbStore,
-    paths: &[PathBuf; 2],
-    origin: &Origin,
-) -> Result<Option<OriginHead>, Fault> {
+/// The heads that are in the log of an engine, the newest of each origin.
+fn recent(engine: &RedbStore, paths: &[PathBuf; 2]) -> Result<BTreeMap<Origin, OriginHead>, Fault> {
     let [a, b] = paths.each_ref().map(|path| present(path));
     let (a, b) = (a?, b?);
+    let mut heads = BTreeMap::new();
     match engine.wal_mark()? {
         Some(mark) if mark.open => {
             let [a, b] = needed(paths, a, b)?;
             let log = Log::find(&[read(&a)?, read(&b)?], mark)?;
-            for (_, mut segment) in log.newest.into_iter().chain([log.oldest]) {
-                if let Some(head) = segment.heads.remove(origin) {
-                    return Ok(Some(head));
-                }
-            }
+            // The newest come last and win.
+            let segments = [Some(log.oldest), log.newest].into_iter().flatten();
+            segments.for_each(|(_, segment)| heads.extend(segment.heads));
         }
         closed => ended(paths, [a.as_ref(), b.as_ref()], closed)?,
     }
-    Ok(engine.latest_twice(origin)?)
+    Ok(heads)
 }
 
 const READING: &str = "reading the write-ahead log";

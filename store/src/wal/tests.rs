@@ -134,6 +134,12 @@ proptest! {
                     drop(store);
                     let peeked = WalStore::peek(&path, OPTIONS, &origin(1)).unwrap();
                     prop_assert_eq!(peeked, model.latest(&origin(1)).unwrap());
+                    let peek = Peek::open(&path, OPTIONS).unwrap();
+                    for (after, limit) in [(None, 99), (None, 2), (Some(origin(1)), 2)] {
+                        let page = peek.origins(after.as_ref(), limit).unwrap();
+                        prop_assert_eq!(page, model.origins(after.as_ref(), limit).unwrap());
+                    }
+                    drop(peek);
                     store = open(&path);
                 }
                 Step::Close => {

@@ -13,6 +13,7 @@ use jurat_store::HeadSwap;
 use jurat_store::registry::{Hold, HoldCause, Log};
 
 use super::Guard;
+use super::imported::Floor;
 use crate::cosign::Witness;
 use crate::heads::Latest;
 
@@ -58,6 +59,14 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
     let note = note.map_err(|error| error.to_string())?;
     if note.origin() != &log.origin {
         return Err(format!("it is a checkpoint of {}", note.origin()));
+    }
+    // Spec: GSP-188. Signed anew it would be later than the larger one.
+    if let Some(below) = hold.below.as_deref()
+        && let Some(floor) = Floor::of(&log.origin, below, witness.every_key())
+        && floor.head.size > note.head().size
+    {
+        let size = floor.head.size.get();
+        return Err(format!("size {size} was imported; dismiss it"));
     }
     let signed = verify_log_signatures(Some(&log.every_key()), &note);
     let signed = signed.map_err(|error| format!("the log has not signed it: {error}"))?;

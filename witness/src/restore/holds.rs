@@ -118,8 +118,8 @@ impl fmt::Debug for Holds {
     }
 }
 
-/// Writes holds that could not be written, and looks whether logs that are held because others are
-/// ahead can be let go, for ever.
+/// Writes holds that could not be written, releases logs that reached what was imported, and looks
+/// whether logs that are held because others are ahead can be let go, for ever.
 pub async fn keep(guard: Arc<Guard>, witness: Arc<Witness>) {
     loop {
         tokio::time::sleep(EVERY).await;
@@ -129,6 +129,7 @@ pub async fn keep(guard: Arc<Guard>, witness: Arc<Witness>) {
                 guard.write(&witness, &origin, hold).await;
             }
         }
+        super::imported::release(&guard, &witness).await;
         if guard.settings.own.is_empty() {
             continue;
         }

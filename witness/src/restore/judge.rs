@@ -5,7 +5,7 @@ use std::fmt;
 use jurat_proto::checkpoint::{Origin, SignaturesError, SignedCheckpoint, VerifiedSignature};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::note::{NoteError, SignatureLine};
-use jurat_proto::tree::TreeHead;
+use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::registry::HoldCause;
 
 use super::Source;
@@ -83,7 +83,11 @@ pub fn judge(
     }
     let cosigned = own.iter().filter_map(|line| line.timestamp).max();
     let head = shown.head();
-    let Some((cause, why)) = compare(head, cosigned, keys.peer.is_some(), latest) else {
+    let shown_by = match keys.peer {
+        Some(_) => ShownBy::Peer,
+        None => ShownBy::Log,
+    };
+    let Some((cause, why)) = compare(head, cosigned, shown_by, latest) else {
         let same = |latest: Latest| head == latest.head && cosigned == Some(latest.time);
         return Ok(match latest {
             None => Finding::New,
@@ -117,7 +121,7 @@ pub(crate) fn judge_reference(
     let log = shown.verify_signatures(keys.log).unwrap_or_default();
     let cosigned = own.iter().filter_map(|line| line.timestamp).max();
     let cosigned = cosigned.unwrap_or(UnixSeconds::ZERO);
-    let (cause, why) = compare(shown.head(), Some(cosigned), false, latest)?;
+    let (cause, why) = compare(shown.head(), Some(cosigned), ShownBy::Log, latest)?;
     Some(Evidence {
         cause,
         head: shown.head(),
@@ -147,10 +151,57 @@ fn stripped(
     Ok(String::from_utf8_lossy(&note.to_bytes()).into_owned())
 }
 
+/// What a checkpoint that is imported says about our memory, under the rules of [`judge`]; but that
+/// where it is ahead, and we remember nothing that says otherwise, it is what must not be signed
+/// below. `from` is for people.
+///
+/// # Errors
+/// As for [`judge`].
+// Spec: GSP-183, GSP-184
+pub(crate) fn judge_import(
+    shown: &SignedCheckpoint,
+    keys: Keys<'_>,
+    latest: Option<Latest>,
+    from: &str,
+) -> Result<Finding, Unusable> {
+    let by = |keys: &[VerifierKey]| match shown.verify_signatures(keys) {
+        Ok(lines) => Ok(lines),
+        Err(SignaturesError::NoKnownSignature) => Ok(Vec::new()),
+        Err(error) => Err(Unusable::Signatures(error)),
+    };
+    let (log, own) = (by(keys.log)?, by(keys.own)?);
+    if log.is_empty() {
+        return Err(Unusable::NotSigned { whose: "the log" });
+    }
+    let cosigned = own.iter().filter_map(|line| line.timestamp).max();
+    let head = shown.head();
+    let Some((cause, why)) = compare(head, cosigned, ShownBy::File(from), latest) else {
+        let same = latest.is_some_and(|latest| latest.head == head);
+        return Ok(if same { Finding::Same } else { Finding::Known });
+    };
+    Ok(Finding::Evidence(Box::new(Evidence {
+        cause,
+        head,
+        why,
+        note: stripped(shown, &log, &own).map_err(Unusable::Note)?,
+    })))
+}
+
+/// Who shows a checkpoint.
+#[derive(Debug, Clone, Copy)]
+enum ShownBy<'a> {
+    /// The log, or the place where ours are published.
+    Log,
+    /// Another witness.
+    Peer,
+    /// A file, which is said to be from there.
+    File(&'a str),
+}
+
 fn compare(
     head: TreeHead,
     cosigned: Option<UnixSeconds>,
-    by_peer: bool,
+    shown_by: ShownBy<'_>,
     latest: Option<Latest>,
 ) -> Option<(HoldCause, String)> {
     let size = head.size.get();
@@ -164,15 +215,21 @@ fn compare(
         return Some((HoldCause::Fork, why));
     }
     let ahead = latest.is_none_or(|latest| head.size > latest.head.size);
-    match cosigned {
-        Some(time) if ahead => {
+    match (cosigned, shown_by) {
+        // A witness that remembers nothing takes over what it, or another, cosigned elsewhere.
+        (_, ShownBy::File(from)) if ahead && (cosigned.is_none() || latest.is_none()) => {
+            let imported = head.size != TreeSize::ZERO;
+            let why = format!("size {size} was imported from {from}; here it is {remembered}");
+            imported.then_some((HoldCause::Imported, why))
+        }
+        (Some(time), _) if ahead => {
             let why = format!(
                 "we cosigned size {size} at {time} and remember size {remembered}: this state is \
                  older than that"
             );
             Some((HoldCause::Ours, why))
         }
-        Some(time) if latest.is_none_or(|latest| time > latest.time) => {
+        (Some(time), _) if latest.is_none_or(|latest| time > latest.time) => {
             let known = latest.map_or(0, |latest| latest.time.get());
             let why = format!(
                 "we cosigned size {size} at {time} and remember no time after {known}: this state \
@@ -180,11 +237,11 @@ fn compare(
             );
             Some((HoldCause::Ours, why))
         }
-        _ if ahead && by_peer => {
+        (_, ShownBy::Peer) if ahead => {
             let why = format!("another witness cosigned size {size}; here it is {remembered}");
             Some((HoldCause::Peer, why))
         }
-        _ if ahead && latest.is_some() => {
+        (_, ShownBy::Log) if ahead && latest.is_some() => {
             let why = format!("the log signed size {size}; here it is {remembered}");
             Some((HoldCause::Peer, why))
         }

@@ -30,6 +30,7 @@ mod adopt;
 mod config;
 pub mod copied;
 mod holds;
+pub(crate) mod imported;
 mod judge;
 pub(crate) mod own;
 mod sweep;
@@ -56,7 +57,7 @@ pub use self::adopt::adopt;
 pub use self::config::{Ahead, Moved, RawRestoreGuard, RestoreGuard};
 pub use self::holds::{Holds, keep};
 pub use self::judge::{Evidence, Finding, Keys, Unusable, judge};
-pub(crate) use self::judge::{Lag, judge_reference};
+pub(crate) use self::judge::{Lag, judge_import, judge_reference};
 pub use self::own::{Look, OwnState, OwnStateError};
 pub use self::sweep::sweep;
 use crate::cosign::Witness;
@@ -399,6 +400,11 @@ impl Guard {
         };
         // Spec: WIT-81. After the fetch: what we sign meanwhile is no evidence.
         let latest = witness.heads().latest(&log.origin)?;
+        // Spec: GSP-188. What was imported we know, too.
+        let latest = match witness.floor(&log.origin) {
+            Some(floor) => floor.or(latest),
+            None => latest,
+        };
         let url = source.url(&log.origin);
         let judged = judge(note, &log.origin, keys, latest);
         asked.answers += usize::from(judged.is_ok() && source.counts());
@@ -421,7 +427,8 @@ impl Guard {
         let answer = match evidence.cause {
             HoldCause::Ours => GuardAnswer::Ours,
             HoldCause::Fork => GuardAnswer::Fork,
-            HoldCause::Peer => {
+            // Nobody shows what is imported: it comes from a file.
+            HoldCause::Imported | HoldCause::Peer => {
                 let known = latest.map_or(0, |latest| latest.head.size.get());
                 let ahead = evidence.head.size.get().saturating_sub(known);
                 asked.lag.add(source, ahead);
@@ -456,7 +463,8 @@ impl Guard {
         origin: &Origin,
         found: &Found,
     ) -> Option<Held> {
-        if let Some(held) = witness.held(origin) {
+        // Spec: GSP-188
+        if let Err(held) = witness.may_grow(origin) {
             return Some(held);
         }
         let hold = found.hold(self.clock.now().seconds());
@@ -607,9 +615,9 @@ pub(crate) struct Found {
 
 impl Found {
     /// What is worse is held for; of equals, the larger tree.
-    fn rank(&self) -> (u8, TreeSize) {
+    pub(crate) fn rank(&self) -> (u8, TreeSize) {
         let cause = match self.evidence.cause {
-            HoldCause::Peer => 0,
+            HoldCause::Imported | HoldCause::Peer => 0,
             HoldCause::Ours => 1,
             HoldCause::Fork => 2,
         };
@@ -626,6 +634,7 @@ impl Found {
             adopt: false,
             reason: None,
             evidence: self.evidence.note.clone(),
+            below: None,
         }
     }
 }
@@ -641,6 +650,7 @@ pub fn evidence_id(hold: &Hold) -> String {
         HoldCause::Ours => "ours-",
         HoldCause::Peer => AHEAD,
         HoldCause::Fork => "fork-",
+        HoldCause::Imported => "imported-",
     };
     let mut bytes = hold.evidence.clone().into_bytes();
     if let Ok(note) = SignedCheckpoint::parse(&bytes) {
@@ -676,7 +686,10 @@ impl Held {
     /// What is told of a hold.
     pub fn by(hold: &Hold) -> Self {
         let why = hold.why.clone();
-        Self::Evidence { why }
+        match hold.cause {
+            HoldCause::Imported => Self::Imported { why },
+            HoldCause::Ours | HoldCause::Peer | HoldCause::Fork => Self::Evidence { why },
+        }
     }
 }
 
@@ -687,6 +700,12 @@ pub enum Held {
     #[error("this log is held until the operator of this witness decides: {why}")]
     Evidence {
         /// What was compared.
+        why: String,
+    },
+    /// What was imported is not reached yet.
+    #[error("this log is held until it proves that it continues what was imported: {why}")]
+    Imported {
+        /// What was imported.
         why: String,
     },
     /// The state says of itself that it is a copy.

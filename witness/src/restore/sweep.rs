@@ -30,7 +30,7 @@ pub async fn sweep(guard: Arc<Guard>, witness: Arc<Witness>) {
         after = page.last().map(|log| log.origin.clone());
         let ended = page.len() < PAGE;
         for log in page {
-            if log.state == LogState::Active && log.hold.is_none() && guard.asks_about(&log) {
+            if log.state == LogState::Active && is_free(&log) && guard.asks_about(&log) {
                 look(&guard, &witness, &log, &mut lag).await;
                 tokio::time::sleep(guard.pause()).await;
             }
@@ -41,6 +41,12 @@ pub async fn sweep(guard: Arc<Guard>, witness: Arc<Witness>) {
             tokio::time::sleep(PASS_PAUSE).await;
         }
     }
+}
+
+/// What was imported keeps nothing worse from being found.
+fn is_free(log: &Log) -> bool {
+    let hold = log.hold.as_deref();
+    hold.is_none_or(|hold| hold.cause == HoldCause::Imported)
 }
 
 async fn look(guard: &Arc<Guard>, witness: &Arc<Witness>, log: &Log, lag: &mut Lag) {

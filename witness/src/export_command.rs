@@ -1,0 +1,418 @@
+//! `jurat-witness export FILE`: the newest checkpoint of each log, for another witness. It reads
+//! the state, or asks the witness that serves, and changes nothing.
+//!
+//! ```text
+//! stopped: the database      │                        ┌─ FILE.new ─► whole, durable ─► FILE
+//! serving: GET /<hash>/…     ├─► each verified anew ──┤
+//! gossip/*.heads, evidence/  │                        └─ anything wrong: no FILE
+//! ```
+//!
+//! Rows: `spec/gossip.md` GSP-180 to GSP-183.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use jurat_daemon::client::{Client, ClientOptions, ClientRequest};
+use jurat_daemon::clock::{Clock as _, SystemClock};
+use jurat_daemon::exit;
+use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::export::{Encoder, ExportError, Header, Part};
+use jurat_proto::hash::Hash;
+use jurat_proto::key::{KeyName, UnixSeconds, VerifierKey};
+use jurat_proto::tree::TreeSize;
+use jurat_store::registry::Registry;
+use jurat_store::{OpenError, Peek, RedbOptions};
+use tokio::runtime::Runtime;
+
+use crate::cli::{Failed, before_opening};
+use crate::config::Admin;
+use crate::evidence::{EvidenceFolder, files, read};
+use crate::gossip::kept_heads;
+
+/// What to write, and where.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The file; it must not be there yet
+    file: PathBuf,
+    /// The configuration file of the witness
+    #[arg(long, value_name = "FILE", default_value = "witness.toml")]
+    config: PathBuf,
+    /// Also the heads that gossip holds of logs and has not joined to what was cosigned
+    #[arg(long)]
+    retained: bool,
+    /// Also all evidence
+    #[arg(long)]
+    evidence: bool,
+    /// Where the witness that serves is asked, when it is not where the configuration says
+    #[arg(long, value_name = "URL")]
+    at: Option<String>,
+}
+
+// Spec: GSP-183
+pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
+    let admin = Admin::load(&args.config)?;
+    let own = own_keys(&admin)?;
+    let name = own.first().map(VerifierKey::name).cloned();
+    let name: KeyName = name.ok_or_else(|| no_key(&admin))?;
+    let registry = Registry::load(&admin.logs)?;
+    let heads = Heads::open(&admin, args.at.as_deref())?;
+    let draft = Draft::begin(&args.file)?;
+    let time = UnixSeconds::new(SystemClock.now().seconds()).unwrap_or(UnixSeconds::ZERO);
+    let mut out = Out::begin(draft, &Header { name, time })?;
+    let mut progress = Progress::default();
+    heads.each(&registry, &mut |origin, note| {
+        let note = ours(origin, &note, &own)?;
+        progress.one("logs read");
+        out.part(&Part::Head(note))
+    })?;
+    if args.retained {
+        for note in retained(&admin)?.into_values() {
+            out.part(&Part::Retained(note))?;
+        }
+    }
+    if args.evidence {
+        for part in evidence(&admin)?.into_values() {
+            out.part(&part)?;
+        }
+    }
+    let counts = out.end(&args.file)?;
+    print(&format!(
+        "{}: {} heads, {} retained, {} evidence\n",
+        args.file.display(),
+        counts.heads,
+        counts.retained,
+        counts.evidence
+    ));
+    if matches!(heads, Heads::Serving { .. }) {
+        print(
+            "The witness serves: what it cosigns from now on is not in the file. Stop it before \
+             you export, if another is to go on with its keys\n",
+        );
+    }
+    Ok(())
+}
+
+/// The keys that this witness has and had, as far as they can be read.
+pub(crate) fn own_keys(admin: &Admin) -> Result<Vec<VerifierKey>, Failed> {
+    let mut keys = admin.verifier_keys();
+    if keys.is_empty() {
+        return Err(no_key(admin));
+    }
+    keys.extend(admin.former_keys.iter().cloned());
+    Ok(keys)
+}
+
+fn no_key(admin: &Admin) -> Failed {
+    let database = admin.database.display();
+    Failed {
+        code: exit::USAGE,
+        message: format!("no key of the witness of {database} can be read"),
+    }
+}
+
+/// A stored checkpoint that we cosigned.
+// Spec: WIT-57
+pub(crate) fn ours(
+    origin: &Origin,
+    note: &[u8],
+    own: &[VerifierKey],
+) -> Result<SignedCheckpoint, Failed> {
+    let bad = |reason: String| {
+        data(format!(
+            "the stored head of {} is not what this witness cosigned: {reason}",
+            origin.as_str().escape_debug()
+        ))
+    };
+    let note = SignedCheckpoint::parse(note).map_err(|error| bad(error.to_string()))?;
+    if note.origin() != origin {
+        return Err(bad("it is of another log".to_owned()));
+    }
+    let signed = note.verify_signatures(own);
+    signed.map_err(|error| bad(error.to_string()))?;
+    Ok(note)
+}
+
+/// Where the newest checkpoints are.
+pub(crate) enum Heads {
+    /// In a database that nobody serves, and that nobody can serve as long as this is here.
+    Stopped(Box<Peek>),
+    /// At a witness.
+    Serving {
+        at: String,
+        client: Client,
+        runtime: Runtime,
+    },
+}
+
+impl Heads {
+    /// Those of a witness, `at` being where it serves, if that is said.
+    pub(crate) fn open(admin: &Admin, at: Option<&str>) -> Result<Self, Failed> {
+        before_opening(&admin.database);
+        match Peek::open(&admin.database, RedbOptions::default()) {
+            Ok(peek) => return Ok(Self::Stopped(Box::new(peek))),
+            Err(OpenError::InUse { .. }) => {}
+            Err(error) => return Err(data(error.to_string())),
+        }
+        let listen = admin.listen.map(|listen| format!("http://{listen}"));
+        let at = at.map(str::to_owned).or(listen).ok_or_else(|| Failed {
+            code: exit::USAGE,
+            message: "the witness that serves speaks TLS; say where, with --at URL".to_owned(),
+        })?;
+        let failed = |error: &dyn std::fmt::Display| Failed {
+            code: exit::OS,
+            message: error.to_string(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| failed(&error))?;
+        let client = Client::new(ClientOptions::default()).map_err(|error| failed(&error))?;
+        Ok(Self::Serving {
+            at: at.trim_end_matches('/').to_owned(),
+            client,
+            runtime,
+        })
+    }
+
+    /// The newest note of a log.
+    pub(crate) fn note(&self, origin: &Origin) -> Result<Option<Vec<u8>>, Failed> {
+        match self {
+            Self::Stopped(peek) => {
+                let latest = peek.latest(origin);
+                let latest = latest.map_err(|error| data(error.to_string()))?;
+                Ok(latest.map(|latest| latest.note))
+            }
+            Self::Serving {
+                at,
+                client,
+                runtime,
+            } => {
+                let url = format!("{at}/{}/checkpoint", origin.hash_hex());
+                let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
+                let failed = |reason: String| Failed {
+                    code: exit::UNAVAILABLE,
+                    message: format!("the witness that serves: {reason}"),
+                };
+                let answer = runtime.block_on(client.send(request));
+                let answer = answer.map_err(|error| failed(error.to_string()))?;
+                match answer.status.as_u16() {
+                    200 => Ok(Some(answer.body.to_vec())),
+                    404 => Ok(None),
+                    status => Err(failed(format!("{url} answers {status}"))),
+                }
+            }
+        }
+    }
+
+    /// Each log and its note, in the order of the origins: of a witness that serves, those that
+    /// its list names.
+    fn each(
+        &self,
+        registry: &Registry,
+        take: &mut dyn FnMut(&Origin, Vec<u8>) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let Self::Stopped(peek) = self else {
+            for log in registry.logs() {
+                if let Some(note) = self.note(&log.origin)? {
+                    take(&log.origin, note)?;
+                }
+            }
+            return Ok(());
+        };
+        let mut after: Option<Origin> = None;
+        loop {
+            let page = peek.origins(after.as_ref(), PAGE);
+            let page = page.map_err(|error| data(error.to_string()))?;
+            let Some((last, _)) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            for (origin, head) in page {
+                take(&origin, head.note)?;
+            }
+        }
+    }
+}
+
+type RetainedAt = (Origin, TreeSize, Hash);
+
+fn retained(admin: &Admin) -> Result<BTreeMap<RetainedAt, SignedCheckpoint>, Failed> {
+    let kept = kept_heads(&admin.database).map_err(|error| Failed {
+        code: exit::IO,
+        message: format!("cannot read what gossip holds: {error}"),
+    })?;
+    let place = |note: &SignedCheckpoint| {
+        let head = note.head();
+        (note.origin().clone(), head.size, head.root_hash)
+    };
+    Ok(kept.into_iter().map(|note| (place(&note), note)).collect())
+}
+
+fn evidence(admin: &Admin) -> Result<BTreeMap<(Hash, Vec<u8>), Part>, Failed> {
+    let folder = EvidenceFolder::beside(&admin.database);
+    let failed = |path: &Path, error: &dyn std::fmt::Display| Failed {
+        code: exit::IO,
+        message: format!("{}: {error}", path.display()),
+    };
+    let mut found = BTreeMap::new();
+    for path in files(&folder).map_err(|error| failed(&folder, &error))? {
+        match read(&path).map_err(|error| failed(&path, &error))? {
+            Ok(evidence) => {
+                let place = (evidence.id(), evidence.to_bytes());
+                found.insert(place, Part::Evidence(Box::new(evidence)));
+            }
+            // Spec: WIT-126. One that is bad hides no other.
+            Err(error) => complain(&format!("{}: {error}; left out", path.display())),
+        }
+    }
+    Ok(found)
+}
+
+/// A file on its way.
+struct Draft {
+    path: PathBuf,
+    file: BufWriter<File>,
+    kept: bool,
+}
+
+impl Draft {
+    fn begin(file: &Path) -> Result<Self, Failed> {
+        if fs::symlink_metadata(file).is_ok() {
+            return Err(Failed {
+                code: exit::USAGE,
+                message: format!("{} exists already", file.display()),
+            });
+        }
+        let mut path = file.as_os_str().to_owned();
+        path.push(".new");
+        let path = PathBuf::from(path);
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path);
+        let opened = opened.map_err(|error| cannot_write(&path, &error))?;
+        Ok(Self {
+            path,
+            file: BufWriter::new(opened),
+            kept: false,
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| cannot_write(&self.path, &error))
+    }
+
+    /// Gives it its name, which nobody has.
+    fn keep(mut self, name: &Path) -> Result<(), Failed> {
+        let kept = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all())
+            // A link replaces nothing, as a new name would.
+            .and_then(|()| fs::hard_link(&self.path, name))
+            .and_then(|()| fs::remove_file(&self.path))
+            .and_then(|()| {
+                let folder = name.parent().filter(|path| !path.as_os_str().is_empty());
+                File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            });
+        self.kept = kept.is_ok();
+        kept.map_err(|error| cannot_write(name, &error))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failed {
+    Failed {
+        code: exit::IO,
+        message: format!("cannot write {}: {error}", path.display()),
+    }
+}
+
+struct Out {
+    draft: Draft,
+    encoder: Encoder,
+}
+
+impl Out {
+    fn begin(mut draft: Draft, header: &Header) -> Result<Self, Failed> {
+        let (encoder, bytes) = Encoder::begin(header);
+        draft.write(&bytes)?;
+        Ok(Self { draft, encoder })
+    }
+
+    fn part(&mut self, part: &Part) -> Result<(), Failed> {
+        let bytes = self.encoder.part(part);
+        let bytes = bytes.map_err(|error: ExportError| data(error.to_string()))?;
+        self.draft.write(&bytes)
+    }
+
+    fn end(mut self, name: &Path) -> Result<jurat_proto::export::Counts, Failed> {
+        let counts = self.encoder.counts();
+        self.draft.write(&self.encoder.end())?;
+        self.draft.keep(name)?;
+        Ok(counts)
+    }
+}
+
+/// A line on standard error each few seconds, for who waits.
+#[derive(Default)]
+pub(crate) struct Progress {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Progress {
+    pub(crate) fn one(&mut self, what: &str) {
+        self.count += 1;
+        // Not each: to look at a clock costs more than most of these.
+        if !self.count.is_multiple_of(512) {
+            return;
+        }
+        let now = SystemClock.instant();
+        let told = *self.told.get_or_insert(now);
+        if now.saturating_duration_since(told) >= TELL_EVERY {
+            self.told = Some(now);
+            complain(&format!("{} {what}", self.count));
+        }
+    }
+}
+
+pub(crate) fn data(message: String) -> Failed {
+    Failed {
+        code: exit::DATA,
+        message,
+    }
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "jurat-witness: {message}");
+}
+
+/// A reader that went away is no failure of the command.
+pub(crate) fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Heads that are read at once: each has a note of some kilobytes.
+const PAGE: usize = 256;
+
+/// For a witness on this machine.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two lines of progress.
+const TELL_EVERY: Duration = Duration::from_secs(2);

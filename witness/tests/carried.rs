@@ -1,0 +1,357 @@
+//! What one witness exports and another imports: nothing is signed below it, and nobody has to
+//! decide.
+//!
+//! Spec: GSP-182, GSP-183, GSP-184, GSP-185, GSP-186, GSP-187, GSP-188, GSP-189.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod rig;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use jurat_proto::checkpoint::SignedCheckpoint;
+use jurat_proto::evidence::Evidence;
+use jurat_proto::export::{Header, Part, parse, to_bytes};
+use jurat_proto::key::{KeyName, UnixSeconds};
+
+use rig::{Home, Process, TestLog, run, until, verified};
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+fn said(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8(both).unwrap()
+}
+
+/// A file that is not there, and the folder that it is in.
+fn nowhere() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("heads.export");
+    (dir, path)
+}
+
+fn export(home: &Home, file: &Path, more: &[&str]) -> Output {
+    let config = home.config();
+    run(&[
+        &["export", file.to_str().unwrap(), "--config", &config],
+        more,
+    ]
+    .concat())
+}
+
+fn import(home: &Home, file: &Path, more: &[&str]) -> Output {
+    let config = home.config();
+    run(&[
+        &["import", file.to_str().unwrap(), "--config", &config],
+        more,
+    ]
+    .concat())
+}
+
+fn imported(home: &Home, file: &Path) {
+    let output = import(home, file, &[]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}
+
+/// A file of another witness, with these notes, in order.
+fn file_of(parts: &[Part]) -> (tempfile::TempDir, PathBuf) {
+    let header = Header {
+        name: KeyName::parse("other.example/w2").unwrap(),
+        time: UnixSeconds::new(1_790_000_000).unwrap(),
+    };
+    let (dir, path) = nowhere();
+    fs::write(&path, to_bytes(&header, parts).unwrap()).unwrap();
+    (dir, path)
+}
+
+fn head_of(log: &TestLog, size: u64) -> (tempfile::TempDir, PathBuf) {
+    file_of(&[Part::Head(log.checkpoint(size))])
+}
+
+fn state(home: &Home) -> [Option<Vec<u8>>; 2] {
+    let files = ["logs.toml", "journal.ndjson"];
+    files.map(|file| fs::read(home.path(file)).ok())
+}
+
+fn held(home: &Home) -> String {
+    String::from_utf8(home.logs(&["list", "--held"]).stdout).unwrap()
+}
+
+fn journal(home: &Home) -> String {
+    let output = home.logs(&["journal"]);
+    assert_eq!(code(&output), 0);
+    assert_eq!(code(&home.logs(&["journal", "--check"])), 0);
+    said(&output)
+}
+
+fn stored(process: &Process, log: &TestLog) -> SignedCheckpoint {
+    SignedCheckpoint::parse(&process.get(&log.checkpoint_path()).body).unwrap()
+}
+
+/// The witness that serves has taken the list over: a conflict names this size.
+fn until_held(process: &Process, log: &TestLog, size: &str) {
+    until(|| process.add(&log.request(0, 3)).text() == size);
+}
+
+// Spec: GSP-183, GSP-184, GSP-186, GSP-187
+#[test]
+fn a_new_witness_goes_on_where_another_stopped_and_nobody_decides() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(5);
+    let (old, new) = (Home::new(), Home::named("other.example/w2"));
+    for home in [&old, &new] {
+        home.add_log(&log);
+    }
+    let process = old.serve();
+    assert_eq!(process.add(&log.request(0, 9)).status, 200);
+    let (_dir, file) = nowhere();
+    // While it serves.
+    let at = format!("http://{}", process.address);
+    let output = export(&old, &file, &["--at", &at]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("1 heads, 0 retained, 0 evidence"));
+    assert!(said(&output).contains("The witness serves"));
+    let again = export(&old, &file, &["--at", &at]);
+    assert_eq!(code(&again), 64, "{}", said(&again));
+    process.terminate();
+    let (_other, same) = nowhere();
+    assert_eq!(code(&export(&old, &same, &[])), 0);
+    let parts = |path: &Path| parse(&fs::read(path).unwrap()).unwrap().1;
+    assert_eq!(parts(&file), parts(&same), "stopped or serving");
+
+    imported(&new, &file);
+    assert!(held(&new).contains("example.com/log"), "{}", held(&new));
+    assert!(journal(&new).contains("imported"), "{}", journal(&new));
+    let process = new.serve();
+    // Spec: GSP-186. Below it there is nothing, whatever history it is of.
+    for request in [log.request(0, 5), log.request(0, 12), fork.request(0, 6)] {
+        let answer = process.add(&request);
+        assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    }
+    assert_eq!(process.get(&log.checkpoint_path()).status, 404);
+    let answer = process.add(&log.request(9, 12));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    verified(&answer.body, &log.checkpoint(12), &new.keys);
+    // Spec: GSP-187. It is as any log from then on.
+    until(|| held(&new).is_empty());
+    assert!(journal(&new).contains("released"));
+    assert_eq!(process.add(&log.request(12, 20)).status, 200);
+    process.terminate();
+    imported(&new, &file);
+    assert_eq!(held(&new), "", "what is smaller holds nothing");
+}
+
+// Spec: GSP-184, GSP-186, GSP-187
+#[test]
+fn a_witness_that_is_behind_signs_what_continues_both() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let mut process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    let (_dir, file) = head_of(&log, 9);
+    let at = format!("http://{}", process.address);
+    let output = import(&home, &file, &["--at", &at]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    until_held(&process, &log, "9\n");
+    let answer = process.add(&log.request(5, 7));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    // A crash keeps the hold, and loses what one request proved.
+    let first = process.add(&log.request(5, 12));
+    assert_eq!((first.status, first.text()), (409, "9\n"));
+    process.kill();
+    let process = home.serve();
+    let alone = process.add(&log.request(9, 12));
+    assert_eq!((alone.status, alone.text()), (409, "5\n"));
+    assert_eq!(stored(&process, &log).head(), log.head(5));
+    assert_eq!(process.add(&log.request(5, 12)).status, 200);
+    until(|| held(&home).is_empty());
+}
+
+// Spec: GSP-183
+#[test]
+fn a_file_that_is_not_good_in_every_part_changes_nothing() {
+    let (mut log, mut other) = (TestLog::new("a.example/log"), TestLog::new("b.example/log"));
+    log.grow(9);
+    other.grow(9);
+    let home = Home::new();
+    home.add_log(&log);
+    home.add_log(&other);
+    let before = state(&home);
+    let stranger = {
+        let mut stranger = TestLog::new("b.example/log");
+        stranger.grow(9);
+        stranger.checkpoint(9)
+    };
+    let good = Part::Head(log.checkpoint(9));
+    let (_dir, file) = file_of(&[good.clone(), Part::Head(stranger)]);
+    let output = import(&home, &file, &[]);
+    assert_eq!(code(&output), 65, "{}", said(&output));
+    let (_dir, file) = file_of(&[good, Part::Head(other.checkpoint(9))]);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    let output = import(&home, &file, &[]);
+    assert_eq!(code(&output), 65, "{}", said(&output));
+    assert!(said(&output).contains("ends before its last line"));
+    assert_eq!(code(&import(&home, Path::new("/nonexistent/x"), &[])), 74);
+    assert_eq!(code(&import(&home, Path::new("/dev/null"), &[])), 74);
+    // Nor does one that is only looked at.
+    fs::write(&file, &bytes).unwrap();
+    let output = import(&home, &file, &["--dry-run"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("would be held"));
+    assert_eq!(state(&home), before);
+    assert!(!journal(&home).contains("imported"));
+    let unknown = Home::new();
+    let output = import(&unknown, &file, &[]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("2 heads are of logs that are not in the list"));
+}
+
+// Spec: GSP-184, GSP-189
+#[test]
+fn what_contradicts_what_is_here_or_itself_is_evidence() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let fork = log.fork(5);
+    // Another root at the size that was cosigned here.
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 6)).status, 200);
+    process.terminate();
+    let (_dir, file) = head_of(&fork, 6);
+    let output = import(&home, &file, &["--dry-run"]);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert!(!home.path("evidence").exists());
+    let output = import(&home, &file, &[]);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    let process = home.serve();
+    let answer = process.add(&log.request(6, 9));
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    assert_eq!(
+        stored(&process, &log).head(),
+        log.head(6),
+        "nothing is replaced"
+    );
+
+    // Two roots of one size in the file; and what another witness had caught.
+    for parts in [
+        vec![
+            Part::Head(log.checkpoint(6)),
+            Part::Retained(fork.checkpoint(6)),
+        ],
+        vec![Part::Evidence(Box::new(
+            Evidence::same_size(log.checkpoint(6), fork.checkpoint(6)).unwrap(),
+        ))],
+    ] {
+        let home = Home::new();
+        home.add_log(&log);
+        let (_dir, file) = file_of(&parts);
+        import(&home, &file, &[]);
+        let process = home.serve();
+        let answer = process.add(&log.request(0, 9));
+        assert_eq!(answer.status, 403, "{}", answer.text());
+        process.terminate();
+        let (_other, back) = nowhere();
+        let output = export(&home, &back, &["--evidence", "--retained"]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        let (_, kept) = parse(&fs::read(&back).unwrap()).unwrap();
+        assert!(matches!(&kept[..], [Part::Evidence(_)]), "{kept:?}");
+    }
+}
+
+// Spec: GSP-186, GSP-189
+#[test]
+fn a_log_that_forked_above_what_was_imported_is_caught_by_its_own_request() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let (_dir, file) = head_of(&log, 9);
+    imported(&home, &file);
+    let process = home.serve();
+    let answer = process.add(&fork.request(9, 12));
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    until(|| process.add(&log.request(9, 12)).status == 403);
+    let output = run(&["evidence", "--config", &home.config(), "list"]);
+    assert!(
+        said(&output).contains("opening example.com/log"),
+        "{}",
+        said(&output)
+    );
+}
+
+// Spec: GSP-188
+#[test]
+fn what_an_operator_has_to_decide_stands_above_what_was_imported() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 12)).status, 200);
+    let later = stored(&process, &log);
+    process.terminate();
+    // Another state with the same keys: what it cosigned elsewhere is imported on top of less.
+    let again = Home::new();
+    for file in ["ed25519.key", "ml-dsa-44.key"] {
+        fs::copy(home.path(file), again.path(file)).unwrap();
+    }
+    again.add_log(&log);
+    let process = again.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    process.terminate();
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&again, &nine);
+    let (_dir, twelve) = file_of(&[Part::Head(later)]);
+    let output = import(&again, &twelve, &[]);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    let process = again.serve();
+    let answer = process.add(&log.request(5, 20));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let origin = log.origin.as_str();
+    let resolved = again.logs(&["resolve", origin, "--dismiss", "--reason", "a test"]);
+    assert_eq!(code(&resolved), 0, "{}", said(&resolved));
+    // It is back to what was imported before.
+    until_held(&process, &log, "9\n");
+    assert_eq!(process.add(&log.request(5, 9)).status, 200);
+}
+
+// Spec: GSP-185
+#[test]
+fn a_log_that_is_held_for_something_else_is_told_of() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&home, &nine);
+    imported(&home, &nine);
+    let (_dir, twelve) = head_of(&log, 12);
+    let output = import(&home, &twelve, &[]);
+    assert_eq!(code(&output), 75, "{}", said(&output));
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 9)).status, 200);
+    until(|| held(&home).is_empty());
+    process.terminate();
+    imported(&home, &twelve);
+    let process = home.serve();
+    let answer = process.add(&log.request(9, 10));
+    assert_eq!((answer.status, answer.text()), (409, "12\n"));
+}
