@@ -215,6 +215,14 @@ fn signer(line: &SignatureLine) -> Signer {
     (line.name().clone(), line.key_id())
 }
 
+/// What stands under the name of a contradiction.
+enum There {
+    Kept(Box<Evidence>),
+    /// The system does not say.
+    NotKnown,
+    Nothing,
+}
+
 /// What became of a contradiction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -514,14 +522,13 @@ impl EvidenceFolder {
             }
         }
         let path = named(&self.folder, &id, EVIDENCE);
-        if state.kept.contains_key(&id) {
-            match read(&path) {
-                Ok(Ok(kept)) => return self.merge(state, &kept, &evidence, keys),
-                // What was good has gone bad: what comes takes its place.
-                Ok(Err(error)) => Self::aside(state, path.clone(), &error),
-                Err(error) => Self::aside(state, path.clone(), &error),
+        match Self::there(state, &id, &path, keys) {
+            There::Kept(kept) => return self.merge(state, &kept, &evidence, keys),
+            There::NotKnown => {
+                state.wait(evidence, culprits);
+                return Outcome::NotWritten;
             }
-            state.kept.remove(&id);
+            There::Nothing => {}
         }
         // Only whom it convicts counts: lines of strangers cost nothing to make.
         let full = |culprit: &Signer| {
@@ -564,6 +571,38 @@ impl EvidenceFolder {
                 Outcome::NotWritten
             }
         }
+    }
+
+    /// What stands under the name of an id, if anything is known to.
+    // Spec: EVI-60, WIT-126
+    fn there(state: &mut State, id: &Hash, path: &Path, keys: &KnownKeys) -> There {
+        if !state.kept.contains_key(id) && !state.aside.contains_key(path) {
+            return There::Nothing;
+        }
+        match read(path) {
+            Ok(Ok(kept)) if kept.id() == *id => {
+                if state.aside.remove(path).is_some() {
+                    let verdict = kept.verify(keys).ok();
+                    let known = Kept::of(&kept, verdict.as_ref(), Mark::of(path));
+                    state.kept.insert(*id, known);
+                }
+                return There::Kept(Box::new(kept));
+            }
+            // It may be what it was when the disk answers again: what comes is merged with it then.
+            Err(error) if files::passes(&error) => {
+                tracing::error!(%error, "kept evidence cannot be read; it is tried again");
+                return There::NotKnown;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                state.aside.remove(path);
+            }
+            // What was good has gone bad: what comes takes its place.
+            Ok(Ok(_)) => Self::aside(state, path.to_owned(), &"it is of another contradiction"),
+            Ok(Err(error)) => Self::aside(state, path.to_owned(), &error),
+            Err(error) => Self::aside(state, path.to_owned(), &error),
+        }
+        state.kept.remove(id);
+        There::Nothing
     }
 
     /// Adds to a kept file what another of the same contradiction has more.

@@ -559,6 +559,56 @@ fn copies_that_do_not_become_one_are_all_kept_and_the_log_is_convicted_by_the_fi
     assert_eq!(fs::read(aside).unwrap(), b"rubbish");
 }
 
+// Spec: EVI-60
+#[test]
+fn a_kept_file_that_cannot_be_read_for_a_while_keeps_its_name_and_its_lines() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let other = fork(&mut log, 7);
+    let witness = cosigner("w9.example");
+    let mut keys = keys_of(&log);
+    keys.add_cosigner(witness.verifier_key().clone()).unwrap();
+    let plain = Evidence::same_size(log.checkpoint(13), other.checkpoint(13)).unwrap();
+    let both = [&log, &other].map(|branch| {
+        let note = branch.checkpoint(13);
+        let time = UnixSeconds::new(1_790_000_000).unwrap();
+        let line = cosignature::cosign(note.checkpoint(), time, &witness).unwrap();
+        note.with_signatures(&[0], &[line]).unwrap()
+    });
+    let [one, two] = both;
+    let more = Evidence::same_size(one, two).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("evidence");
+    let name = hex::encode(plain.id().as_bytes());
+    let file = path.join(format!("{name}.tlog-fork"));
+    for looks_meanwhile in [false, true] {
+        let _ = fs::remove_dir_all(&path);
+        let mut folder = folder_at(path.clone(), &keys);
+        assert_eq!(folder.keep(&plain).unwrap().1, Outcome::Kept);
+        // A link to itself: the system says why it cannot be read, and nothing of what is in it.
+        let away = home.path().join("away");
+        fs::rename(&file, &away).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        if looks_meanwhile {
+            folder = folder_at(path.clone(), &keys);
+            assert_eq!(folder.counts().aside, 1);
+        }
+        assert_eq!(folder.keep(&more).unwrap().1, Outcome::NotWritten);
+        assert_eq!(folder.counts().unwritten, 1);
+        assert!(!path.join(format!("{name}.tlog-fork.aside.0")).exists());
+        // The disk answers again.
+        fs::rename(&away, &file).unwrap();
+        folder.retry();
+        let counts = folder.counts();
+        assert_eq!((counts.kept, counts.unwritten, counts.aside), (1, 0, 0));
+        let kept = Evidence::parse(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(kept, more, "with the lines of both");
+        // What is gone is written anew.
+        fs::remove_file(&file).unwrap();
+        assert_eq!(folder.keep(&more).unwrap().1, Outcome::Kept);
+    }
+}
+
 // Spec: GSP-143, WIT-123
 #[test]
 fn copies_that_the_disk_does_not_take_all_wait_for_it() {

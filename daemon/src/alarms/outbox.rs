@@ -502,18 +502,17 @@ mod tests {
         let outbox = open(dir.path());
         let silent = ["a", "b", "c"].map(|peer| put(&outbox, &told("peer-silent", peer), 0));
         let forks = ["d", "e"].map(|log| put(&outbox, &told("proven", log), 0));
-        let [a, b, c] = silent;
-        let [d, e] = forks;
-        assert_eq!(outbox.numbers(), [d, e, a, b, c]);
+        let ([one, two, three], [fork, other]) = (silent, forks);
+        assert_eq!(outbox.numbers(), [fork, other, one, two, three]);
         // What nobody ever takes stands behind what was not tried as often, a proof or not.
-        for number in [d, a] {
+        for number in [fork, one] {
             outbox.refused(number);
         }
-        assert_eq!(outbox.numbers(), [e, b, c, d, a]);
-        for number in [e, b, c, b] {
+        assert_eq!(outbox.numbers(), [other, two, three, fork, one]);
+        for number in [other, two, three, two] {
             outbox.refused(number);
         }
-        assert_eq!(outbox.numbers(), [d, e, a, c, b]);
+        assert_eq!(outbox.numbers(), [fork, other, one, three, two]);
     }
 
     // Spec: GSP-136, SVC-65

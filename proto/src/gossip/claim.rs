@@ -223,6 +223,12 @@ impl SignedClaim {
 pub struct LastClaim(Option<(UnixSeconds, u64)>);
 
 impl LastClaim {
+    /// As if a claim of this time had counted, and each other of it: for what is not remembered of
+    /// each peer.
+    pub const fn until(time: UnixSeconds) -> Self {
+        Self(Some((time, u64::MAX)))
+    }
+
     /// Whether a claim comes after the last one.
     ///
     /// # Errors
@@ -268,11 +274,13 @@ pub enum ClaimRefused {
     OtherBody,
     /// Too many claims from this address did not count: this one was not looked at.
     NotLookedAt,
+    /// The recipient cannot remember it across a restart yet. Its disk is at fault.
+    NotKept,
 }
 
 impl ClaimRefused {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::UnknownPeer,
         Self::OtherRecipient,
@@ -282,6 +290,7 @@ impl ClaimRefused {
         Self::NotSigned,
         Self::OtherBody,
         Self::NotLookedAt,
+        Self::NotKept,
     ];
 
     /// A word for it, in answers and metrics.
@@ -296,6 +305,7 @@ impl ClaimRefused {
             Self::NotSigned => "not-signed",
             Self::OtherBody => "other-body",
             Self::NotLookedAt => "not-looked-at",
+            Self::NotKept => "not-kept",
         }
     }
 }

@@ -153,7 +153,8 @@ fn p5_what_a_peer_answers_fills_no_more_than_its_share() {
             assert!(open <= 16 * 3 && ring <= 64 * 3, "{open}, {ring}");
             // Kinds that convict, four each, against the log, its peer, and the peer's gossip key.
             assert!(evidence <= 4 * 4 * 3 * 3, "{evidence}");
-            assert!(alone.node.alarms().count() <= 3 * 4 + 5 + evidence);
+            // Evidence is told once, and once more when it convicts its log after all.
+            assert!(alone.node.alarms().count() <= 3 * 4 + 5 + 2 * evidence);
             if second % 100 == 0 {
                 let (page, rows) = alone.node.page(None, 0, 512, Moment(alone.now));
                 assert!(rows.len() <= 3 * 8, "{}", rows.len());

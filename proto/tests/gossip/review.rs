@@ -356,7 +356,7 @@ fn mail_without_an_answer_is_mailed_again() {
 
 /// A copy under other extension lines, which accuses a witness alone, does not shield the log; nor
 /// the other way round.
-// Spec: GSP-45, GSP-117
+// Spec: GSP-45, GSP-117, GSP-192
 #[test]
 fn a_copy_that_accuses_somebody_else_shields_nobody() {
     for log_first in [false, true] {
@@ -381,8 +381,16 @@ fn a_copy_that_accuses_somebody_else_shields_nobody() {
             order.reverse();
         }
         let mut mailed = Vec::new();
+        let mut alarms = Vec::new();
         for evidence in order {
             let (_, mut actions) = alone.submit(evidence);
+            alarms.extend(actions.iter().filter_map(|action| match action {
+                Action::Alarm {
+                    alarm,
+                    raised: true,
+                } => Some(alarm.clone()),
+                _ => None,
+            }));
             for _ in 0..stored(&actions) {
                 actions.extend(alone.happen(Event::EvidenceStored { id }));
             }
@@ -395,6 +403,14 @@ fn a_copy_that_accuses_somebody_else_shields_nobody() {
             }
         }
         assert!(mailed.contains(&of_log) && mailed.contains(&of_peer));
+        // Spec: GSP-192. That the log is convicted is told, whichever came first.
+        let proven = |log: Option<&SimLog>| Alarm::Proven {
+            id,
+            log: log.map(|log| log.origin.clone()),
+        };
+        let mut told = vec![proven(None), proven(Some(&log))];
+        told.drain(..usize::from(log_first));
+        assert_eq!(alarms, told);
         assert_eq!(alone.node.evidence(&id).map(|kept| &**kept), Some(&of_log));
         // Neither is anything new.
         for evidence in [of_log, of_peer] {

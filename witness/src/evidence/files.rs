@@ -50,6 +50,12 @@ pub(super) fn with_suffix(folder: &Path, suffix: &str) -> io::Result<Vec<PathBuf
     Ok(paths)
 }
 
+/// Whether the system could not read a file that may be good: the disk, or the permissions, not
+/// what is in it. That it is gone is an answer.
+pub(super) fn passes(error: &io::Error) -> bool {
+    error.raw_os_error().is_some() && error.kind() != io::ErrorKind::NotFound
+}
+
 /// The id in a name that ends like this.
 pub(super) fn id_of(path: &Path, suffix: &str) -> Option<Hash> {
     let name = path.file_name()?.to_str()?.strip_suffix(suffix)?;

@@ -263,8 +263,11 @@ const fn kind(alarm: &Alarm) -> &'static str {
 
 fn told(alarm: &Alarm) -> String {
     match alarm {
-        Alarm::Proven { id } => {
+        Alarm::Proven { id, log: None } => {
             format!("evidence {} convicts somebody", hex::encode(id.as_bytes()))
+        }
+        Alarm::Proven { id, log: Some(log) } => {
+            format!("evidence {} convicts {log}", hex::encode(id.as_bytes()))
         }
         Alarm::Undetermined { origin } => {
             format!("two keys of {origin} contradict each other, and one is retired")

@@ -7,30 +7,106 @@
 //! Rows: `spec/gossip.md` GSP-90, GSP-91.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::gossip::{Call, Claim, ClaimRefused, LastClaim, SignedClaim};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::key::{KeyName, UnixSeconds};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
+use super::records::Records;
 use super::{Gossip, lock};
 
 /// The field that a claim, or what became of it, stands in.
 pub(crate) const CLAIM_FIELD: &str = "gossip-claim";
 
 /// What is remembered of claims.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Claims {
     /// Of each peer that made one; at most as many as there are peers.
     last: Mutex<BTreeMap<KeyName, LastClaim>>,
+    /// No claim that counted before this start comes after it.
+    before: LastClaim,
+    bound: Arc<Bound>,
     /// The time of the last one that we made, and how many there were.
     made: Mutex<u64>,
     count: AtomicU64,
 }
 
+/// How late a claim may be that counts: so much is durable. What the next process counts is later.
+#[derive(Debug)]
+struct Bound {
+    seconds: AtomicU64,
+    /// Whether it is being moved.
+    moves: AtomicBool,
+    records: Records,
+}
+
+impl Bound {
+    /// Moves it ahead of a time. Blocks.
+    fn reach(&self, time: u64) {
+        let ahead = time.saturating_add(AHEAD);
+        match self.records.store_claimed(ahead) {
+            Ok(()) => drop(self.seconds.fetch_max(ahead, Ordering::AcqRel)),
+            Err(error) => tracing::error!(%error, "claims of peers do not count: no disk takes it"),
+        }
+    }
+}
+
 impl Claims {
+    /// Knows of the claims of before that none counts again. `now` is in seconds.
+    ///
+    /// # Errors
+    /// What was kept cannot be read.
+    // Spec: GSP-191
+    pub(super) fn open(records: &Records, now: u64) -> io::Result<Self> {
+        let before = records.claimed()?;
+        let bound = Bound {
+            seconds: AtomicU64::new(before),
+            moves: AtomicBool::new(false),
+            records: records.clone(),
+        };
+        bound.reach(now.max(before));
+        Ok(Self {
+            last: Mutex::default(),
+            before: match before {
+                0 => LastClaim::default(),
+                before => LastClaim::until(UnixSeconds::new(before).unwrap_or(UnixSeconds::MAX)),
+            },
+            bound: Arc::new(bound),
+            made: Mutex::default(),
+            count: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether it is durable that a claim of this time may count. That is moved ahead in time where
+    /// claims come often; the first after a while waits for the disk, and others meanwhile do not
+    /// count.
+    // Spec: GSP-191
+    fn is_kept(&self, time: UnixSeconds) -> bool {
+        let bound = self.bound.seconds.load(Ordering::Acquire);
+        let (time, near) = (time.get(), bound.saturating_sub(AHEAD / 2));
+        if time > near && !self.bound.moves.swap(true, Ordering::AcqRel) {
+            let moved = Arc::clone(&self.bound);
+            let reach = move || {
+                moved.reach(time);
+                moved.moves.store(false, Ordering::Release);
+            };
+            match Handle::try_current() {
+                Ok(runtime) if time <= bound => drop(runtime.spawn_blocking(reach)),
+                Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+                    block_in_place(reach);
+                }
+                _ => reach(),
+            }
+        }
+        time <= self.bound.seconds.load(Ordering::Acquire)
+    }
+
     /// When a claim is made: not before the last one, unless the clock was set back by much.
     fn time(&self, now: u64) -> UnixSeconds {
         let mut made = lock(&self.made);
@@ -94,15 +170,25 @@ impl Gossip {
         let now = UnixSeconds::new(self.clock.now().seconds()).unwrap_or(UnixSeconds::MAX);
         claim.verify_call(self.settings.vkey().name(), &call, now)?;
         let last = |name| lock(&self.claims.last).get(name).copied();
-        last(&claim.name).unwrap_or_default().verify_next(claim)?;
+        let before = self.claims.before;
+        last(&claim.name).unwrap_or(before).verify_next(claim)?;
         signed.verify_signature(&keys)?;
+        if !self.claims.is_kept(claim.time) {
+            return Err(ClaimRefused::NotKept);
+        }
         let mut last = lock(&self.claims.last);
-        last.entry(claim.name.clone()).or_default().take(claim)?;
+        last.entry(claim.name.clone())
+            .or_insert(before)
+            .take(claim)?;
         drop(last);
         self.contacts.claimed(&claim.name, now.get());
         Ok((claim.name.clone(), claim.body))
     }
 }
+
+/// How much later a claim may be than what is durable, in seconds: for so long after a start a peer
+/// is a stranger at most, and each half of it costs a wait for the disk.
+const AHEAD: u64 = 4;
 
 /// A clock that was set back by more than what peers allow is not waited for.
 const SET_BACK_MAX: u64 = 100;
@@ -114,9 +200,42 @@ mod tests {
     // Spec: GSP-90
     #[test]
     fn a_clock_that_steps_back_a_little_makes_no_claim_of_the_past() {
-        let claims = Claims::default();
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::beside(&dir.path().join("witness.redb")).unwrap();
+        let claims = Claims::open(&records, 0).unwrap();
         for (now, said) in [(1_000, 1_000), (990, 1_000), (1_001, 1_001), (500, 500)] {
             assert_eq!(claims.time(now).get(), said, "{now}");
         }
+    }
+
+    // Spec: GSP-191
+    #[test]
+    fn what_counted_before_a_start_does_not_count_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::beside(&dir.path().join("witness.redb")).unwrap();
+        let at = |seconds| UnixSeconds::new(seconds).unwrap();
+        let claim = |seconds| Claim {
+            name: KeyName::parse("w1.example").unwrap(),
+            to: KeyName::parse("w2.example").unwrap(),
+            call: Call::new("GET", "/gossip/v0/state").unwrap(),
+            body: sha256(b""),
+            time: at(seconds),
+            number: u64::MAX - 1,
+        };
+        let first = Claims::open(&records, 1_000).unwrap();
+        assert!(first.before.verify_next(&claim(1)).is_ok(), "none counted");
+        assert!(first.is_kept(at(1_000)));
+        assert!(first.is_kept(at(1_100)), "the first after a while waits");
+        assert_eq!(records.claimed().unwrap(), 1_100 + AHEAD);
+        let again = Claims::open(&records, 1_001).unwrap();
+        for counted in [1_000, 1_001, 1_100] {
+            let refused = again.before.verify_next(&claim(counted));
+            assert_eq!(refused, Err(ClaimRefused::Again), "{counted}");
+        }
+        assert!(again.before.verify_next(&claim(1_100 + AHEAD + 1)).is_ok());
+        // A disk that does not take it keeps claims from counting, and not from being served.
+        let folder = dir.path().join("gossip");
+        std::fs::create_dir(folder.join("claimed.new")).unwrap();
+        assert!(!again.is_kept(at(2_000)));
     }
 }

@@ -4,6 +4,7 @@
 //! gossip/
 //!   secret                      16 random bytes: what page salts follow from
 //!   paged                       a decimal: no page says a later time, in seconds
+//!   claimed                     a decimal: no claim counted that says a later time, in seconds
 //!   alarmed, alarms/            what waits for the webhook (`alarms`)
 //!   peers.json                  how it is with the peers, for people (`account`)
 //!   <origin hash>.heads         the heads of a log that are not ours, or not resolved
@@ -30,6 +31,7 @@ use crate::evidence::read_bounded;
 pub(super) const FOLDER: &str = "gossip";
 const SECRET: &str = "secret";
 const PAGED: &str = "paged";
+const CLAIMED: &str = "claimed";
 const HEADS: &str = ".heads";
 /// Sixteen notes of the largest size, and their lines.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -86,6 +88,21 @@ impl Records {
     // Spec: GSP-98
     pub(super) fn paged(&self) -> io::Result<u64> {
         self.number(PAGED)
+    }
+
+    /// The time that no claim of before that counted is later than, in seconds; 0 when there was
+    /// none.
+    // Spec: GSP-191
+    pub(super) fn claimed(&self) -> io::Result<u64> {
+        self.number(CLAIMED)
+    }
+
+    /// Replaces that. Durable on return.
+    pub(super) fn store_claimed(&self, seconds: u64) -> io::Result<()> {
+        replace(
+            &self.folder.join(CLAIMED),
+            format!("{seconds}\n").as_bytes(),
+        )
     }
 
     /// The folder.

@@ -479,11 +479,18 @@ impl Log {
         let newest = self.ring.iter().map(|recent| recent.time.get()).max();
         let newest = newest.unwrap_or(0);
         let age = |recent: &Recent| Duration::from_secs(newest.saturating_sub(recent.time.get()));
-        // Spec: GSP-171. One that nobody waits for any more, and one that was there long before.
+        // Spec: GSP-171. One that nobody waits for any more, and one that was there long before; or
+        // of those whose note is still here, so that who asks for it gets it, the oldest.
+        let within = || {
+            let recent = self.ring.iter().rev();
+            recent.filter(|recent| age(recent) <= shortly)
+        };
         for part in [SHORTLY_PART, LONGER_PART] {
             let least = shortly / part;
-            let mut recent = self.ring.iter().rev();
-            let recent = recent.find(|recent| age(recent) >= least && age(recent) <= shortly);
+            let recent = match within().find(|recent| age(recent) >= least) {
+                Some(gone) if gone.note.is_none() => within().rfind(|recent| recent.note.is_some()),
+                found => found,
+            };
             if let Some(recent) = recent {
                 add(recent.head, recent.time, Flags::default());
             }

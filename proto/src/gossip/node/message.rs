@@ -394,10 +394,13 @@ impl fmt::Display for Phase {
 /// What somebody should know.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Alarm {
-    /// Evidence convicts somebody. It never ends.
+    /// Evidence convicts somebody. It never ends. When a copy of the contradiction comes that
+    /// convicts the log, too, that is told besides.
     Proven {
         /// Which.
         id: Hash,
+        /// The log that it convicts, if it does.
+        log: Option<Origin>,
     },
     /// Two keys of a log contradict each other, and one is retired: a date decides.
     Undetermined {

@@ -11,6 +11,7 @@ use core::hash::{Hash as _, Hasher};
 
 use super::message::{Action, Alarm, Moment, Reply, RequestId};
 use super::{Node, Step};
+use crate::checkpoint::Origin;
 use crate::evidence::{Evidence, Kind, LogFinding, NotProven, Verdict};
 use crate::gossip::CatalogueEntry;
 use crate::hash::{Hash, sha256};
@@ -136,6 +137,7 @@ impl Node {
                     kept.verdict = verdict;
                     kept.stored = false;
                     self.store(step, &id);
+                    self.tell_proven(step, &id);
                     Found::New(id)
                 }
                 _ => Found::Known(id),
@@ -163,8 +165,23 @@ impl Node {
         };
         self.evidence.insert(id, kept);
         self.store(step, &id);
-        self.alarm(step, Alarm::Proven { id }, true);
+        self.tell_proven(step, &id);
         Found::New(id)
+    }
+
+    /// Evidence is an alarm once, and once more when it convicts its log, which it did not before:
+    /// a copy that accuses a witness alone must not be all that an operator hears.
+    // Spec: GSP-192
+    fn tell_proven(&mut self, step: &mut Step<'_>, id: &Hash) {
+        let Some(kept) = self.evidence.get(id) else {
+            return;
+        };
+        let log = kept.verdict.origin.clone();
+        let log = log.filter(|_| kept.verdict.convicts_log());
+        let known = |log: Option<Origin>| Alarm::Proven { id: *id, log };
+        if log.is_some() || !self.alarms.iter().any(|alarm| is_about(alarm, id)) {
+            self.alarm(step, known(log), true);
+        }
     }
 
     /// Two copies of one contradiction that do not become one, and neither accuses all: both stay,
@@ -209,6 +226,7 @@ impl Node {
         kept.from.clear();
         kept.stored = false;
         self.store(step, &id);
+        self.tell_proven(step, &id);
         Found::New(id)
     }
 
@@ -305,7 +323,7 @@ impl Node {
             number,
             id: *id,
             kind: kept.evidence.kind(),
-            origin: origin.map(crate::checkpoint::Origin::hash),
+            origin: origin.map(Origin::hash),
             file: sha256(&kept.evidence.to_bytes()),
             time: kept.since.seconds(),
         });
@@ -319,7 +337,7 @@ impl Node {
         }
         let (from, finder) = (kept.from.clone(), kept.finder);
         // What stood in the way of the proof is not needed any more.
-        let origin = evidence.origin().map(crate::checkpoint::Origin::hash);
+        let origin = evidence.origin().map(Origin::hash);
         if let Some(before) = before {
             self.listed.remove(&before);
         }
@@ -485,6 +503,10 @@ fn lines(evidence: &Evidence) -> usize {
     let (a, b) = evidence.statements();
     let b = b.map_or(0, |b| b.signatures().len());
     a.signatures().len().saturating_add(b)
+}
+
+fn is_about(alarm: &Alarm, id: &Hash) -> bool {
+    matches!(alarm, Alarm::Proven { id: known, .. } if known == id)
 }
 
 /// The keys that are convicted, or that convict their log between them.
