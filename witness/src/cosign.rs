@@ -291,6 +291,8 @@ impl Witness {
     fn suspect(&self, origin: &Origin) -> Option<Held> {
         match self.gossip.as_ref()?.cosigning(origin) {
             Cosigning::Held { suspect } => Some(Held::Suspect { head: suspect }),
+            // Spec: GSP-194
+            Cosigning::Isolated => Some(Held::Isolated),
             // Evidence says these ([`Self::convicted`]).
             Cosigning::Free | Cosigning::Convicted { .. } | Cosigning::Stopped { .. } => None,
         }
@@ -576,7 +578,7 @@ impl Witness {
         kept.or_else(|| match self.gossip.as_ref()?.cosigning(origin) {
             Cosigning::Convicted { id } => Some(Convicted::Log(id)),
             Cosigning::Stopped { id } => Some(Convicted::Ours(id)),
-            Cosigning::Free | Cosigning::Held { .. } => None,
+            Cosigning::Free | Cosigning::Held { .. } | Cosigning::Isolated => None,
         })
     }
 

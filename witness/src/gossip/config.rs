@@ -28,6 +28,8 @@ pub(crate) struct RawGossip {
     peer: Vec<RawPeer>,
     #[serde(default = "yes")]
     hold: bool,
+    #[serde(default)]
+    isolated: Isolated,
     #[serde(default = "round")]
     round_ms: u64,
     #[serde(default = "grace")]
@@ -55,6 +57,17 @@ pub(crate) struct RawGossip {
     #[serde(default)]
     alarm_exec: Vec<String>,
     alarm_webhook: Option<String>,
+}
+
+/// What becomes of cosigning while no peer is heard.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Isolated {
+    /// It goes on, and there is an alarm.
+    #[default]
+    Sign,
+    /// Nothing is cosigned.
+    Hold,
 }
 
 const fn yes() -> bool {
@@ -104,6 +117,8 @@ pub struct GossipSettings {
     operator: String,
     /// Whether a head that cannot be joined holds the cosignatures of its log.
     pub(super) hold: bool,
+    /// Whether nothing is cosigned while no peer is heard.
+    pub(super) hold_isolated: bool,
     /// Whether nobody can ask this witness.
     pub(super) outbound_only: bool,
     pub(super) alarm_exec: Vec<String>,
@@ -256,6 +271,7 @@ impl GossipSettings {
                 peers: _,
                 operator,
                 hold,
+                hold_isolated,
                 outbound_only,
                 alarm_exec,
                 alarm_webhook,
@@ -269,6 +285,7 @@ impl GossipSettings {
             let alarms = (alarm_exec, alarm_webhook);
             let passive = (passive, passive_per_second, distributors, mirrors);
             let own = (former_keys, operator, outbound_only);
+            let hold = (hold, hold_isolated);
             (own, hold, alarms, passive, times, quorum)
         };
         rest(self) != rest(other)
@@ -286,6 +303,7 @@ impl GossipSettings {
             slow_every: times.slow_every,
             peer_silence: times.peer_silence,
             quorum: self.quorum,
+            hold_isolated: self.hold_isolated,
             ..Config::new(secret)
         }
     }
@@ -379,6 +397,7 @@ pub(crate) fn resolve<T>(
         peers: Shared(Arc::new(RwLock::new(peers.into()))),
         operator: raw.operator.clone(),
         hold: raw.hold,
+        hold_isolated: raw.isolated == Isolated::Hold,
         outbound_only: raw.outbound_only,
         alarm_exec: raw.alarm_exec.clone(),
         alarm_webhook: raw.alarm_webhook.clone(),

@@ -7,11 +7,11 @@
 //! Rows: `spec/gossip.md` GSP-42, GSP-99.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 use jurat_proto::checkpoint::Origin;
-use jurat_proto::gossip::node::{Action, Cosigning};
+use jurat_proto::gossip::node::{Action, Alarm, Cosigning};
 use jurat_proto::hash::Hash;
 
 #[derive(Debug, Default)]
@@ -22,20 +22,36 @@ pub(super) struct Standings {
     count: AtomicUsize,
     /// The evidence that convicts a key of ours. It never ends.
     stopped: OnceLock<Hash>,
+    /// Whether nothing is cosigned while no peer is heard.
+    hold_isolated: bool,
+    /// Whether that is so.
+    isolated: AtomicBool,
 }
 
 impl Standings {
+    /// With whether nothing is cosigned while no peer is heard.
+    pub(super) fn holding(mut self, hold_isolated: bool) -> Self {
+        self.hold_isolated = hold_isolated;
+        self
+    }
+
     /// Whether a log may be cosigned.
-    // Spec: GSP-99
+    // Spec: GSP-99, GSP-194
     pub(super) fn of(&self, origin: &Origin) -> Cosigning {
         if let Some(id) = self.stopped.get() {
             return Cosigning::Stopped { id: *id };
         }
+        let alone = self.hold_isolated && self.isolated.load(Ordering::Acquire);
+        let otherwise = if alone {
+            Cosigning::Isolated
+        } else {
+            Cosigning::Free
+        };
         if self.count.load(Ordering::Acquire) == 0 {
-            return Cosigning::Free;
+            return otherwise;
         }
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
-        logs.get(&origin.hash()).copied().unwrap_or(Cosigning::Free)
+        logs.get(&origin.hash()).copied().unwrap_or(otherwise)
     }
 
     /// Says how it is with a log.
@@ -48,7 +64,8 @@ impl Standings {
         // A map that a panic left poisoned is whole: each change is one step.
         let mut logs = self.logs.write().unwrap_or_else(PoisonError::into_inner);
         match cosigning {
-            Cosigning::Free => drop(logs.remove(&origin.hash())),
+            // Which logs are held is another matter than whom we hear.
+            Cosigning::Free | Cosigning::Isolated => drop(logs.remove(&origin.hash())),
             other => drop(logs.insert(origin.hash(), other)),
         }
         self.count.store(logs.len(), Ordering::Release);
@@ -69,6 +86,10 @@ impl Standings {
                 Action::StopSigning { id } => {
                     let _ = self.stopped.set(*id);
                 }
+                Action::Alarm {
+                    alarm: Alarm::Isolated,
+                    raised,
+                } => self.isolated.store(*raised, Ordering::Release),
                 _ => {}
             }
         }
@@ -105,5 +126,25 @@ mod tests {
         assert_eq!(table.of(&other), Cosigning::Free);
         table.obey(&[Action::StopSigning { id }]);
         assert_eq!(table.of(&other), Cosigning::Stopped { id });
+    }
+
+    // Spec: GSP-194
+    #[test]
+    fn who_hears_nobody_cosigns_or_not_as_was_said() {
+        let [one, other] = ["a.example/1", "a.example/2"].map(|text| Origin::parse(text).unwrap());
+        let id = sha256(b"evidence");
+        let alone = |raised| Action::Alarm {
+            alarm: Alarm::Isolated,
+            raised,
+        };
+        for (holds, meanwhile) in [(true, Cosigning::Isolated), (false, Cosigning::Free)] {
+            let table = Standings::default().holding(holds);
+            let origin = other.clone();
+            table.obey(&[Action::StopCosigning { origin, id }, alone(true)]);
+            assert_eq!(table.of(&one), meanwhile);
+            assert_eq!(table.of(&other), Cosigning::Convicted { id });
+            table.obey(&[alone(false)]);
+            assert_eq!(table.of(&one), Cosigning::Free);
+        }
     }
 }

@@ -729,6 +729,13 @@ pub enum Held {
         /// The head.
         head: TreeHead,
     },
+    // Spec: GSP-194
+    /// Gossip reaches nobody, and the operator wants nothing to be signed then.
+    #[error(
+        "this witness has not heard from other witnesses for so long that it signs nothing until \
+         it does"
+    )]
+    Isolated,
     /// Too few of those who know were reached.
     #[error(
         "this witness has just started and has not yet heard from enough others about this log: \

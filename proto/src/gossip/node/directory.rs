@@ -260,6 +260,8 @@ pub struct Config {
     pub slow_every: Duration,
     /// How long a peer may fail before it is an alarm.
     pub peer_silence: Duration,
+    /// Whether nothing is cosigned while [`Alarm::Isolated`](super::Alarm::Isolated) stands.
+    pub hold_isolated: bool,
     /// How often the feed of some peer is read from its beginning: who hides a head need say
     /// nothing new otherwise.
     pub reread_every: Duration,
@@ -324,6 +326,7 @@ impl Config {
             unprovable_after: Duration::from_secs(86_400),
             slow_every: Duration::from_secs(600),
             peer_silence: Duration::from_secs(900),
+            hold_isolated: false,
             reread_every: Duration::from_secs(3_600),
             backoff_max: Duration::from_secs(600),
             answer_timeout: Duration::from_secs(60),

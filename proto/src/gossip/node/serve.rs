@@ -24,6 +24,8 @@ pub enum Cosigning {
         /// The head that its log signed and nobody can join to the others.
         suspect: TreeHead,
     },
+    /// Nothing, of any log that nothing else is said of, while no peer is heard: 503.
+    Isolated,
     /// Never again: 403.
     Convicted {
         /// By which evidence.
@@ -38,18 +40,25 @@ pub enum Cosigning {
 
 impl Node {
     /// Whether a log may be cosigned.
-    // Spec: GSP-42, GSP-44, GSP-47
+    // Spec: GSP-42, GSP-44, GSP-47, GSP-194
     pub fn cosigning(&self, origin: &Origin) -> Cosigning {
         if let Some(id) = self.stopped {
             return Cosigning::Stopped { id };
         }
+        // Spec: GSP-194
+        let alone = self.config.hold_isolated && self.alarms.contains(&Alarm::Isolated);
+        let otherwise = if alone {
+            Cosigning::Isolated
+        } else {
+            Cosigning::Free
+        };
         let Some(log) = self.logs.get(&origin.hash()) else {
-            return Cosigning::Free;
+            return otherwise;
         };
         match (log.convicted.first(), log.suspect()) {
             (Some(id), _) => Cosigning::Convicted { id: *id },
             (None, Some(suspect)) => Cosigning::Held { suspect },
-            (None, None) => Cosigning::Free,
+            (None, None) => otherwise,
         }
     }
 

@@ -596,7 +596,10 @@ impl Told {
                 }
                 return;
             }
-            (Cosigning::Convicted { .. } | Cosigning::Stopped { .. }, Ok(_)) => return,
+            (
+                Cosigning::Convicted { .. } | Cosigning::Stopped { .. } | Cosigning::Isolated,
+                Ok(_),
+            ) => return,
         }
         self.cosigns(world, witness, (branch, to));
         let time = seconds(world.now);

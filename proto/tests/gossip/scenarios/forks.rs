@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jurat_proto::evidence::Kind;
-use jurat_proto::gossip::node::{Action, Cosigning, Phase, Reply};
+use jurat_proto::gossip::node::{Action, Alarm, Cosigning, Phase, Reply};
 
 use crate::actors::{Key, SimLog, Tiles, leaf_head};
 use crate::network::{World, under_seeds};
@@ -111,7 +111,8 @@ fn scenario_05_one_victim_among_thirty_is_enough() {
     });
 }
 
-/// 6. Three histories.
+/// 6. Three histories: each witness has a proof, and none of the three goes on anywhere.
+// Spec: GSP-38, GSP-44
 #[test]
 fn scenario_06_three_histories_are_proven_like_two() {
     under_seeds(0..10, |seed| {
@@ -123,6 +124,18 @@ fn scenario_06_three_histories_are_proven_like_two() {
         assert!(world.submit(2, 0, third, 16));
         world.rounds(SOON);
         assert!(world.all_convict(0));
+        for (witness, branch) in [(0, 0), (1, second), (2, third)] {
+            let kinds = world.kinds(witness);
+            let all = kinds.iter().all(|kind| *kind == Kind::Opening);
+            assert!(all && (1..=3).contains(&kinds.len()), "{kinds:?}");
+            assert_eq!(
+                world.guilty(witness),
+                world.guilty(0),
+                "the log and nobody else"
+            );
+            assert!(!world.submit(witness, 0, branch, 20));
+        }
+        assert_eq!(world.guilty(0).len(), 1);
     });
 }
 
@@ -149,7 +162,7 @@ fn scenario_07_a_fork_that_was_given_up_is_still_a_fork() {
 }
 
 /// 8. A fork during a partition of a day, of which nothing is left but the victim's last head.
-// Spec: GSP-35
+// Spec: GSP-35, GSP-100
 #[test]
 fn scenario_08_a_partition_of_a_day_hides_nothing_when_it_is_over() {
     under_seeds(0..2, |seed| {
@@ -165,10 +178,15 @@ fn scenario_08_a_partition_of_a_day_hides_nothing_when_it_is_over() {
         }
         world.nobody_convicts();
         world.parts[1] = 0;
-        // The longest pause, and then as soon as ever.
-        world.run(600);
-        world.rounds(SOON);
+        // However long it was: in the first round somebody has the proof, and in the next all do.
+        world.rounds(1);
+        let proven = (0..3).any(|witness| world.is_convicted(witness, 0));
+        assert!(proven, "within a round of the end");
+        world.rounds(1);
         assert!(world.all_convict(0));
+        for witness in 0..3 {
+            assert_eq!(world.kinds(witness), [Kind::Opening]);
+        }
     });
 }
 
@@ -214,10 +232,17 @@ fn scenario_10_11_a_log_that_cannot_be_opened_is_held_and_named() {
             for (witness, branch, suspect) in [(0, fork, 13), (1, 0, 10)] {
                 let suspect = world.logs[0].head(branch, suspect);
                 assert_eq!(world.cosigning(witness, 0), Cosigning::Held { suspect });
+                let origin = world.logs[0].origin.clone();
+                let node = &world.witnesses[witness].node;
+                assert_eq!(node.phase(&origin, &suspect), Some(Phase::Suspect));
+                assert!(world.raised(witness, &Alarm::Suspect { origin }));
             }
             assert!(!world.submit(0, 0, 0, 20), "it is held");
-            assert!(!world.published(0), "not yet");
-            world.run(86_400);
+            // A day after it became suspect, ten minutes after the beginning at the soonest, and
+            // within a quarter of an hour of when that was seen to be so.
+            world.run(86_400 - 600);
+            assert!(!world.published(0) && !world.published(1), "not yet");
+            world.run(900);
             for witness in 0..2 {
                 assert!(world.published(witness));
                 let said = world.witnesses[witness].node.suspicions(world.moment());

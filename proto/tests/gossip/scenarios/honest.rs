@@ -5,7 +5,7 @@ use std::time::Duration;
 use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, SignedCheckpoint};
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::evidence::{Evidence, NoContradiction};
-use jurat_proto::gossip::node::{Action, Alarm, Cosigning, LogSettings, Reply};
+use jurat_proto::gossip::node::{Action, Alarm, Config, Cosigning, LogSettings, Reply};
 use jurat_proto::hash::Hash;
 use jurat_proto::proof::verify_inclusion;
 use jurat_proto::tlog_proof::TlogProof;
@@ -164,12 +164,44 @@ fn scenario_22_isolation_is_an_alarm_within_its_time() {
         world.run(140);
         for witness in 0..4 {
             assert!(world.raised(witness, &Alarm::Isolated));
+            // Where nothing else was said, it goes on cosigning.
+            assert!(world.submit(witness, 0, 0, 10));
         }
         world.parts = vec![0; 4];
         world.run(800);
         for witness in 0..4 {
             assert_eq!(world.witnesses[witness].node.alarms().count(), 0);
         }
+    });
+}
+
+/// 22. Nobody can be reached, and the operator wants nothing to be cosigned then.
+// Spec: GSP-194
+#[test]
+fn scenario_22_isolation_stops_cosigning_where_that_was_said() {
+    under_seeds(0..5, |seed| {
+        let holds = |config: &mut Config| config.hold_isolated = true;
+        let mut world = World::with(seed, 4, 1, holds, |_| {});
+        for witness in 0..4 {
+            assert!(world.submit(witness, 0, 0, 10));
+        }
+        world.run(120);
+        world.parts = vec![0, 1, 2, 3];
+        world.run(760);
+        assert!(world.submit(0, 0, 0, 11), "it may be over yet");
+        // A quarter of an hour after the last answer, no cosignature leaves.
+        world.run(140);
+        for witness in 0..4 {
+            assert_eq!(world.cosigning(witness, 0), Cosigning::Isolated);
+            assert!(!world.submit(witness, 0, 0, 12));
+        }
+        // When somebody is heard, without anybody's decision.
+        world.parts = vec![0; 4];
+        world.run(800);
+        for witness in 0..4 {
+            assert!(world.submit(witness, 0, 0, 12));
+        }
+        world.nobody_convicts();
     });
 }
 
