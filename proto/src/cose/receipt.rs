@@ -69,7 +69,9 @@ pub(super) const VDS_RFC9162_SHA256: i64 = 1;
 /// Deprecated by RFC 9864 for the next, and what COSE libraries know.
 pub(super) const ED_DSA: i64 = -8;
 const ED25519: i64 = -19;
+/// RFC 9864 has ESP256 in its place, which says the curve, too; here ES256 is P-256 alone.
 const ES256: i64 = -7;
+const ESP256: i64 = -9;
 
 /// Of the range for private use. The first 32 bits of the UUID that our object identifiers have,
 /// as the argument of a negative number, and the two below.
@@ -316,7 +318,7 @@ fn algorithm(protected: &Headers<'_>) -> Result<Algorithm, ReceiptError> {
     }
     match number(ALG) {
         Some(ED_DSA | ED25519) => Ok(Algorithm::Ed25519),
-        Some(ES256) => Ok(Algorithm::Es256),
+        Some(ES256 | ESP256) => Ok(Algorithm::Es256),
         _ => Err(ReceiptError::Algorithm),
     }
 }
@@ -417,7 +419,7 @@ pub enum ReceiptError {
     Critical,
     /// Its tree is of another kind than `RFC9162_SHA256`.
     OtherTree,
-    /// It is signed by another algorithm than `EdDSA` (Ed25519) or ES256.
+    /// It is signed by another algorithm than `EdDSA` or Ed25519, or ES256 or ESP256.
     Algorithm,
     /// A header parameter of ours is no byte string, or a label is there twice.
     Header,
@@ -455,7 +457,9 @@ impl fmt::Display for ReceiptError {
             Self::Attached => "the message has a payload; that of a COSE receipt is detached",
             Self::Critical => "the COSE receipt has critical header parameters, and none is known",
             Self::OtherTree => "the message is no COSE receipt of a tree RFC9162_SHA256",
-            Self::Algorithm => "the COSE receipt is signed neither with Ed25519 nor with ES256",
+            Self::Algorithm => {
+                "the COSE receipt is signed neither with Ed25519 nor with ECDSA on P-256"
+            }
             Self::Header => "the COSE receipt's unprotected header is not taken",
             Self::Proofs => "the COSE receipt has not exactly one proof, of inclusion",
             Self::OtherSize => "the COSE receipt's proof is of another tree size than is signed",

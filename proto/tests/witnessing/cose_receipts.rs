@@ -1,11 +1,12 @@
 //! Rows of `spec/receipt.md` about COSE.
 
+use jurat_proto::base64;
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::cose::receipt::{
     COSE_RECEIPT_BYTES_MAX, CoseReceipt, NoRootSignature, ReceiptError, VerifyError,
 };
 use jurat_proto::cose::{Sign1, sign_root};
-use jurat_proto::hash::{Hash, leaf_hash};
+use jurat_proto::hash::{Hash, leaf_hash, sha256};
 use jurat_proto::hex;
 use jurat_proto::key::{SignatureType, Signer as _, VerifierKey};
 use jurat_proto::note::SignatureLine;
@@ -15,6 +16,8 @@ use jurat_proto::receipt::Receipt;
 use jurat_proto::tree::TreeHead;
 use minicbor::data::Tag;
 use minicbor::{Decoder, Encoder};
+use p256::ecdsa::signature::Signer as _;
+use p256::pkcs8::EncodePublicKey as _;
 use proptest::prelude::*;
 
 use crate::receipts::{SERVICE, entry, policy, receipt_of, service, tree, witnesses};
@@ -370,7 +373,7 @@ fn what_is_no_cose_receipt_is_refused() {
         ("a10126", ReceiptError::OtherTree),
         ("a1390001", ReceiptError::NotDeterministic),
         ("a119018b01", ReceiptError::Algorithm),
-        ("a2012819018b01", ReceiptError::Algorithm),
+        ("a2012919018b01", ReceiptError::Algorithm),
         ("a301260127 19018b01", ReceiptError::NotDeterministic),
         ("a2012619018b1801", ReceiptError::NotDeterministic),
         ("a3012602810119018b01", ReceiptError::Critical),
@@ -546,6 +549,58 @@ fn receipts_that_others_made_verify_with_the_key_of_their_log() {
     let error = read(&zero).verify(&leaf_hash(b"entry-0"), &of(TRANSMUTE_KEY));
     assert_eq!(error, Err(VerifyError::NotSigned));
     assert_eq!(service().vkey().signature_type(), SignatureType::Ed25519);
+}
+
+/// What RFC 9864 calls ECDSA on P-256 and Ed25519 says the curve; the old names are those of all
+/// who wrote before it.
+// Spec: RCP-10, RCP-18
+#[test]
+fn the_algorithms_that_name_their_curve_are_those_that_did_not() {
+    let root = "a9a39066a116c15dc7093e219d1330b3aea78e98f28b3a78f2ad1d4dceadaafd";
+    let root = hex::decode(root).unwrap();
+    let key = p256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap();
+    let public = key.verifying_key().to_public_key_der().unwrap();
+    let id = hex::encode(&sha256(public.as_bytes()).as_bytes()[..4]);
+    let material = base64::encode(&[&[2], public.as_bytes()].concat());
+    let policy = format!("log p256.example+{id}+{material}\nquorum none\n");
+    let policy = Policy::parse(policy.as_bytes()).unwrap();
+    let leaf = leaf_hash(b"entry-17");
+    let transmute = hex::decode(TRANSMUTE[0]).unwrap();
+    let (protected, unprotected, payload) = fields(&transmute);
+    // The algorithm is the first member: -7, -9; and Ed25519, whose curve is another one.
+    let told = |algorithm: &str| {
+        let header = hex::encode(&protected).replacen("a30126", algorithm, 1);
+        let header = hex::decode(&header).unwrap();
+        let mut to_sign = Encoder::new(Vec::new());
+        to_sign.array(4).unwrap().str("Signature1").unwrap();
+        to_sign.bytes(&header).unwrap().bytes(&[]).unwrap();
+        to_sign.bytes(&root).unwrap();
+        let signature: p256::ecdsa::Signature = key.sign(&to_sign.into_writer());
+        let mut bytes = Encoder::new(Vec::new());
+        bytes.tag(Tag::new(18)).unwrap().array(4).unwrap();
+        bytes.bytes(&header).unwrap();
+        let mut bytes = [&bytes.into_writer(), &unprotected[..], &payload].concat();
+        Encoder::new(&mut bytes)
+            .bytes(&signature.to_bytes())
+            .unwrap();
+        CoseReceipt::parse(&bytes)
+    };
+    for known in ["a30126", "a30128"] {
+        let verdict = told(known).unwrap().verify(&leaf, &policy).unwrap();
+        assert_eq!(verdict.index.get(), 17, "{known}");
+    }
+    for other in ["a30132", "a30127"] {
+        let error = told(other).unwrap().verify(&leaf, &policy);
+        assert_eq!(error, Err(VerifyError::NotSigned), "{other}");
+    }
+    // ESP384 and ES384.
+    for unknown in ["a3013832", "a3013822"] {
+        assert_eq!(told(unknown), Err(ReceiptError::Algorithm), "{unknown}");
+    }
+    // A signature under the one name is none under the other: the header is signed.
+    let renamed = hex::encode(&told("a30126").unwrap().to_bytes()).replacen("a30126", "a30128", 1);
+    let renamed = CoseReceipt::parse(&hex::decode(&renamed).unwrap()).unwrap();
+    assert_eq!(renamed.verify(&leaf, &policy), Err(VerifyError::NotSigned));
 }
 
 proptest! {
