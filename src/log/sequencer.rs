@@ -12,8 +12,9 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -231,7 +232,8 @@ impl Sequencer {
         let (announce, committed) = watch::channel(head);
         let metrics = Metrics::new(registry);
         let places = Arc::new(Places::behind(head.size));
-        let settler = Settler::start(Arc::clone(&store)).map_err(SequencerError::Thread)?;
+        let (settler, settling) = Settler::new();
+        let work = Arc::clone(&store);
         let mut thread = Committer {
             store,
             settler,
@@ -246,6 +248,14 @@ impl Sequencer {
         })
         .map_err(SequencerError::Thread)?;
         let queue = Arc::new(Queue { batcher, places });
+        let tell = Arc::downgrade(&queue);
+        settling
+            .start(work, move || {
+                if let Some(queue) = tell.upgrade() {
+                    queue.call();
+                }
+            })
+            .map_err(SequencerError::Thread)?;
         Ok(Self { queue, committed })
     }
 
@@ -431,6 +441,9 @@ impl Committer {
     }
 
     fn try_commit(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, String> {
+        if let Some(why) = self.settler.failed() {
+            return Err(why.to_owned());
+        }
         self.linger();
         let mut appends = Vec::with_capacity(requests.len());
         let mut records = Records::default();
@@ -557,32 +570,73 @@ impl Committer {
     }
 }
 
-/// A thread that does what a commit left to be done, while its answer is on its way. It ends with
-/// the last handle.
+/// Calls the thread that does what a commit left to be done, while its answer is on its way. That
+/// ends with the last handle.
 ///
-/// When that fails, the store answers nothing more, and the next commit ends the process: once tree
-/// heads are signed there is one for each of them, so within a period of those.
-struct Settler(SyncSender<()>);
+/// When it cannot do that, it has the next commit begin at once, which finds so and ends the log as
+/// any failed commit does: the store answers nothing more, and a process that only finds out with
+/// the next entry would look alive until then.
+// Spec: STO-50, SVC-80
+struct Settler {
+    call: SyncSender<()>,
+    failed: Arc<OnceLock<String>>,
+}
+
+/// Its other half, before the thread is there: who is told of a failure is made after the
+/// committer.
+struct Settling {
+    called: Receiver<()>,
+    failed: Arc<OnceLock<String>>,
+}
 
 impl Settler {
-    fn start(store: Arc<dyn LogStore>) -> std::io::Result<Self> {
+    fn new() -> (Self, Settling) {
         let (call, called) = sync_channel(1);
-        thread::Builder::new()
-            .name("settler".to_owned())
-            .spawn(move || {
-                while let Ok(()) = called.recv() {
-                    if let Err(error) = store.settle() {
-                        tracing::error!(%error, "the store did not take over a commit");
-                        return;
-                    }
-                }
-            })?;
-        Ok(Self(call))
+        let failed = Arc::new(OnceLock::new());
+        let settling = Settling {
+            called,
+            failed: Arc::clone(&failed),
+        };
+        (Self { call, failed }, settling)
     }
 
     fn call(&self) {
         // One that was called and has not begun yet will find this, too.
-        let _ = self.0.try_send(());
+        let _ = self.call.try_send(());
+    }
+
+    fn failed(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+}
+
+impl Settling {
+    /// Starts the thread. `tell` has a commit begin.
+    fn start(
+        self,
+        store: Arc<dyn LogStore>,
+        tell: impl Fn() + Send + 'static,
+    ) -> std::io::Result<()> {
+        let Self { called, failed } = self;
+        let work = move || {
+            while let Ok(()) = called.recv() {
+                // A panic ends the log as well, where the build unwinds.
+                let settled = catch_unwind(AssertUnwindSafe(|| store.settle()));
+                let why = match settled {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "a panic".to_owned(),
+                };
+                let why = format!("the store did not take over a commit: {why}");
+                // Set before it is told: whoever is woken finds it. It is the only one.
+                let _ = failed.set(why);
+                return tell();
+            }
+        };
+        thread::Builder::new()
+            .name("settler".to_owned())
+            .spawn(work)
+            .map(drop)
     }
 }
 
@@ -764,7 +818,7 @@ mod tests {
     use super::*;
     use jurat_proto::hash::sha256;
     use jurat_store::{Fault, Faulty, JournalOptions, MemoryStore, OriginHead, RedbStore};
-    use std::sync::{Mutex, OnceLock};
+    use std::sync::Mutex;
 
     fn entry(text: &str) -> NewEntry {
         NewEntry::new(text.as_bytes().to_vec()).unwrap()
@@ -1015,6 +1069,35 @@ mod tests {
         }
     }
 
+    // Spec: STO-50, SVC-80
+    #[tokio::test]
+    async fn a_commit_that_the_store_does_not_take_over_stops_the_log_though_nobody_comes() {
+        for with_places in [false, true] {
+            let store = Arc::new(Faulty::new(MemoryStore::new()));
+            store.fail_to_settle();
+            let shared: Arc<dyn LogStore> = store.clone();
+            let sequencer = Sequencer::start(shared, &mut Registry::default()).unwrap();
+            let place = |text| sequencer.place(move |index| Ok::<_, ()>((index, entry(text))));
+            // What was answered stays answered: it is durable.
+            if with_places {
+                let (_, placing) = place("a").unwrap();
+                placing.durable().await.unwrap();
+            } else {
+                sequencer.append(append("a", None)).await.unwrap();
+            }
+            // No request comes: it ends by itself.
+            let patience = Duration::from_secs(30);
+            let failure = tokio::time::timeout(patience, sequencer.failed()).await;
+            let failure = failure.unwrap().to_string();
+            let why = "the store did not take over a commit: ";
+            assert!(failure.contains(why), "{failure}");
+            assert!(matches!(place("b"), Err(PlaceError::Stopped)));
+            let late = sequencer.append(append("c", None)).await;
+            assert_eq!(late, Err(AppendError::Stopped));
+            assert_eq!(store.inner().head().unwrap().size.get(), 1);
+        }
+    }
+
     // Spec: SVC-11
     #[tokio::test]
     async fn a_commit_of_unknown_outcome_answers_nobody_and_stops_the_log() {
@@ -1046,7 +1129,7 @@ mod tests {
         let (announce, committed) = watch::channel(head);
         let metrics = Metrics::new(&mut Registry::default());
         let mut thread = Committer {
-            settler: Settler::start(Arc::clone(&store)).unwrap(),
+            settler: Settler::new().0,
             store,
             head,
             places: Arc::new(Places::behind(head.size)),
@@ -1103,7 +1186,7 @@ mod tests {
         for (place, cuts) in (0..3).flat_map(|place| (0..4_u32).map(move |cuts| (place, cuts))) {
             let store: Arc<dyn LogStore> = Arc::new(MemoryStore::new());
             let mut thread = Committer {
-                settler: Settler::start(Arc::clone(&store)).unwrap(),
+                settler: Settler::new().0,
                 head: store.head().unwrap(),
                 places: Arc::new(Places::behind(TreeSize::ZERO)),
                 announce: watch::channel(store.head().unwrap()).0,

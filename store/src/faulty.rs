@@ -41,7 +41,17 @@ pub struct Faulty<S> {
 struct Plan {
     writes: u64,
     fault: Option<(u64, Fault)>,
+    settling: Settling,
     stopped: bool,
+}
+
+/// What becomes of what a commit left to be done.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Settling {
+    #[default]
+    Done,
+    Left,
+    Fails,
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for Faulty<S> {
@@ -79,6 +89,18 @@ impl<S> Faulty<S> {
         let mut plan = self.plan();
         plan.writes = 0;
         plan.fault = Some((nth, fault));
+    }
+
+    /// Makes every commit from now leave something to be done, and the first
+    /// [`LogStore::settle`] fail. The store stops then.
+    pub fn fail_to_settle(&self) {
+        self.plan().settling = Settling::Fails;
+    }
+
+    /// Makes [`LogStore::settle`] do nothing from now: what a commit left to be done waits for
+    /// whoever reads or writes next.
+    pub fn leave_unsettled(&self) {
+        self.plan().settling = Settling::Left;
     }
 
     /// Writes since the last [`Self::fail_at`], the failed one included.
@@ -203,7 +225,18 @@ impl<S: LogStore> LogStore for Faulty<S> {
     }
 
     fn settle(&self) -> Result<(), StoreError> {
-        self.alive()?.settle()
+        let inner = self.alive()?;
+        let mut plan = self.plan();
+        match plan.settling {
+            Settling::Done => {}
+            Settling::Left => return Ok(()),
+            Settling::Fails => {
+                plan.stopped = true;
+                return Err(injected());
+            }
+        }
+        drop(plan);
+        inner.settle()
     }
 
     fn close(&self) -> Result<(), StoreError> {
@@ -211,7 +244,7 @@ impl<S: LogStore> LogStore for Faulty<S> {
     }
 
     fn is_settled(&self) -> bool {
-        self.alive().is_ok_and(S::is_settled)
+        self.plan().settling != Settling::Fails && self.alive().is_ok_and(S::is_settled)
     }
 
     fn find_leaves(&self, leaf_hashes: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
