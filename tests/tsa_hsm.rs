@@ -368,9 +368,55 @@ fn a_key_is_made_once_and_nothing_is_changed_when_it_cannot_be() {
     );
 }
 
+// Spec: TSA-60, TSA-63, KEY-23, KEY-30, KEY-34
+#[test]
+fn a_key_of_p384_is_made_in_a_token_and_signs_with_sha384() {
+    let rig = Rig::new();
+    let output = rig.rotate(&["--pkcs11-curve", "p-521"]);
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    let output = rig.rotate(&["--pkcs11-curve", "p-384"]);
+    assert!(output.status.success(), "{output:?}");
+    let service = rig.serve();
+    let root = rig.home.file("keys/tsa/ca.pem");
+    verified_by_openssl(&rig, &service, &root);
+    signed_with_sha384(&rig);
+    // And by what everybody else verifies with.
+    let dir = rig.home.root();
+    let verified = Command::new(JURAT)
+        .args(["verify", "r.tsr", "--data", "data", "--ca"])
+        .arg(&root)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+/// The token that OpenSSL took last.
+fn signed_with_sha384(rig: &Rig) {
+    let shown = Command::new("openssl")
+        .args(["asn1parse", "-inform", "DER", "-in", "r.tsr"])
+        .current_dir(rig.home.root())
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(":ecdsa-with-SHA384"), "{shown}");
+}
+
 // Spec: TSA-60, KEY-30
 #[test]
-fn an_rsa_key_of_the_operators_own_signs_in_a_token_too() {
+fn keys_of_the_operators_own_of_rsa_and_p384_sign_in_a_token_too() {
+    let rsa = ["RSA", "rsa_keygen_bits:3072"];
+    own_key_in_a_token(rsa, Ok(()));
+    let p384 = ["EC", "ec_paramgen_curve:P-384"];
+    signed_with_sha384(&own_key_in_a_token(p384, Ok(())));
+    // A curve that no time-stamp of ours is signed on is said to be one, and changes nothing.
+    let p521 = ["EC", "ec_paramgen_curve:P-521"];
+    own_key_in_a_token(p521, Err("neither of P-256 nor P-384 nor RSA"));
+}
+
+/// A key that OpenSSL makes, of a certificate of its own, is brought into a token, and signs; or is
+/// refused with these words.
+fn own_key_in_a_token([kind, option]: [&str; 2], due: Result<(), &str>) -> Rig {
     let rig = Rig::new();
     let dir = rig.home.root();
     let extensions = "[root]\nbasicConstraints = critical,CA:TRUE\n\
@@ -385,7 +431,7 @@ fn an_rsa_key_of_the_operators_own_signs_in_a_token_too() {
     );
     openssl(
         dir,
-        "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out unit.key",
+        &format!("genpkey -algorithm {kind} -pkeyopt {option} -out unit.key"),
     );
     openssl(
         dir,
@@ -412,7 +458,14 @@ fn an_rsa_key_of_the_operators_own_signs_in_a_token_too() {
     assert!(output.status.success(), "{output:?}");
     let chain = dir.join("chain.pem");
     let output = rig.rotate(&["--chain", chain.to_str().unwrap()]);
+    if let Err(said) = due {
+        assert!(!output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(said), "{text}");
+        return rig;
+    }
     assert!(output.status.success(), "{output:?}");
     let service = rig.serve();
     verified_by_openssl(&rig, &service, &dir.join("own.pem"));
+    rig
 }

@@ -24,7 +24,9 @@ pub use crate::file::FileError;
 pub use crate::note_signer::NoteSignerError;
 pub use crate::pkcs8::PemError;
 #[cfg(feature = "pkcs11")]
-pub use crate::pkcs11::{Pkcs11Error, Pkcs11Key, Pkcs11Location, SESSIONS_MAX, end_pkcs11};
+pub use crate::pkcs11::{
+    Pkcs11Curve, Pkcs11Error, Pkcs11Key, Pkcs11Location, SESSIONS_MAX, end_pkcs11,
+};
 pub use crate::signing_key::{
     Algorithm, GenerateError, KeyFileError, KeyFileProblem, KeyTextError, SigningKey,
 };

@@ -30,7 +30,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Digest, SHA256, SHA384, digest};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error as Fault, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -143,13 +143,13 @@ impl Pkcs11Key {
         Ok(key)
     }
 
-    /// Makes a P-256 key in a token that never leaves it, and gives its public key: a
+    /// Makes a key in a token that never leaves it, and gives its public key: a
     /// `SubjectPublicKeyInfo` in DER.
     ///
     /// # Errors
     /// [`Pkcs11Error`]; when the token has a key of this label already nothing is made.
     // Spec: KEY-34
-    pub fn generate(location: &Pkcs11Location) -> Result<Vec<u8>, Pkcs11Error> {
+    pub fn generate(location: &Pkcs11Location, curve: Pkcs11Curve) -> Result<Vec<u8>, Pkcs11Error> {
         let module = Module::load(&location.module)?;
         let context = module.read();
         let slot = find_slot(&context.pkcs11, &location.token)?;
@@ -173,7 +173,7 @@ impl Pkcs11Key {
             Attribute::Token(true),
             Attribute::Private(false),
             Attribute::Verify(true),
-            Attribute::EcParams(P256_OID.to_vec()),
+            Attribute::EcParams(curve.oid().to_vec()),
             label.clone(),
             id.clone(),
         ];
@@ -200,15 +200,81 @@ impl Pkcs11Key {
                 _ => None,
             });
         let point = point.ok_or(Pkcs11Error::PublicKey)?;
-        // A DER OCTET STRING; some tokens give its content alone.
-        let point = match point.as_slice() {
-            [0x04, 65, point @ ..] if point.len() == 65 => point,
+        let public_key = curve.public_key(&point);
+        public_key.ok_or(Pkcs11Error::PublicKey)
+    }
+}
+
+/// The curve of a key in a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pkcs11Curve {
+    /// With SHA-256.
+    #[default]
+    P256,
+    /// With SHA-384.
+    P384,
+}
+
+impl Pkcs11Curve {
+    /// The OBJECT IDENTIFIER in DER, as tokens name a curve.
+    fn oid(self) -> &'static [u8] {
+        match self {
+            Self::P256 => &P256_OID,
+            Self::P384 => &P384_OID,
+        }
+    }
+
+    /// The octets of a coordinate, and of each number of a signature.
+    fn octets(self) -> usize {
+        match self {
+            Self::P256 => 32,
+            Self::P384 => 48,
+        }
+    }
+
+    /// The digest that the token signs.
+    fn digest(self, message: &[u8]) -> Digest {
+        match self {
+            Self::P256 => digest(&SHA256, message),
+            Self::P384 => digest(&SHA384, message),
+        }
+    }
+
+    /// `SubjectPublicKeyInfo` of a point as tokens give it: a DER OCTET STRING, or, with some, its
+    /// content alone.
+    fn public_key(self, given: &[u8]) -> Option<Vec<u8>> {
+        let length = 1 + 2 * self.octets();
+        let point = match given {
+            [0x04, octets, point @ ..]
+                if point.len() == length && usize::from(*octets) == length =>
+            {
+                point
+            }
             point => point,
         };
-        match point {
-            [0x04, rest @ ..] if rest.len() == 64 => Ok([P256_SPKI.as_slice(), point].concat()),
-            _ => Err(Pkcs11Error::PublicKey),
-        }
+        let head: &[u8] = match self {
+            Self::P256 => &P256_SPKI,
+            Self::P384 => &P384_SPKI,
+        };
+        let is_point = point.len() == length && point.first() == Some(&0x04);
+        is_point.then(|| [head, point].concat())
+    }
+
+    /// What a token gives as a signature, in DER.
+    fn signature(self, raw: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
+        raw.split_at_checked(self.octets())
+            .filter(|(_, s)| s.len() == self.octets())
+            .map(|(r, s)| der_signature(r, s))
+            .ok_or(Pkcs11Error::Signature { curve: self })
+    }
+}
+
+impl fmt::Display for Pkcs11Curve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+        })
     }
 }
 
@@ -360,7 +426,7 @@ struct Opened {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    P256,
+    Ec(Pkcs11Curve),
     Rsa,
 }
 
@@ -393,16 +459,13 @@ impl Opened {
             return Err(Pkcs11Error::BegunAgain);
         }
         match self.kind {
-            Kind::P256 => {
-                let hash = digest(&SHA256, message);
+            // Spec: KEY-30
+            Kind::Ec(curve) => {
+                let hash = curve.digest(message);
                 let raw = self
                     .session
                     .sign(&Mechanism::Ecdsa, self.key, hash.as_ref())?;
-                let (r, s) = raw
-                    .split_at_checked(32)
-                    .filter(|(_, s)| s.len() == 32)
-                    .ok_or(Pkcs11Error::Signature)?;
-                Ok(der_signature(r, s))
+                curve.signature(&raw)
             }
             Kind::Rsa => Ok(self
                 .session
@@ -483,8 +546,32 @@ fn find_key(
     };
     let kind = session.get_attributes(key, &[AttributeType::KeyType])?;
     match kind.as_slice() {
-        [Attribute::KeyType(KeyType::EC)] => Ok((key, Kind::P256)),
+        [Attribute::KeyType(KeyType::EC)] => Ok((key, Kind::Ec(curve(session, key, label)?))),
         [Attribute::KeyType(KeyType::RSA)] => Ok((key, Kind::Rsa)),
+        _ => Err(Pkcs11Error::Kind { label }),
+    }
+}
+
+/// The curve of a key. Tokens must say it of private keys, too; one that does not is asked for the
+/// public key.
+// Spec: KEY-30
+fn curve(session: &Session, key: ObjectHandle, label: String) -> Result<Pkcs11Curve, Pkcs11Error> {
+    let public = [
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::Label(label.clone().into_bytes()),
+    ];
+    let mut said = session.get_attributes(key, &[AttributeType::EcParams])?;
+    if said.is_empty()
+        && let [public] = session.find_objects(&public)?.as_slice()
+    {
+        said = session.get_attributes(*public, &[AttributeType::EcParams])?;
+    }
+    let known = [Pkcs11Curve::P256, Pkcs11Curve::P384];
+    match said.as_slice() {
+        [Attribute::EcParams(params)] => known
+            .into_iter()
+            .find(|curve| curve.oid() == params.as_slice())
+            .ok_or(Pkcs11Error::Kind { label }),
         _ => Err(Pkcs11Error::Kind { label }),
     }
 }
@@ -593,23 +680,23 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `ECDSA-Sig-Value` of two numbers of 32 octets.
+/// `ECDSA-Sig-Value` of two numbers of at most 48 octets.
 fn der_signature(r: &[u8], s: &[u8]) -> Vec<u8> {
     let integer = |number: &[u8]| {
         let zeros = number.iter().take_while(|&&octet| octet == 0).count();
         let digits = number.get(zeros..).unwrap_or_default();
-        let mut content = Vec::with_capacity(33);
+        let mut content = Vec::with_capacity(49);
         if digits.first().is_none_or(|&first| first >= 0x80) {
             content.push(0);
         }
         content.extend_from_slice(digits);
         content
     };
-    let mut inside = Vec::with_capacity(70);
+    let mut inside = Vec::with_capacity(102);
     for number in [r, s] {
         let content = integer(number);
         inside.push(0x02);
-        // 33 octets at most.
+        // 49 octets at most, and 102 for both: lengths of one octet.
         inside.push(u8::try_from(content.len()).unwrap_or_default());
         inside.extend_from_slice(&content);
     }
@@ -625,6 +712,15 @@ const P256_OID: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01
 const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// The OBJECT IDENTIFIER of P-384, in DER: 1.3.132.0.34.
+const P384_OID: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+
+/// What stands before the point in the `SubjectPublicKeyInfo` of a P-384 key.
+const P384_SPKI: [u8; 23] = [
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
 ];
 
 /// Why a key in a token cannot be used. The operator is at fault, or the device.
@@ -683,14 +779,17 @@ pub enum Pkcs11Error {
         label: String,
     },
     /// The key is of another kind.
-    #[error("the key {label} is neither an elliptic curve's nor RSA")]
+    #[error("the key {label} is neither of P-256 nor P-384 nor RSA")]
     Kind {
         /// Its label.
         label: String,
     },
-    /// What the token gave is no signature of P-256.
-    #[error("what the token gave is no signature of P-256")]
-    Signature,
+    /// What the token gave is no signature of the key's curve.
+    #[error("what the token gave is no signature of {curve}")]
+    Signature {
+        /// The curve.
+        curve: Pkcs11Curve,
+    },
     /// The public key of a new key could not be read.
     #[error("the token does not give the public key of the key that it made")]
     PublicKey,
@@ -720,7 +819,7 @@ impl Pkcs11Error {
             | Self::TokensAlike { .. }
             | Self::KeysAlike { .. }
             | Self::Kind { .. }
-            | Self::Signature
+            | Self::Signature { .. }
             | Self::KeyExists { .. }
             | Self::PublicKey
             | Self::NoSession
@@ -767,5 +866,33 @@ mod tests {
         );
         let long = der_signature(&[0xff; 32], &[0xff; 32]);
         assert_eq!((long.len(), long[1]), (72, 70));
+        let longest = Pkcs11Curve::P384.signature(&[0xff; 96]).unwrap();
+        assert_eq!((longest.len(), longest[1], longest[3]), (104, 102, 49));
+        // Numbers of another curve's length are none of this one's.
+        for (curve, octets) in [(Pkcs11Curve::P384, 64), (Pkcs11Curve::P256, 96)] {
+            let error = curve.signature(&vec![1; octets]).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("what the token gave is no signature of {curve}")
+            );
+        }
+    }
+
+    // Spec: KEY-34
+    #[test]
+    fn the_point_of_a_token_becomes_a_public_key_of_its_curve_alone() {
+        for (curve, length) in [(Pkcs11Curve::P256, 65_u8), (Pkcs11Curve::P384, 97)] {
+            let mut point = vec![0x04; usize::from(length)];
+            let key = curve.public_key(&point).unwrap();
+            assert!(key.ends_with(&point));
+            // DER: a length of what follows.
+            assert_eq!(usize::from(key[1]), key.len() - 2);
+            let in_octets = [&[0x04, length], point.as_slice()].concat();
+            assert_eq!(curve.public_key(&in_octets), Some(key));
+            point.pop();
+            assert_eq!(curve.public_key(&point), None);
+            let compressed = vec![0x02; usize::from(length)];
+            assert_eq!(curve.public_key(&compressed), None);
+        }
     }
 }

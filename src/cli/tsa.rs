@@ -13,7 +13,7 @@ use jurat_proto::tsp::tst_info::UnitId;
 use super::authority::{self, Authority};
 use super::{ConfigArg, output};
 use crate::config::Config;
-use crate::tsa::pkcs11_row::Pkcs11Row;
+use crate::tsa::pkcs11_row::{NewCurve, Pkcs11Row};
 use crate::tsa::units::{AUTHORITY_KEY, GoneRow, UnitRow, Units, UnitsFile};
 
 /// What is done to the units.
@@ -72,6 +72,15 @@ struct TokenArgs {
     #[arg(long = "pkcs11-sessions", value_name = "COUNT", requires = "module",
         value_parser = clap::value_parser!(u8).range(1..=64))]
     sessions: Option<u8>,
+    /// The curve of the key that is made (p-256 when left out)
+    #[arg(
+        long = "pkcs11-curve",
+        value_name = "CURVE",
+        value_enum,
+        requires = "module",
+        conflicts_with = "chain"
+    )]
+    curve: Option<NewCurve>,
 }
 
 impl TokenArgs {
@@ -204,7 +213,8 @@ fn add_unit(home: &Home, file: &mut UnitsFile, args: &RotateArgs) -> anyhow::Res
             }
             // Spec: TSA-63
             Some(token) => {
-                let public_key = token.generate(home.dir())?;
+                let curve = args.in_token.curve.unwrap_or_default();
+                let public_key = token.generate(home.dir(), curve)?;
                 authority.issue_for(public_key, &dir, &home.origin, number, now)?;
                 UnitRow {
                     key: None,

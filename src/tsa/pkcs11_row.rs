@@ -34,6 +34,18 @@ pub struct Pkcs11Row {
     pub sessions: Option<u8>,
 }
 
+/// The curve of a key that is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum NewCurve {
+    /// What every client verifies.
+    #[default]
+    #[value(name = "p-256")]
+    P256,
+    /// With SHA-384.
+    #[value(name = "p-384")]
+    P384,
+}
+
 /// Sessions when the file does not say.
 #[cfg(feature = "pkcs11")]
 const SESSIONS: u8 = 4;
@@ -54,9 +66,13 @@ impl Pkcs11Row {
     ///
     /// # Errors
     /// [`Pkcs11Problem`]; nothing was made.
-    pub fn generate(&self, dir: &Path) -> Result<Vec<u8>, Pkcs11Problem> {
+    pub fn generate(&self, dir: &Path, curve: NewCurve) -> Result<Vec<u8>, Pkcs11Problem> {
         let location = self.location(dir)?;
-        jurat_keys::Pkcs11Key::generate(&location).map_err(Pkcs11Problem::Key)
+        let curve = match curve {
+            NewCurve::P256 => jurat_keys::Pkcs11Curve::P256,
+            NewCurve::P384 => jurat_keys::Pkcs11Curve::P384,
+        };
+        jurat_keys::Pkcs11Key::generate(&location, curve).map_err(Pkcs11Problem::Key)
     }
 
     fn location(&self, dir: &Path) -> Result<jurat_keys::Pkcs11Location, Pkcs11Problem> {
@@ -88,7 +104,7 @@ impl Pkcs11Row {
     ///
     /// # Errors
     /// [`Pkcs11Problem::NotBuilt`].
-    pub fn generate(&self, _dir: &Path) -> Result<Vec<u8>, Pkcs11Problem> {
+    pub fn generate(&self, _dir: &Path, _curve: NewCurve) -> Result<Vec<u8>, Pkcs11Problem> {
         Err(self.not_built())
     }
 
