@@ -1,5 +1,6 @@
 //! `jurat tsa`: the life of the time-stamping units' keys.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -360,28 +361,91 @@ impl Home {
         edit: impl FnOnce(&mut UnitsFile) -> anyhow::Result<()>,
         accept: impl FnOnce(&Units) -> anyhow::Result<()>,
     ) -> anyhow::Result<Units> {
-        let new = self.units.with_extension("toml.new");
-        let mut opened = std::fs::File::create_new(&new).with_context(|| {
-            format!(
-                "cannot create {}: another `jurat tsa` is at work, or one ended half-way and the \
-                 file can be removed",
-                new.display()
-            )
-        })?;
-        let replaced = (|| {
+        let make = |mut opened: File, new: &Path| {
             let mut file = UnitsFile::read(&self.units)?;
             edit(&mut file)?;
             opened.write_all(file.to_text()?.as_bytes())?;
             opened.sync_all()?;
-            let units = Units::load(&new, &self.parsed)?;
+            let units = Units::load(new, &self.parsed)?;
             accept(&units)?;
-            std::fs::rename(&new, &self.units)?;
-            std::fs::File::open(self.dir())?.sync_all()?;
-            anyhow::Ok(units)
-        })();
-        if replaced.is_err() {
-            drop(std::fs::remove_file(&new));
-        }
-        replaced
+            Ok(units)
+        };
+        replace(&self.units, make, || File::open(self.dir())?.sync_all())
+    }
+}
+
+/// Makes a file anew beside itself, under a name that only one can have at a time, and puts it in
+/// its own place. `sync` makes the names in its directory durable.
+///
+/// From when it is in its place the other name is free, and whatever has it is somebody else's: it
+/// is taken away before that alone.
+// Spec: TSA-35
+fn replace<T>(
+    path: &Path,
+    make: impl FnOnce(File, &Path) -> anyhow::Result<T>,
+    sync: impl FnOnce() -> std::io::Result<()>,
+) -> anyhow::Result<T> {
+    let new = path.with_extension("toml.new");
+    let opened = File::create_new(&new).with_context(|| {
+        format!(
+            "cannot create {}: another `jurat tsa` is at work, or one ended half-way and the file \
+             can be removed",
+            new.display()
+        )
+    })?;
+    let made = make(opened, &new).and_then(|made| {
+        std::fs::rename(&new, path)?;
+        Ok(made)
+    });
+    let made = made.inspect_err(|_| drop(std::fs::remove_file(&new)))?;
+    sync().with_context(|| {
+        format!(
+            "{} is changed, and a running service takes it over, but the disk did not say that it \
+             is durable: look at it again after a loss of power",
+            path.display()
+        )
+    })?;
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    // Spec: TSA-35
+    #[test]
+    fn what_fails_after_the_file_is_in_its_place_leaves_the_next_ones_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("timestamp.toml");
+        let new = dir.path().join("timestamp.toml.new");
+        std::fs::write(&path, "before").unwrap();
+        let write = |mut file: File, _: &Path| Ok(file.write_all(b"after")?);
+        let failed = replace(&path, write, || {
+            // The next one begins as soon as it can.
+            let mut next = File::create_new(&new)?;
+            next.write_all(b"the next one's")?;
+            Err(Error::from(ErrorKind::StorageFull))
+        });
+        let said = format!("{:#}", failed.unwrap_err());
+        assert!(said.contains("timestamp.toml is changed"), "{said}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "after");
+        assert_eq!(std::fs::read_to_string(&new).unwrap(), "the next one's");
+        // Who comes while there is one changes nothing and takes nothing away.
+        let refused = replace(&path, |_, _| -> anyhow::Result<()> { panic!() }, || Ok(()));
+        let said = format!("{:#}", refused.unwrap_err());
+        assert!(said.contains("another `jurat tsa` is at work"), "{said}");
+        assert_eq!(std::fs::read_to_string(&new).unwrap(), "the next one's");
+        // What fails before leaves nothing behind.
+        std::fs::remove_file(&new).unwrap();
+        let failed = replace(
+            &path,
+            |_, _| -> anyhow::Result<()> { bail!("cannot") },
+            || Ok(()),
+        );
+        assert_eq!(failed.unwrap_err().to_string(), "cannot");
+        assert!(!new.exists());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "after");
     }
 }
