@@ -13,7 +13,7 @@ use std::time::Duration;
 use jurat_daemon::client::{Client, ClientOptions};
 use jurat_daemon::clock::{GuardSettings, RawClock};
 use jurat_daemon::config::{ConfigError, Loaded, Problems, load};
-use jurat_daemon::http::{Limits, Tls};
+use jurat_daemon::http::{ForwardedField, Limits, Network, Tls, TrustedProxies};
 use jurat_keys::SigningKey;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{SignatureType, Signer, VerifierKey};
@@ -61,7 +61,25 @@ struct RawConfig {
     alerts: RawAlerts,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    proxies: RawProxies,
     tls: Option<RawTls>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawProxies {
+    trusted: Vec<String>,
+    field: String,
+}
+
+impl Default for RawProxies {
+    fn default() -> Self {
+        Self {
+            trusted: Vec::new(),
+            field: ForwardedField::default().name().to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -256,6 +274,8 @@ pub struct Config {
     pub alerts: alerts::Settings,
     /// Limits of the listener.
     pub limits: Limits,
+    /// Whose word on who a client is counts.
+    pub proxies: TrustedProxies,
     /// Whether the listener speaks TLS itself.
     pub tls: Option<TlsFiles>,
 }
@@ -319,6 +339,7 @@ impl Config {
         let signers = log_keys.iter().chain(&cosigner_keys);
         let folder = at(&raw.database).with_file_name("alerts");
         let alerts = alerts(problems, (&raw.alerts, folder), signers, at);
+        let proxies = proxies(&raw.proxies, problems);
         check_rest(problems, raw, at);
         Some(Self {
             origin: origin?,
@@ -346,6 +367,7 @@ impl Config {
             timestamp,
             alerts,
             limits: raw.limits.clone(),
+            proxies,
             tls: raw.tls.as_ref().map(|tls| TlsFiles {
                 certificate: at(&tls.certificate_file),
                 key: at(&tls.key_file),
@@ -484,6 +506,33 @@ fn timestamp(
         rate: (raw.client_per_s > 0).then_some((raw.client_per_s, raw.client_burst)),
     })
 }
+
+// Spec: SVC-81
+fn proxies(raw: &RawProxies, problems: &mut Problems) -> TrustedProxies {
+    let mut networks = Vec::new();
+    for (place, text) in raw.trusted.iter().enumerate() {
+        let field = format!("proxies.trusted[{place}]");
+        let right = "an address or a network, such as 127.0.0.1 or 10.0.0.0/8";
+        networks.extend(problems.take(&field, text.parse::<Network>(), right));
+    }
+    problems.check(
+        networks.len() <= PROXIES_MAX,
+        "proxies.trusted",
+        networks.len(),
+        "64 at most",
+    );
+    let field = ForwardedField::named(&raw.field);
+    problems.check(
+        field.is_some(),
+        "proxies.field",
+        &raw.field,
+        "X-Forwarded-For or Forwarded",
+    );
+    TrustedProxies::new(networks, field.unwrap_or_default())
+}
+
+/// Each request compares with all of them.
+const PROXIES_MAX: usize = 64;
 
 fn hash_algorithms(problems: &mut Problems, names: &[String]) -> Vec<HashAlgorithm> {
     const FIELD: &str = "timestamp.hash_algorithms";

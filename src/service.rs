@@ -389,6 +389,7 @@ impl Base {
             pulls,
             receipts,
             authority,
+            proxies: config.proxies.clone(),
             timestamp_rate: config
                 .timestamp
                 .as_ref()

@@ -699,6 +699,53 @@ fn a_client_that_asks_too_often_is_told_when_to_come_again() {
     });
 }
 
+// Spec: TSA-43, SVC-81
+#[test]
+fn behind_a_proxy_that_is_trusted_each_client_has_its_own_limit_and_says_nothing_of_itself() {
+    let home = Home::with_timestamps();
+    home.configure("client_per_s = 1\nclient_burst = 2\n[proxies]\ntrusted = [\"127.0.0.0/8\"]");
+    let service = home.serve();
+    let body = request(1).to_bytes();
+    let call = |from: &str| {
+        let from = format!("X-Forwarded-For: {from}");
+        service.call("POST", "/timestamp", &[QUERY, &from], &body)
+    };
+    eventually("the burst of one client is over", || {
+        (call("192.0.2.1").status == 429).then_some(())
+    });
+    // Another has its own, and one that invents others is still who the proxy says.
+    for n in 0..2 {
+        assert_eq!(call("192.0.2.2").status, 200, "{n}");
+    }
+    let mut invented = 0..;
+    eventually("inventing clients helps nobody", || {
+        let n = invented.next()?;
+        (call(&format!("198.51.100.{}, 192.0.2.3", n % 256)).status == 429).then_some(())
+    });
+
+    // Whom nobody trusts is not believed.
+    let home = Home::with_timestamps();
+    home.configure("client_per_s = 1\nclient_burst = 2\n[proxies]\ntrusted = [\"10.0.0.0/8\"]");
+    let service = home.serve();
+    let mut invented = 0..;
+    eventually("a client that is no proxy is one client", || {
+        let from = format!("X-Forwarded-For: 192.0.2.{}", invented.next()? % 256);
+        let answer = service.call("POST", "/timestamp", &[QUERY, &from], &body);
+        (answer.status == 429).then_some(())
+    });
+
+    // What names nobody is said before anything is opened.
+    let home = Home::with_timestamps();
+    home.configure("[proxies]\ntrusted = [\"10.0.0.0/8\", \"proxy.example\"]\nfield = \"Via\"");
+    let refused = home.command(&["check-config"]);
+    assert_eq!(refused.status.code(), Some(64));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("proxies.trusted[1]") && said.contains("proxies.field"),
+        "{said}"
+    );
+}
+
 // Spec: TSA-53
 #[test]
 fn upgrades_that_are_slowly_sent_are_bounded_and_leave_room_when_they_end() {

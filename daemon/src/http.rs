@@ -24,6 +24,7 @@ mod body;
 mod connection;
 mod metrics;
 mod negotiate;
+mod proxies;
 mod respond;
 mod serve;
 mod streams;
@@ -40,6 +41,7 @@ use serde::Deserialize;
 pub use self::body::{Body, BodyError, read_body};
 pub use self::metrics::{HttpMetrics, Refused, Route};
 pub use self::negotiate::{accepts_gzip, accepts_json, if_none_match};
+pub use self::proxies::{ForwardedField, Network, NoNetwork, TrustedProxies};
 pub use self::respond::{
     Cache, conditional, error, gzipped, json, method_not_allowed, not_found, only, retry_later,
     text, too_busy, with_cache,

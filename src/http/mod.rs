@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jurat_daemon::clock::ClockGuard;
-use jurat_daemon::http::{self, Handler, HttpMetrics, Limits, Method, Request, Response, Route};
+use jurat_daemon::http::{
+    self, Handler, HttpMetrics, Limits, Method, Request, Response, Route, TrustedProxies,
+};
 use jurat_proto::checkpoint::Origin;
 use jurat_store::LogStore;
 use prometheus_client::registry::Registry;
@@ -62,6 +64,8 @@ pub struct App {
     pub authority: Option<Arc<Authority>>,
     /// What one client may ask of it.
     pub timestamp_rate: Option<RateLimit>,
+    /// Whose word on who a client is counts.
+    pub proxies: TrustedProxies,
     /// Memory for tokens that wait for their receipts.
     pub upgrade_room: UpgradeRoom,
     /// The published checkpoint.
@@ -181,6 +185,9 @@ type Refused = Box<Response>;
 
 impl Handler for App {
     async fn handle(&self, request: Request, peer: SocketAddr) -> Response {
+        // Spec: SVC-81
+        let client = self.proxies.client(peer.ip(), request.headers());
+        let peer = SocketAddr::new(client, peer.port());
         self.route(request, peer).await
     }
 }

@@ -1,7 +1,7 @@
 //! How many time-stamps one client may ask for: a bucket of tokens for each network address.
 //!
-//! An IPv6 client has a whole /64, so that is what counts as one. Behind a proxy all clients have
-//! one address, and the limit belongs to the proxy.
+//! An IPv6 client has a whole /64, so that is what counts as one. Who the client behind a proxy is,
+//! `jurat_daemon::http::TrustedProxies` says.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
