@@ -65,7 +65,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
     let time = UnixSeconds::new(SystemClock.now().seconds()).unwrap_or(UnixSeconds::ZERO);
     let mut out = Out::begin(draft, &Header { name, time })?;
     let mut progress = Progress::default();
-    heads.each(&registry, &mut |origin, note| {
+    heads.each(&registry, |origin, note| {
         let note = ours(origin, &note, &own)?;
         progress.one("logs read");
         out.part(&Part::Head(note))
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
         counts.retained,
         counts.evidence
     ));
-    if matches!(heads, Heads::Serving { .. }) {
+    if matches!(heads, Heads::Serving(_)) {
         print(
             "The witness serves: what it cosigns from now on is not in the file. Stop it before \
              you export, if another is to go on with its keys\n",
@@ -142,11 +142,14 @@ pub(crate) enum Heads {
     /// In a database that nobody serves, and that nobody can serve as long as this is here.
     Stopped(Box<Peek>),
     /// At a witness.
-    Serving {
-        at: String,
-        client: Client,
-        runtime: Runtime,
-    },
+    Serving(Box<Server>),
+}
+
+/// A witness that serves.
+pub(crate) struct Server {
+    at: String,
+    client: Client,
+    runtime: Runtime,
 }
 
 impl Heads {
@@ -172,11 +175,11 @@ impl Heads {
             .build()
             .map_err(|error| failed(&error))?;
         let client = Client::new(ClientOptions::default()).map_err(|error| failed(&error))?;
-        Ok(Self::Serving {
+        Ok(Self::Serving(Box::new(Server {
             at: at.trim_end_matches('/').to_owned(),
             client,
             runtime,
-        })
+        })))
     }
 
     /// The newest note of a log.
@@ -187,11 +190,12 @@ impl Heads {
                 let latest = latest.map_err(|error| data(error.to_string()))?;
                 Ok(latest.map(|latest| latest.note))
             }
-            Self::Serving {
-                at,
-                client,
-                runtime,
-            } => {
+            Self::Serving(server) => {
+                let Server {
+                    at,
+                    client,
+                    runtime,
+                } = &**server;
                 let url = format!("{at}/{}/checkpoint", origin.hash_hex());
                 let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
                 let failed = |reason: String| Failed {
@@ -214,7 +218,7 @@ impl Heads {
     fn each(
         &self,
         registry: &Registry,
-        take: &mut dyn FnMut(&Origin, Vec<u8>) -> Result<(), Failed>,
+        mut take: impl FnMut(&Origin, Vec<u8>) -> Result<(), Failed>,
     ) -> Result<(), Failed> {
         let Self::Stopped(peek) = self else {
             for log in registry.logs() {

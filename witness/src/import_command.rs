@@ -318,15 +318,9 @@ fn is_done(log: Option<&Log>, hold: &Hold) -> bool {
     let Some(log) = log else { return true };
     let id = evidence_id(hold);
     let mut dismissed = log.dismissed.iter();
-    let held = [
-        log.hold.as_deref(),
-        log.hold.as_ref().and_then(|hold| hold.below.as_deref()),
-    ];
-    dismissed.any(|known| known.evidence == id)
-        || held
-            .into_iter()
-            .flatten()
-            .any(|known| evidence_id(known) == id)
+    let below = log.hold.as_ref().and_then(|now| now.below.as_deref());
+    let mut standing = log.hold.as_deref().into_iter().chain(below);
+    dismissed.any(|known| known.evidence == id) || standing.any(|known| evidence_id(known) == id)
 }
 
 // Spec: GSP-189
