@@ -393,11 +393,11 @@ fn replace<T>(
             new.display()
         )
     })?;
-    let made = make(opened, &new).and_then(|made| {
+    let done = make(opened, &new).and_then(|result| {
         std::fs::rename(&new, path)?;
-        Ok(made)
+        Ok(result)
     });
-    let made = made.inspect_err(|_| drop(std::fs::remove_file(&new)))?;
+    let result = done.inspect_err(|_| drop(std::fs::remove_file(&new)))?;
     sync().with_context(|| {
         format!(
             "{} is changed, and a running service takes it over, but the disk did not say that it \
@@ -405,7 +405,7 @@ fn replace<T>(
             path.display()
         )
     })?;
-    Ok(made)
+    Ok(result)
 }
 
 #[cfg(test)]
