@@ -256,7 +256,11 @@ impl Node {
             };
             if is_proven {
                 log.remember(recent, ring, offer);
-                log.top = Some(Held { note, seen });
+                log.top = Some(Held {
+                    note,
+                    seen,
+                    sources: Vec::new(),
+                });
             } else if log.standing(&note.head()) == Place::Unknown {
                 let retired = !log.is_signed_by_current(&note);
                 let mut open = Open::new(note, seen, (steady, now));
@@ -490,7 +494,7 @@ impl Node {
     ) {
         let key = note.origin().hash();
         let (ring, offer) = (self.config.ring, self.config.offer);
-        let read_from = ReadFrom::of(false, step.now, &self.config);
+        let read_from = ReadFrom::of(true, step.now, &self.config);
         let Some(log) = self.log_mut(&key) else {
             return;
         };
@@ -505,6 +509,7 @@ impl Node {
         log.own = Some(Held {
             note: note.clone(),
             seen,
+            sources: Vec::new(),
         });
         if before != Some(head) {
             log.grew = step.now;

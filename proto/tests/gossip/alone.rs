@@ -7,7 +7,7 @@ use jurat_proto::gossip::node::{
     Question, Reply, RequestId,
 };
 use jurat_proto::gossip::{Feed, Flags, OriginId, Page, Random, Row, State, Statement, Tag};
-use jurat_proto::key::UnixSeconds;
+use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::tree::TreeHead;
 
 use crate::actors::{Chance, Key, Memory, SimLog, leaf_head};
@@ -19,6 +19,7 @@ pub(crate) struct Alone {
     pub(crate) cosigner: Key,
     pub(crate) peer: (Key, Key),
     pub(crate) chance: Chance,
+    directory: Directory,
     memory: Memory,
     pub(crate) now: u64,
     requests: u64,
@@ -66,7 +67,8 @@ impl Alone {
         configure(&mut config);
         let pages_per_round = config.pages_per_round;
         Self {
-            node: Node::new(config, directory, Random([2; 16]), Moment(START)).unwrap(),
+            node: Node::new(config, directory.clone(), Random([2; 16]), Moment(START)).unwrap(),
+            directory,
             cosigner,
             peer,
             chance,
@@ -76,6 +78,19 @@ impl Alone {
             log: logs[0].origin.clone(),
             pages_per_round,
         }
+    }
+
+    /// One more peer can be asked.
+    pub(crate) fn add_peer(&mut self, name: &str) {
+        self.directory.peers.push(PeerSettings {
+            name: KeyName::parse(name).unwrap(),
+            gossip: Vec::new(),
+            cosigners: Vec::new(),
+            operator: name.to_owned(),
+            asked: true,
+        });
+        let changed = Event::DirectoryChanged(Box::new(self.directory.clone()));
+        self.happen(changed);
     }
 
     pub(crate) fn happen(&mut self, event: Event) -> Vec<Action> {

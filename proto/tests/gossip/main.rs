@@ -27,6 +27,7 @@ mod formats;
 mod many;
 mod model;
 mod network;
+mod openings;
 mod promises;
 mod review;
 mod scenarios;

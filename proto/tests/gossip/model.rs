@@ -18,13 +18,15 @@ mod cast;
 mod world;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jurat_proto::gossip::node::{Config, Cosigning, LogSettings};
 use stateright::{Checker as _, Model as _, Property};
 
 use self::cast::{Cast, MAIN, OTHER, Signed};
-use self::world::{Act, Broken, Contact, Left, Story, Tiles, Told, Variant, World};
+use self::world::{
+    Act, Broken, Contact, Left, ROUND_MS, Story, Tiles, Told, Variant, Weather, World,
+};
 
 /// S1: "an honest witness never cosigns inconsistent heads (also across crash-restart: persist
 /// before reply)".
@@ -43,15 +45,17 @@ fn s3() -> Property<Told> {
 }
 
 /// D1: "mutual exchange => PROVEN or SUSPECT". Both had a round with the other, in which all that
-/// was asked was answered, and one more since: each has its proof, or holds the log.
+/// was asked was answered: each has its proof, or holds the log, as soon as it is told what time it
+/// is, whether or not anybody can be reached then.
 fn d1() -> Property<Told> {
     Property::always("D1", |told: &Told, world: &World| {
         pairs(told).all(|(one, other)| {
             let met = [world.contact[one][other], world.contact[other][one]];
-            met != [Contact::Past; 2]
-                || [one, other]
-                    .iter()
-                    .all(|witness| world.stands(told, *witness) != Cosigning::Free)
+            met.iter().any(|contact| *contact < Contact::Done)
+                || [one, other].iter().all(|witness| {
+                    let stands = told.stands_later(world, *witness);
+                    stands != Cosigning::Free
+                })
         })
     })
 }
@@ -91,22 +95,32 @@ fn l1() -> Property<Told> {
     })
 }
 
-/// L2: "evidence reaches all honest peers under fair loss". See [`fair`].
+/// L2: "evidence reaches all honest peers under fair loss". See [`fair`], and [`lossy`].
 fn l2() -> Property<Told> {
     Property::always("L2", |told: &Told, world: &World| {
         let witnesses = 0..told.story.honest;
         let is_found = witnesses.clone().any(|witness| {
             !world.witnesses[witness].evidence.is_empty() && has_proof(told, world, witness)
         });
-        let knows = |witness: usize| has_proof(told, world, witness);
+        let all_know = |told: &Told, world: &World| {
+            let mut witnesses = witnesses.clone();
+            witnesses.all(|witness| has_proof(told, world, witness))
+        };
         // Who has it keeps it (S3).
         !is_found
-            || witnesses.clone().all(knows)
-            || fair(told, world, |told: &Told, world: &World| {
-                witnesses
-                    .clone()
-                    .all(|witness| has_proof(told, world, witness))
-            })
+            || all_know(told, world)
+            || (fair(told, world, all_know) && lossy(told, world, all_know))
+    })
+}
+
+/// D2 where waits take time: whatever was asked so far, and waits for what, as soon as time passes
+/// there is a proof, if any two honest witnesses cosigned heads of two histories. See [`fair`].
+fn d2_in_time() -> Property<Told> {
+    Property::always("D2 in time", |told: &Told, world: &World| {
+        let is_proven = |told: &Told, world: &World| {
+            (0..told.story.honest).any(|witness| has_proof(told, world, witness))
+        };
+        !world.is_forked(told) || is_proven(told, world) || fair(told, world, is_proven)
     })
 }
 
@@ -114,18 +128,39 @@ fn l2() -> Property<Told> {
 /// from here on, it comes to pass. The checker's own `eventually` is not used: it says nothing of
 /// stories that meet each other again, which nearly all do.
 fn fair(told: &Told, world: &World, holds: impl Fn(&Told, &World) -> bool) -> bool {
+    in_weather(told, world, (FAIR_ROUNDS, 0), holds)
+}
+
+/// As [`fair`], where each message is lost the first time.
+fn lossy(told: &Told, world: &World, holds: impl Fn(&Told, &World) -> bool) -> bool {
+    in_weather(told, world, (LOSSY_ROUNDS, 1), holds)
+}
+
+fn in_weather(
+    told: &Told,
+    world: &World,
+    (rounds, losses): (usize, u8),
+    holds: impl Fn(&Told, &World) -> bool,
+) -> bool {
     let first: Vec<usize> = (0..told.story.honest).collect();
     let last: Vec<usize> = first.iter().rev().copied().collect();
     [(first, false), (last, true)]
         .iter()
         .all(|(order, last_first)| {
             let holds = |world: &World| holds(told, world);
-            told.clear_up(world, FAIR_ROUNDS, order, *last_first, holds)
+            let weather = Weather {
+                rounds,
+                order,
+                last_first: *last_first,
+                losses,
+            };
+            told.clear_up(world, &weather, holds)
         })
 }
 
-/// How many rounds good weather takes.
+/// How many rounds good weather takes, and weather in which each message is lost once.
 const FAIR_ROUNDS: usize = 3;
+const LOSSY_ROUNDS: usize = 8;
 
 fn pairs(told: &Told) -> impl Iterator<Item = (usize, usize)> {
     let count = told.story.honest;
@@ -152,6 +187,7 @@ fn fork_of_two() -> Story {
         pushes: Vec::new(),
         rounds: vec![1, 0],
         left: Left::default(),
+        waits: false,
         dies_after: 2,
         variant: Variant::AsDesigned,
         open_max: 16,
@@ -403,6 +439,58 @@ fn d2_of_three() -> Told {
 fn d2_fails_when_nobody_answers_challenges() {
     let story = one_contact(Variant::NoChallenge);
     fails("nobody answers challenges", "D2", told(story, vec![d2()]));
+}
+
+/// A log that forks between the head of one witness and that of another, which an opening joined to
+/// an earlier head of the first: rounds take time here, and tiles and peers wait as they do.
+fn with_waits(variant: Variant) -> Story {
+    let story = Story {
+        before: vec![Act::Show(0, MAIN, 1), Act::Show(1, OTHER, 2)],
+        shows: vec![(0, MAIN, 3)],
+        rounds: vec![1, 0],
+        left: Left {
+            shows: 1,
+            ticks: 1,
+            ..Left::default()
+        },
+        waits: true,
+        variant,
+        ..fork_of_two()
+    };
+    sized(story, |story| {
+        story.shows.push((1, OTHER, 3));
+        story.rounds = vec![2, 1];
+        story.left.shows = 2;
+        story.left.ticks = 2;
+        story.left.drops = 1;
+    })
+}
+
+/// The waits of the defaults, in rounds that are as long as two of the ticks of a model.
+fn waits(config: &mut Config) {
+    config.round = Duration::from_millis(ROUND_MS);
+    config.tiles_after = Duration::from_millis(ROUND_MS / 2);
+    config.suspect_after = Duration::from_secs(600);
+    config.grace_rounds = 2;
+}
+
+/// D2 with S1, S2, S3, D3 and B1 where nothing that waits is over at once.
+// Spec: GSP-115, GSP-170, GSP-200
+#[test]
+fn d2_holds_where_peers_and_tiles_are_waited_for() {
+    let properties = vec![s1(), s2(), s3(), d2_in_time(), d3(), b1()];
+    let told = told_with(with_waits(Variant::AsDesigned), properties, waits, |_| {});
+    holds("D2, with waits", told);
+}
+
+#[test]
+fn d2_fails_with_waits_when_tiles_never_come_and_nobody_answers() {
+    let story = Story {
+        tiles: Tiles::Refused,
+        ..with_waits(Variant::NoTiles)
+    };
+    let told = told_with(story, vec![d2_in_time()], waits, |_| {});
+    fails("no tiles ever, with waits", "D2 in time", told);
 }
 
 /// A log that is held, and goes on.

@@ -15,7 +15,7 @@ use jurat_proto::key::{KeyName, UnixSeconds};
 use jurat_proto::note::{KeyId, SignatureLine};
 use jurat_proto::tree::TreeHead;
 
-use crate::actors::{SimLog, Tiles, leaf_head, size};
+use crate::actors::{SimLog, Tiles, leaf_head};
 use crate::alone::{Alone, asked, reply_to, stored};
 use crate::network::{Conduct, START, World};
 
@@ -530,42 +530,6 @@ fn tiles_are_not_read_for_what_the_log_or_a_peer_is_about_to_bring() {
         };
         assert_eq!(read, expected, "{size} {answers} {brings}");
     }
-}
-
-/// The largest head of others was joined to ours, and ours grew past it: who cosigned both can open
-/// it, and is asked before tiles are read.
-// Spec: GSP-32, GSP-170
-#[test]
-fn what_was_joined_to_an_earlier_head_is_asked_of_peers_first() {
-    let mut log = SimLog::new("log.example", 1);
-    let mut alone = Alone::new(&[&log], |_| {}, |log| log.tiles = true);
-    alone.cosign(&log.note(0, 10));
-    let theirs = log.note(0, 15);
-    let opening = log.open(0, size(10), &theirs).unwrap();
-    let actions = alone.happen(Event::ProofSeen(Box::new(opening)));
-    for (ask, _) in asked(&actions) {
-        alone.answer(ask, Answer::Nothing);
-    }
-    alone.happen(Event::TilesRead {
-        origin: log.origin.clone(),
-        old: size(10),
-        of: theirs.head(),
-        opening: None,
-    });
-    assert_eq!(alone.node.phase(&log.origin, &theirs.head()), None);
-    let actions = alone.cosign(&log.note(0, 20));
-    assert!(alone.node.phase(&log.origin, &theirs.head()).is_some());
-    let [(ask, Question::Challenge(shown))] = &asked(&actions)[..] else {
-        panic!("{actions:?}");
-    };
-    assert_eq!(shown.head(), theirs.head());
-    let is_read = |action: &Action| matches!(action, Action::ReadTiles { .. });
-    assert!(!actions.iter().any(is_read));
-    let ours = log.note(0, 20);
-    let opened = log.open(0, size(15), &ours).unwrap();
-    let actions = alone.answer(*ask, Answer::Opening(Box::new(opened)));
-    assert!(!actions.iter().any(is_read));
-    assert_eq!(alone.node.phase(&log.origin, &theirs.head()), None);
 }
 
 /// A head of the size of ours cannot be opened, and does not keep the others from the tiles.

@@ -94,7 +94,7 @@ fn of_log(log: &Log, into: &mut impl Hasher) {
 fn of_held(held: Option<&Held>, into: &mut impl Hasher) {
     held.is_some().hash(into);
     if let Some(held) = held {
-        held.seen.hash(into);
+        (held.seen, &held.sources).hash(into);
         of_note(&held.note, into);
     }
 }
@@ -104,7 +104,7 @@ fn of_open(open: &Open, into: &mut impl Hasher) {
     (open.phase, open.seen, open.since, open.since_wall).hash(into);
     (open.rounds, open.tried, open.attempts, open.retired).hash(into);
     (&open.asking, open.left.read, open.left.ask, &open.sources).hash(into);
-    (open.read_from, open.passed).hash(into);
+    (open.read_from, open.ask_from, open.passed).hash(into);
 }
 
 fn of_opening(opening: &Opening, into: &mut impl Hasher) {

@@ -67,15 +67,17 @@ impl Node {
     }
 
     /// Reads tiles for heads that their log had the time to bring, and did not, and that no peer
-    /// opened who was asked.
-    // Spec: GSP-115, GSP-170
+    /// opened who was asked; and asks the next peer.
+    // Spec: GSP-115, GSP-170, GSP-200
     pub(super) fn ripen(&mut self, step: &mut Step<'_>, key: &Hash) {
+        let first = self.asked_first();
         let Some(log) = self.logs.get_mut(key) else {
             return;
         };
         let mut is_ripe = false;
         for open in &mut log.open {
-            is_ripe |= open.ripens(step.now);
+            is_ripe |= open.ripens(step.now, first);
+            is_ripe |= open.read_from.is_some() && open.may_ask(first);
         }
         if is_ripe {
             self.attempt(step, key);

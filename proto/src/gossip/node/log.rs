@@ -36,6 +36,10 @@ use crate::tree::{TreeHead, TreeSize};
 const OPEN_MAX: usize = 28;
 /// How many openings of a log are remembered.
 const OPENINGS_MAX: usize = 16;
+/// How many peers are asked in vain before tiles are read, where these wait for that and there are
+/// as many.
+// Spec: GSP-170
+pub(super) const ASKED_FIRST: u64 = 2;
 /// How many peers are remembered that have a head which is not resolved.
 const SOURCES_MAX: usize = 8;
 
@@ -92,6 +96,8 @@ pub(super) struct Held {
     pub(super) note: Arc<SignedCheckpoint>,
     /// When it was cosigned, or first seen.
     pub(super) seen: Moment,
+    /// The peers that showed it, when it is not ours.
+    pub(super) sources: Vec<KeyName>,
 }
 
 impl Held {
@@ -137,6 +143,10 @@ pub(super) struct Open {
     /// here, first.
     // Spec: GSP-115, GSP-170
     pub(super) read_from: Option<ReadFrom>,
+    /// When a peer may be asked for it, while none may: its log brings everybody just now the head
+    /// that would open it.
+    // Spec: GSP-200
+    pub(super) ask_from: Option<Moment>,
     /// The peers that showed it.
     pub(super) sources: Vec<KeyName>,
     /// Only retired keys signed it: whoever stole one must not hold the log.
@@ -199,6 +209,7 @@ impl Open {
             asking: None,
             left: Attempts::ALL,
             read_from: None,
+            ask_from: None,
             sources: Vec::new(),
             retired: false,
         }
@@ -235,13 +246,26 @@ impl Open {
         }
     }
 
-    /// Whether tiles may be read for it from now on, and not before.
-    pub(super) fn ripens(&mut self, now: Moment) -> bool {
+    /// Whether tiles may be read, or peers asked, for it from now on, and not before. So many peers
+    /// are asked before tiles are read.
+    pub(super) fn ripens(&mut self, now: Moment, first: u64) -> bool {
         let [_, asked] = self.tried;
         let suspect = self.is_suspect();
-        let over =
-            |from: &mut ReadFrom| suspect || from.latest <= now || (asked > 0 && from.asked <= now);
-        self.read_from.take_if(over).is_some()
+        let over = |from: &mut ReadFrom| {
+            suspect || from.latest <= now || (asked >= first && from.asked <= now)
+        };
+        let may_read = self.read_from.take_if(over).is_some();
+        let may_ask = self.ask_from.take_if(|from| suspect || *from <= now);
+        may_read || may_ask.is_some()
+    }
+
+    /// Whether a peer may be asked now: one in a round, and while tiles wait for that, two.
+    // Spec: GSP-170, GSP-200
+    pub(super) fn may_ask(&self, first: u64) -> bool {
+        let [_, asked] = self.tried;
+        let is_next = self.read_from.is_some() && (1..first).contains(&asked);
+        let is_free = self.asking.is_none() && self.ask_from.is_none();
+        is_free && (self.left.ask || is_next)
     }
 
     /// Which peer's turn it is to be asked.
@@ -349,22 +373,31 @@ impl Log {
         (now, read_from): ((Moment, Moment), Option<ReadFrom>),
     ) {
         let proven = before.map_or(TreeSize::ZERO, |before| before.size);
+        let agreed = core::mem::take(&mut self.agreed);
         self.ring
             .retain(|recent| recent.own || (before.is_some() && recent.head.size <= proven));
         let still = |confirmed: &TreeHead| confirmed.size <= proven || *confirmed == head;
         self.confirmed = self.confirmed.filter(|(confirmed, _)| still(confirmed));
-        self.agreed
-            .retain(|(_, size)| *size <= proven || *size == head.size);
         if let Some(top) = self.top.take()
             && top.head() != head
         {
             let retired = !self.is_signed_by_current(&top.note);
+            let size = top.head().size;
             let mut open = Open::new(top.note, top.seen, now);
             open.retired = retired;
-            // Spec: GSP-170. Who cosigned both can open it.
+            // Spec: GSP-170, GSP-200. Who cosigned both can open it, as soon as the log has brought
+            // the new head there, too.
             open.read_from = read_from;
+            open.ask_from = read_from.map(|from| from.asked);
+            let agreeing = agreed.iter().filter(|(_, agreed)| *agreed == size);
+            for name in agreeing.map(|(name, _)| name).chain(&top.sources) {
+                open.add_source(name);
+            }
             self.open.push(open);
         }
+        self.agreed = agreed;
+        self.agreed
+            .retain(|(_, size)| *size <= proven || *size == head.size);
     }
 
     /// How often tiles were read for that of the open heads for which they were read the least. Of

@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::directory::Roster;
-use super::log::{Held, Open, Place, ReadFrom, Recent};
+use super::log::{ASKED_FIRST, Held, Open, Place, ReadFrom, Recent};
 use super::message::{Action, Phase, Question, Reply, RequestId};
 use super::proven::Found;
 use super::{Node, Step};
@@ -248,6 +248,7 @@ impl Node {
             log.top = Some(Held {
                 note,
                 seen: step.wall,
+                sources: from.cloned().into_iter().collect(),
             });
             step.dirty.insert(*key);
             return Learned::Consistent;
@@ -430,6 +431,7 @@ impl Node {
             log.top = Some(Held {
                 note: open.note,
                 seen: open.seen,
+                sources: open.sources,
             });
         }
         step.dirty.insert(*key);
@@ -444,6 +446,7 @@ impl Node {
     /// larger head. One at a time.
     // Spec: GSP-39
     pub(super) fn attempt(&mut self, step: &mut Step<'_>, key: &Hash) {
+        let first = self.asked_first();
         let Some(log) = self.logs.get_mut(key) else {
             return;
         };
@@ -482,7 +485,7 @@ impl Node {
                     note: large.clone(),
                 });
             }
-            if open.asking.is_some() || !open.left.ask {
+            if !open.may_ask(first) {
                 continue;
             }
             let is_larger = Arc::ptr_eq(large, &open.note);
@@ -516,6 +519,13 @@ impl Node {
                 open.passed = open.passed.saturating_add(1);
             }
         }
+    }
+
+    /// How many peers are asked for an opening before tiles are read for it.
+    // Spec: GSP-170
+    pub(super) fn asked_first(&self) -> u64 {
+        let count = self.roster.count_but(&[&self.own.name]);
+        ASKED_FIRST.min(u64::try_from(count).unwrap_or(u64::MAX))
     }
 
     /// What the tiles of a log gave. Then it is another log's turn.
@@ -694,6 +704,12 @@ fn whom_to_ask(
     if has_others && (asked % 2 == 1 || holders.is_empty()) {
         let (start, _) = secret.0.split_at(8);
         let start = u64::from_be_bytes(start.try_into().unwrap_or_default());
+        // Each turn is one of theirs when there is nobody else.
+        let turns = match (holders.is_empty(), is_larger) {
+            (false, _) => turns,
+            (true, true) => asked,
+            (true, false) => turns.wrapping_mul(2).wrapping_add(asked % 2),
+        };
         return roster.one_but(&known, start.wrapping_add(turns)).cloned();
     }
     let count = u64::try_from(holders.len()).unwrap_or(u64::MAX);

@@ -26,6 +26,10 @@ use crate::network::START;
 const ROWS_MAX: usize = 64;
 /// How much time passes when some does, in milliseconds: more than hides a head (EVI-15).
 const LATER_MS: u64 = 20_000;
+/// Where waits take time, how long a round takes, and how much time a tick shows: what tiles are
+/// read after (GSP-115), and half a round.
+pub(super) const ROUND_MS: u64 = 10_000;
+const TICK_MS: u64 = ROUND_MS / 2;
 
 /// What a model is of, and how much of each thing may happen.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ pub(super) struct Story {
     /// How many rounds each witness has.
     pub(super) rounds: Vec<u8>,
     pub(super) left: Left,
+    /// Whether rounds take time, as all waits do.
+    pub(super) waits: bool,
     /// After how many of the actions of a step its process may die.
     pub(super) dies_after: usize,
     pub(super) variant: Variant,
@@ -73,6 +79,7 @@ pub(super) struct Left {
     pub(super) retires: u8,
     pub(super) prunes: u8,
     pub(super) later: u8,
+    pub(super) ticks: u8,
 }
 
 /// A design that is broken on purpose: a property that holds of this one as well says nothing.
@@ -290,6 +297,18 @@ impl World {
         head.map(|(note, _)| note.head())
     }
 
+    /// Whether honest witnesses cosigned heads of two histories.
+    pub(super) fn is_forked(&self, told: &Told) -> bool {
+        let signed = self.signed.iter().flatten();
+        let heads: Vec<TreeHead> = signed
+            .map(|(branch, to)| told.cast.head(*branch, *to))
+            .collect();
+        heads.iter().enumerate().any(|(place, head)| {
+            let mut before = heads[..place].iter();
+            before.any(|before| !told.cast.agree(before, head))
+        })
+    }
+
     pub(super) fn stands(&self, told: &Told, witness: usize) -> Cosigning {
         self.witnesses[witness].node.cosigning(&told.cast.origin)
     }
@@ -333,6 +352,8 @@ pub(super) enum Act {
     Retire(usize),
     Prune(usize),
     Later,
+    /// Some time passes, and a witness sees it; it is too early for a round.
+    Tick(usize),
 }
 
 /// As who a liar answers.
@@ -881,6 +902,9 @@ impl Told {
     }
 
     pub(super) fn round(&self, world: &mut World, witness: usize) {
+        if self.story.waits {
+            world.now += ROUND_MS;
+        }
         let own = world.newest(witness);
         for peer in 0..self.story.honest {
             let contact = &mut world.contact[witness][peer];
@@ -988,53 +1012,94 @@ impl Told {
                 world.left.later -= 1;
                 world.now += LATER_MS;
             }
+            Act::Tick(witness) => {
+                world.left.ticks -= 1;
+                self.tick(world, witness);
+            }
         }
         self.conclude(world);
     }
 
-    /// The weather is good from now on: all that is on its way arrives, tiles can be read, whoever
-    /// lies says nothing, and each witness has its rounds, in this order. Whether it holds in the
-    /// end.
+    fn tick(&self, world: &mut World, witness: usize) {
+        world.now += TICK_MS;
+        self.happen(world, witness, Event::Tick, None);
+    }
+
+    /// What a log's standing at a witness is when time passes there, and nothing arrives.
+    pub(super) fn stands_later(&self, world: &World, witness: usize) -> Cosigning {
+        let this = &world.witnesses[witness];
+        let mut node = this.node.clone();
+        let now = Moment(world.now);
+        // What it wants to ask then, nobody is asked.
+        drop(node.step(Event::Tick, now, &mut Fixed, &Checked(this.known)));
+        node.cosigning(&self.cast.origin)
+    }
+
+    /// How it goes on from now on: tiles can be read, whoever lies says nothing, and each witness
+    /// has its rounds, in this order. Whether it holds in the end.
     pub(super) fn clear_up(
         &self,
         world: &World,
-        rounds: usize,
-        order: &[usize],
-        last_first: bool,
+        weather: &Weather<'_>,
         holds: impl Fn(&World) -> bool,
     ) -> bool {
         let mut world = world.clone();
         if world.tiles == Tiles::Refused && self.story.variant != Variant::NoTiles {
             world.tiles = Tiles::Open;
         }
-        self.settle(&mut world, last_first);
-        for _ in 0..rounds {
+        let mut lost = BTreeMap::new();
+        self.settle(&mut world, weather, &mut lost);
+        for _ in 0..weather.rounds {
             if holds(&world) {
                 return true;
             }
-            for witness in order {
+            for witness in weather.order {
                 self.round(&mut world, *witness);
-                self.settle(&mut world, last_first);
+                self.settle(&mut world, weather, &mut lost);
+                if self.story.waits {
+                    self.tick(&mut world, *witness);
+                    self.settle(&mut world, weather, &mut lost);
+                }
             }
         }
         holds(&world)
     }
 
-    fn settle(&self, world: &mut World, last_first: bool) {
+    /// All that is on its way arrives, and what comes of it, but for what is lost.
+    fn settle(&self, world: &mut World, weather: &Weather<'_>, lost: &mut BTreeMap<u64, u8>) {
         for _ in 0..10_000 {
             if world.on_its_way.is_empty() {
                 return;
             }
-            let place = if last_first {
+            let place = if weather.last_first {
                 world.on_its_way.len() - 1
             } else {
                 0
             };
-            self.deliver(world, place, Lie::Nothing, None);
+            let times = lost.entry(world.on_its_way[place].digest).or_default();
+            if *times < weather.losses {
+                *times += 1;
+                self.drop(world, place);
+            } else {
+                self.deliver(world, place, Lie::Nothing, None);
+            }
             self.conclude(world);
         }
         panic!("it never ends");
     }
+}
+
+/// How it goes on from a state.
+pub(super) struct Weather<'w> {
+    /// How many rounds each witness has.
+    pub(super) rounds: usize,
+    /// Whose round is first.
+    pub(super) order: &'w [usize],
+    /// What was sent last arrives first.
+    pub(super) last_first: bool,
+    /// How often each message is lost, and each answer and each reading of tiles, before it
+    /// arrives: whoever sends it again and again gets through, and nobody else does.
+    pub(super) losses: u8,
 }
 
 /// The model has one question of each witness to each peer at a time, so a number is enough.
@@ -1147,6 +1212,9 @@ impl Model for Told {
         }
         if left.later > 0 {
             acts.push(Act::Later);
+        }
+        if left.ticks > 0 {
+            acts.extend((0..self.story.honest).map(Act::Tick));
         }
     }
 
