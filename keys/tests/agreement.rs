@@ -11,7 +11,13 @@ use curve25519_dalek::constants::{ED25519_BASEPOINT_TABLE, EIGHT_TORSION};
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;
 use jurat_keys::{Algorithm, SigningKey, fast_verifier};
-use jurat_proto::key::{KeyName, SignatureType, Signer as _, VerifierKey};
+use jurat_proto::checkpoint::{Checkpoint, ExtensionLine, Origin, SignedCheckpoint};
+use jurat_proto::cosignature::{cosign, sign_note};
+use jurat_proto::evidence::{Evidence, KnownKeys, Standing};
+use jurat_proto::hash::leaf_hash;
+use jurat_proto::key::{KeyName, SignatureType, Signer as _, UnixSeconds, VerifierKey};
+use jurat_proto::note::SignatureLine;
+use jurat_proto::tree::{TreeHead, TreeSize};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha512};
 
@@ -75,6 +81,24 @@ proptest! {
             let mut other = message.clone();
             other.push(0);
             prop_assert!(!both(public, &other, &good));
+        }
+    }
+}
+
+/// The longest that notes are, and one byte at either end of it changed.
+// Spec: KEY-22
+#[test]
+fn both_decide_alike_about_the_longest_texts() {
+    let message: Vec<u8> = (0..128 * 1024_u32).map(|at| at.to_le_bytes()[0]).collect();
+    for algorithm in ALGORITHMS {
+        let key = SigningKey::generate(name(), algorithm).unwrap();
+        let public = key.verifier_key();
+        let good = key.sign(&message).unwrap();
+        assert!(both(public, &message, &good));
+        for place in [0, message.len() / 2, message.len() - 1] {
+            let mut other = message.clone();
+            other[place] ^= 1;
+            assert!(!both(public, &other, &good));
         }
     }
 }
@@ -323,4 +347,75 @@ fn keys_on_larger_curves_verify_as_they_are() {
     let key = VerifierKey::from_parts(name(), SignatureType::Ecdsa, &spki).unwrap();
     assert_eq!(fast_verifier(&key).unwrap(), key);
     assert!(!both(&key, b"m", &der(&[1; 48], &[1; 48])));
+}
+
+const ORIGIN: &str = "log.example/tree";
+
+fn key_of(name: &str, algorithm: Algorithm) -> SigningKey {
+    SigningKey::generate(KeyName::parse(name).unwrap(), algorithm).unwrap()
+}
+
+/// A head under the lines of some keys, of which those at `spoiled` are none of theirs.
+fn note(root: &str, filler: usize, keys: &[&SigningKey], spoiled: &[usize]) -> SignedCheckpoint {
+    let mut checkpoint = Checkpoint {
+        origin: Origin::parse(ORIGIN).unwrap(),
+        head: TreeHead {
+            size: TreeSize::new(20).unwrap(),
+            root_hash: leaf_hash(root.as_bytes()),
+        },
+        extensions: [].into_iter().collect(),
+    };
+    if filler > 0 {
+        let line = ExtensionLine::parse(&"x".repeat(filler)).unwrap();
+        checkpoint.extensions.push(&line);
+    }
+    let lines = keys.iter().enumerate().map(|(place, key)| {
+        let is_log = key.verifier_key().name().as_str() == ORIGIN;
+        let line = if is_log {
+            sign_note(&checkpoint.to_text(), *key)
+        } else {
+            cosign(&checkpoint, UnixSeconds::new(1_790_000_000).unwrap(), *key)
+        };
+        let line = line.unwrap();
+        let mut signature = line.signature().to_vec();
+        if spoiled.contains(&place) {
+            *signature.last_mut().unwrap() ^= 1;
+        }
+        SignatureLine::new(line.name().clone(), line.key_id(), signature).unwrap()
+    });
+    let lines = lines.collect();
+    SignedCheckpoint::new(checkpoint, lines).unwrap()
+}
+
+/// Whom a file convicts, and what is left of it, is the same whichever library looks.
+// Spec: EVI-70, KEY-22
+#[test]
+fn both_libraries_give_the_same_verdicts() {
+    let log = key_of(ORIGIN, Algorithm::Ed25519);
+    let witnesses = [
+        key_of("w1.example", Algorithm::CosignatureV1),
+        key_of("w2.example", Algorithm::MlDsa44),
+    ];
+    let stranger = key_of("nobody.example", Algorithm::CosignatureV1);
+    let mut known = KnownKeys::new();
+    let origin = Origin::parse(ORIGIN).unwrap();
+    known.add_log(origin, log.verifier_key().clone(), Standing::Current);
+    for witness in &witnesses {
+        known.add_cosigner(witness.verifier_key().clone()).unwrap();
+    }
+    let signers = [&log, &witnesses[0], &witnesses[1], &stranger];
+    let (mut proven, mut refused) = (0, 0);
+    for filler in [0, 100, 100_000] {
+        for spoiled in [&[][..], &[0], &[1], &[2], &[0, 1], &[0, 1, 2]] {
+            let a = note("one", filler, &signers, &[]);
+            let b = note("other", filler, &signers, spoiled);
+            let evidence = Evidence::same_size(a, b).unwrap();
+            let prepared = known.about(&evidence, |key| fast_verifier(key).unwrap());
+            let quickly = evidence.minimised(&prepared);
+            assert_eq!(quickly, evidence.minimised(&known));
+            proven += usize::from(quickly.is_ok());
+            refused += usize::from(quickly.is_err());
+        }
+    }
+    assert!(proven >= 10 && refused >= 3, "{proven} {refused}");
 }

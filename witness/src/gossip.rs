@@ -34,6 +34,7 @@ mod standings;
 mod statements;
 mod stored;
 mod tiles;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -50,7 +51,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::evidence::{Evidence, KeyRefused, Standing};
 use jurat_proto::gossip::node::{
     Action, Alarm, Answer, AskId, Cosigning, Dice, Directory, Event, LogRecord, LogSettings,
-    Moment, Node, Own, PeerSettings, Phase, Question, Reply, RequestId, Strict,
+    Moment, Node, Own, PeerSettings, Phase, Question, Reply, RequestId,
 };
 use jurat_proto::gossip::{Catalogue, Fetch, Notes, Opening, Random};
 use jurat_proto::hash::{Hash, sha256};
@@ -74,6 +75,7 @@ use self::standings::Standings;
 pub(crate) use self::statements::PAGE_SECONDS;
 use self::statements::Said;
 use self::stored::Stored;
+use self::verify::Fast;
 use crate::evidence::EvidenceFolder;
 use crate::heads::Told;
 use crate::journal::peers::{PeerChange, PeersJournal};
@@ -701,7 +703,7 @@ fn restore(
     let standings = Standings::default();
     let mut early = Vec::new();
     proven.each(|evidence| {
-        let actions = node.restore_evidence(&evidence, now, dice, &Strict);
+        let actions = node.restore_evidence(&evidence, now, dice, &Fast);
         standings.obey(&actions);
         // What it stops, the folder has stopped already.
         let is_alarm = |action: &Action| matches!(action, Action::Alarm { .. });

@@ -1,11 +1,12 @@
 //! The keys that a verifier of evidence knows, and what they are keys of.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::Evidence;
 use crate::checkpoint::Origin;
-use crate::key::{SignatureType, VerifierKey};
+use crate::key::{KeyId, KeyName, SignatureType, VerifierKey};
 use crate::policy::Policy;
 
 /// Keys by what they may be convicted of. A key that is not here convicts nobody.
@@ -147,6 +148,53 @@ impl KnownKeys {
             }
         }
         Ok(())
+    }
+
+    /// Those of these keys that decide what this evidence proves, the keys of its log and the keys
+    /// that have a line in it, each as `prepare` makes it: so that a caller who verifies with
+    /// another library ([`VerifierKey::with_primitive`]) prepares these few alone. Whom it
+    /// convicts, and what is left when it is minimised, is as with all of them.
+    // Spec: EVI-70
+    #[must_use]
+    pub fn about(
+        &self,
+        evidence: &Evidence,
+        prepare: impl Fn(&VerifierKey) -> VerifierKey,
+    ) -> Self {
+        let (a, b) = evidence.statements();
+        let lines = [Some(a), b].into_iter().flatten();
+        let lines = lines.flat_map(|said| said.signatures());
+        let names: BTreeSet<(&KeyName, KeyId)> =
+            lines.map(|line| (line.name(), line.key_id())).collect();
+        let has_line = |key: &VerifierKey| names.contains(&(key.name(), key.key_id()));
+        let prepared = |key: &VerifierKey| {
+            if has_line(key) {
+                prepare(key)
+            } else {
+                key.clone()
+            }
+        };
+        let of_log = evidence.origin();
+        let of_log = of_log.and_then(|origin| Some((origin, self.logs.get(origin)?)));
+        let of_log = of_log.map(|(origin, keys)| {
+            let keys = keys.iter().map(|log| LogKey {
+                key: prepared(&log.key),
+                ..log.clone()
+            });
+            (origin.clone(), keys.collect())
+        });
+        let cosigners = self.cosigners.iter().filter(|key| has_line(key));
+        let gossip = self.gossip.iter().filter(|gossip| has_line(&gossip.key));
+        Self {
+            logs: of_log.into_iter().collect(),
+            cosigners: cosigners.map(prepared).collect(),
+            gossip: gossip
+                .map(|GossipKey { key, cosigners }| GossipKey {
+                    key: prepared(key),
+                    cosigners: cosigners.iter().map(prepared).collect(),
+                })
+                .collect(),
+        }
     }
 
     /// The keys of a log: those that it signs with first.

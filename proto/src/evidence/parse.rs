@@ -302,7 +302,8 @@ fn empty_lines(text: &str) -> impl Iterator<Item = usize> {
         let mut at = from;
         while let Some(step) = bytes.get(at..).and_then(<[u8]>::first_chunk::<STEP>) {
             // Without a branch. The last byte of a step is the first of the next one.
-            let pairs = step.iter().zip(step.iter().skip(1));
+            // Of two slices: beside one that skips a byte the step is not one.
+            let pairs = step.iter().zip(step.get(1..).unwrap_or_default());
             let found = pairs.fold(0, |found, (byte, next)| {
                 found | (u8::from(*byte == b'\n') & u8::from(*next == b'\n'))
             });

@@ -1,7 +1,11 @@
 //! What holds for every fork, every honest history, and every change of a file.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::{Evidence, Verdict};
+use jurat_proto::key::VerifierKey;
 use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::TreeHead;
@@ -125,6 +129,33 @@ fn convicted(verdict: &Verdict) -> Vec<String> {
         .collect()
 }
 
+/// What is prepared of the keys is what the file has lines of, and decides what all of them do.
+// Spec: EVI-70
+#[test]
+fn the_keys_that_a_file_is_about_decide_as_all_do() {
+    let cast = Cast::new();
+    for (evidence, guilty) in one_of_each(&cast) {
+        let prepared = RefCell::new(BTreeSet::new());
+        let about = cast.keys().about(&evidence, |key| {
+            prepared.borrow_mut().insert(key.to_string());
+            key.clone()
+        });
+        assert_eq!(evidence.minimised(&about), evidence.minimised(&cast.keys()));
+        let (a, b) = evidence.statements();
+        let lines = a.signatures().iter();
+        let lines: Vec<&SignatureLine> =
+            lines.chain(b.iter().flat_map(|b| b.signatures())).collect();
+        let prepared = prepared.into_inner();
+        for (_, key) in guilty {
+            assert!(prepared.contains(&key.vkey().to_string()));
+        }
+        for vkey in prepared {
+            let key = VerifierKey::parse(&vkey).unwrap();
+            assert!(lines.iter().any(|line| key.matches(line)), "{vkey}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -230,6 +261,9 @@ proptest! {
         }
         if let Ok(read) = Evidence::parse(&file) {
             prop_assert_eq!(read.to_bytes(), file);
+            // Spec: EVI-70
+            let about = cast.keys().about(&read, Clone::clone);
+            prop_assert_eq!(read.minimised(&about), read.minimised(&cast.keys()));
             if let Ok(verdict) = read.verify(&cast.keys()) {
                 let before = convicted(&expected);
                 prop_assert!(convicted(&verdict).iter().all(|key| before.contains(key)));
