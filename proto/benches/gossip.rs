@@ -9,7 +9,8 @@
 //!
 //! Each line of the output is one story: its kind, its setting, its seed, and what came of it. The
 //! same seed tells the same story. `runs=10` tells fewer, `threads=2` uses more cores. Signatures
-//! are real; one that was checked, or made, in this process is not checked again.
+//! are real; one that was checked, or made, in this process is not checked again. Bytes are counted
+//! for `seconds=600`, or until `limit=900` seconds of this process are over.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +32,7 @@
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[path = "../tests/gossip/actors.rs"]
 #[expect(dead_code, reason = "the tests need more of it")]
@@ -64,7 +65,7 @@ const PATIENCE_ROUNDS: u64 = 200;
 
 fn main() {
     let (mut kinds, mut runs, mut threads) = (Vec::new(), 100, 1);
-    let mut seconds = 600;
+    let (mut seconds, mut limit) = (600, 900);
     let mut only = None;
     for word in std::env::args().skip(1) {
         if let Some(count) = word.strip_prefix("runs=") {
@@ -73,6 +74,8 @@ fn main() {
             threads = count.parse().unwrap();
         } else if let Some(count) = word.strip_prefix("seconds=") {
             seconds = count.parse().unwrap();
+        } else if let Some(count) = word.strip_prefix("limit=") {
+            limit = count.parse().unwrap();
         } else if let Some(count) = word.strip_prefix("n=") {
             only = Some(count.parse().unwrap());
         } else if !word.starts_with('-') {
@@ -93,7 +96,7 @@ fn main() {
             "all" => all(asked),
             "heal" => heal(asked),
             "scale" => scale(asked),
-            "traffic" => traffic::measure(asked.seconds),
+            "traffic" => traffic::measure(asked.seconds, Duration::from_secs(limit)),
             "flood" => flood::measure(),
             "weather" => fair(asked),
             other => panic!("there is no figure {other}"),

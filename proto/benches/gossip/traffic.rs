@@ -9,11 +9,17 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::cosignature::sign_note;
 use jurat_proto::gossip::node::{
     Action, Answer, AskId, Config, Dice as _, Event, Moment, Node, Question, Reply, RequestId,
 };
+use jurat_proto::gossip::{Call, Claim, SignedClaim};
+use jurat_proto::hash::sha256;
+use jurat_proto::hex;
+use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::TreeSize;
 
 use crate::actors::{Chance, SimLog};
@@ -27,10 +33,16 @@ const WARM: usize = 1_000;
 const LOGS: usize = 100_000;
 /// In percent: how many pushed checkpoints do not reach a witness.
 const LOST: u64 = 5;
-/// What is read in this time counts, after that one; by the hour it is six times as much, and what
-/// is read of whole feeds: of two peers when the order changes, and of one once more.
+/// What is read after this time counts; to what that is by the hour comes what is read of whole
+/// feeds: of two peers when the order changes, and of one once more.
 const WARM_UP_S: u64 = 300;
 const WHOLE_FEEDS: u64 = 3;
+/// What one opening costs that is read from a log's tiles: four of them, or five, in a tree of a
+/// million entries. Those of these logs are smaller.
+const TILES_BYTES: u64 = 16_384;
+/// What the fields of a request and of its answer have as well, besides the claim: see
+/// `docs/gossip-figures.md`.
+const FIELDS_BYTES: u64 = 400;
 
 enum What {
     Tick,
@@ -80,15 +92,21 @@ struct World {
     held: Vec<TreeSize>,
     waiting: BTreeMap<(usize, RequestId), (usize, usize, AskId)>,
     requests: u64,
+    /// How many questions were asked, and how many openings were read from tiles.
+    asked: u64,
     tiles: u64,
+    /// What each node read, in this minute and in those before.
+    minute: [u64; REAL],
+    minutes: Vec<u64>,
     alarms: u64,
     /// How many openings were looked for: whose, of which logs, and whether of a larger head than
     /// the own one.
     sought: BTreeMap<(&'static str, &'static str, &'static str), u64>,
 }
 
-pub(crate) fn measure(counted_s: u64) {
-    let an_hour = 3_600 / counted_s;
+/// Counts for so many seconds, or for fewer when that much time is over.
+pub(crate) fn measure(counted_s: u64, limit: Duration) {
+    let began = Instant::now();
     let logs = (0..LOGS).map(|index| {
         let mut log = SimLog::new(
             &format!("log{index}.example/tree"),
@@ -116,7 +134,10 @@ pub(crate) fn measure(counted_s: u64) {
         held: vec![TreeSize::ZERO; REAL * LOGS],
         waiting: BTreeMap::new(),
         requests: 0,
+        asked: 0,
         tiles: 0,
+        minute: [0; REAL],
+        minutes: Vec::new(),
         alarms: 0,
         sought: BTreeMap::new(),
     };
@@ -145,8 +166,17 @@ pub(crate) fn measure(counted_s: u64) {
         let at = START + world.chance.below(60_000);
         world.put(at, node, What::Tick);
     }
+    let mut counted = 0;
     for second in 0..WARM_UP_S + counted_s {
         world.counts = second >= WARM_UP_S;
+        if second.is_multiple_of(60) {
+            world.progress(second, began);
+            if world.counts && counted > 0 && began.elapsed() > limit {
+                eprintln!("traffic: no more time");
+                break;
+            }
+        }
+        counted += u64::from(world.counts);
         let warm = (0..WARM).filter(|log| *log as u64 % 10 == second % 10);
         let cold = HOT + WARM..LOGS;
         let cold = cold.filter(|log| *log as u64 % 1_800 == second % 1_800);
@@ -166,9 +196,11 @@ pub(crate) fn measure(counted_s: u64) {
         }
         world.run_to(START + second * 1_000 + 999);
     }
+    world.progress(WARM_UP_S + counted, began);
     world.counts = true;
+    let by_hour = |value: u64| value * 3_600 / counted;
     for read in world.read.values_mut() {
-        *read = read.map(|value| value * an_hour);
+        *read = read.map(by_hour);
     }
     let mut since = 0;
     for _ in 0..WHOLE_FEEDS * REAL as u64 {
@@ -191,16 +223,46 @@ pub(crate) fn measure(counted_s: u64) {
     }
     let [count, raw, packed] = sum.map(|value| value as f64 / REAL as f64);
     println!(
-        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,{:.0},sum: {count:.0} an hour; {:.2} MB; \
-         gzip {:.2} MB; {:.0} openings from tiles",
+        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,{:.0},{:.0},sum: {count:.0} an hour; {:.2} MB; \
+         gzip {:.2} MB",
+        began.elapsed().as_secs_f64(),
         crate::memory("VmHWM"),
         raw / 1e6,
         packed / 1e6,
-        (world.tiles * an_hour) as f64 / REAL as f64,
+    );
+    let tiles = by_hour(world.tiles) as f64 / REAL as f64;
+    let asked = by_hour(world.asked) as f64 / REAL as f64;
+    let [tiles_mb, fields_mb] = [
+        tiles * TILES_BYTES as f64 / 1e6,
+        asked * FIELDS_BYTES as f64 / 1e6,
+    ];
+    println!(
+        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,,with {tiles:.0} openings from tiles: \
+         {:.2} MB; and with the fields of {asked:.0} questions: {:.2} MB; counted {counted} s",
+        raw / 1e6 + tiles_mb,
+        raw / 1e6 + tiles_mb + fields_mb,
+    );
+    world.minutes.sort_unstable();
+    let rank = |percent: usize| {
+        let place = (world.minutes.len() * percent).div_ceil(100).max(1) - 1;
+        let read = world.minutes.get(place).copied().unwrap_or(0);
+        read as f64 * 60.0 / 1e6
+    };
+    println!(
+        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,,a minute of a witness with tiles and without \
+         whole feeds: times sixty {:.1} / {:.1} / {:.1} / {:.1} MB (least / p50 / p99 / most of {})",
+        rank(0),
+        rank(50),
+        rank(99),
+        rank(100),
+        world.minutes.len(),
     );
     for ((whose, class, which), count) in &world.sought {
-        let count = (count * an_hour) as f64 / REAL as f64;
-        eprintln!("traffic: {whose}, {class} logs, of what is {which}: {count:.0} an hour");
+        let count = by_hour(*count) as f64 / REAL as f64;
+        println!(
+            "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,,{whose} of {class} logs of what is {which}: \
+             {count:.0} an hour"
+        );
     }
     let open: usize = world.nodes.iter().map(|node| node.counts()[1]).sum();
     eprintln!(
@@ -249,6 +311,7 @@ impl World {
                 }
                 What::Tiles(old, note) => {
                     self.tiles += u64::from(self.counts);
+                    self.minute[node] += TILES_BYTES;
                     let event = self.cast.open(node, old, &note);
                     self.happen(node, event);
                 }
@@ -290,6 +353,8 @@ impl World {
                     question,
                 } => {
                     let peer = self.cast.place_of(&peer);
+                    self.asked += u64::from(self.counts);
+                    self.claim(node, peer, &question);
                     if let Question::Challenge(note) = &question {
                         self.seek("challenge", node, note, note.head().size);
                     }
@@ -301,7 +366,7 @@ impl World {
                         Question::Challenge(note) => ("challenge, asked", note.to_bytes()),
                         _ => ("others, asked", Vec::new()),
                     };
-                    self.count(what, &bytes);
+                    self.count(node, what, &bytes);
                     self.later(node, What::Served(peer, ask, question));
                 }
                 Action::ReadTiles { old, note } => {
@@ -391,8 +456,61 @@ impl World {
             Answer::Catalogue(list) => ("list", list.to_bytes()),
             _ => ("none", Vec::new()),
         };
-        self.count(what, &bytes);
+        self.count(asker, what, &bytes);
         self.later(asker, What::Answered(peer, ask, answer));
+    }
+
+    /// A witness says who it is. What it writes so, another reads: all of them ask as much.
+    fn claim(&mut self, node: usize, peer: usize, question: &Question) {
+        if !self.counts {
+            return;
+        }
+        let (method, target, body) = match question {
+            Question::State { nonce } => ("GET", format!("state?nonce={nonce}"), Vec::new()),
+            Question::Heads { epoch, since } => (
+                "GET",
+                format!("heads?epoch={epoch}&since={since}"),
+                Vec::new(),
+            ),
+            Question::Fetch(fetch) => ("POST", "fetch".to_owned(), fetch.to_bytes()),
+            Question::Challenge(note) => ("POST", "challenge".to_owned(), note.to_bytes()),
+            Question::Opening { origin, old, size } => (
+                "GET",
+                format!("opening/{}/{old}/{size}", origin.hash_hex()),
+                Vec::new(),
+            ),
+            Question::Catalogue { since } => ("GET", format!("evidence?since={since}"), Vec::new()),
+            Question::Evidence { id } => (
+                "GET",
+                format!("evidence/{}", hex::encode(id.as_bytes())),
+                Vec::new(),
+            ),
+            Question::Mail(evidence) => ("POST", "evidence".to_owned(), evidence.to_bytes()),
+        };
+        let claim = Claim {
+            name: self.cast.names[node].clone(),
+            to: self.cast.names[peer].clone(),
+            call: Call::new(method, &format!("/gossip/v0/{target}")).unwrap(),
+            body: sha256(&body),
+            time: UnixSeconds::new(self.now / 1_000).unwrap(),
+            number: self.asked,
+        };
+        let line = sign_note(&claim.to_text(), &self.cast.gossip[node]).unwrap();
+        let field = SignedClaim::new(claim, line).unwrap().to_header();
+        self.count_plain(node, "claims", field.len() as u64);
+    }
+
+    /// Says how far it has come, once a minute, and closes the minute.
+    fn progress(&mut self, second: u64, began: Instant) {
+        if self.minute != [0; REAL] && second > WARM_UP_S {
+            self.minutes.extend(self.minute);
+        }
+        self.minute = [0; REAL];
+        eprintln!(
+            "traffic: {second} s are over after {:.0} s, {:.0} MB",
+            began.elapsed().as_secs_f64(),
+            crate::memory("VmRSS")
+        );
     }
 
     /// Counts a feed from its beginning to its end.
@@ -405,13 +523,23 @@ impl World {
             let Answer::Heads(feed) = answer else {
                 panic!("no feed");
             };
-            self.count("whole feeds", &feed.to_bytes());
+            self.count(0, "whole feeds", &feed.to_bytes());
             since = feed.page().next;
         }
         since
     }
 
-    fn count(&mut self, what: &'static str, bytes: &[u8]) {
+    /// What is no body, and is never compressed.
+    fn count_plain(&mut self, node: usize, what: &'static str, bytes: u64) {
+        self.minute[node] += bytes;
+        let read = self.read.entry(what).or_default();
+        for (sum, value) in read.iter_mut().zip([1, bytes, bytes]) {
+            *sum += value;
+        }
+    }
+
+    fn count(&mut self, node: usize, what: &'static str, bytes: &[u8]) {
+        self.minute[node] += bytes.len() as u64;
         if !self.counts {
             return;
         }
