@@ -249,8 +249,8 @@ pub(crate) fn measure(counted_s: u64, limit: Duration) {
         read as f64 * 60.0 / 1e6
     };
     println!(
-        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,,a minute of a witness with tiles and without \
-         whole feeds: times sixty {:.1} / {:.1} / {:.1} / {:.1} MB (least / p50 / p99 / most of {})",
+        "traffic,{PEERS},{LOGS},0,0,true,0,0,,,,,a minute of a witness, times sixty, with tiles \
+         and without whole feeds: {:.1} / {:.1} / {:.1} / {:.1} MB (least, p50, p99, most of {})",
         rank(0),
         rank(50),
         rank(99),
