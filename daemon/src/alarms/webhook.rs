@@ -130,7 +130,7 @@ impl Webhook {
         self.ending.send_replace(Some(until));
     }
 
-    /// Brings the URL what waits, in the order of [`Outbox::numbers`], until the end.
+    /// Brings the URL what waits, in the order that the outbox says, until the end.
     // Spec: GSP-136, SVC-65, SVC-67
     pub async fn deliver(&self) {
         let mut ending = self.ending.subscribe();
