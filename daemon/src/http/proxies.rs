@@ -69,12 +69,11 @@ impl TrustedProxies {
             ForwardedField::Forwarded => FORWARDED,
         };
         let lines = headers.get_all(name).iter().rev();
-        // A line that is no text ends the reading, as does a word that is no address.
-        let words = lines
-            .map(|line| line.to_str().ok())
-            .flat_map(|line| line.unwrap_or("?").rsplit(','));
+        let words = lines.flat_map(|line| self.field.words_from_the_end(line.as_bytes()));
         for word in words.take(HOPS_MAX) {
-            let Some(named) = self.field.address(word) else {
+            // What is no text, or no address, ends the reading.
+            let named = std::str::from_utf8(word).ok();
+            let Some(named) = named.and_then(|word| self.field.address(word)) else {
                 return client;
             };
             client = named.to_canonical();
@@ -112,8 +111,8 @@ impl ForwardedField {
     fn address(self, word: &str) -> Option<IpAddr> {
         match self {
             Self::XForwardedFor => node(word.trim()),
-            Self::Forwarded => word.split(';').find_map(|pair| {
-                let (name, value) = pair.split_once('=')?;
+            Self::Forwarded => from_the_end(word.as_bytes(), b';', true).find_map(|pair| {
+                let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
                 if !name.trim().eq_ignore_ascii_case("for") {
                     return None;
                 }
@@ -123,6 +122,40 @@ impl ForwardedField {
             }),
         }
     }
+
+    /// What each proxy wrote, the last one's first.
+    fn words_from_the_end(self, line: &[u8]) -> impl Iterator<Item = &[u8]> {
+        from_the_end(line, b',', self == Self::Forwarded)
+    }
+}
+
+/// The parts of a text that a byte separates, from its end. In quotation marks it separates nothing:
+/// a proxy may quote there what the client chose. They are counted from the end as well, since what
+/// stands in front may be the client's, and leave one open.
+fn from_the_end(text: &[u8], separator: u8, quotes: bool) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let mut quoted = false;
+        let separates = text.iter().enumerate().rev().find(|&(at, &byte)| {
+            if byte == b'"' && quotes && !(quoted && is_escaped(text, at)) {
+                quoted = !quoted;
+            }
+            byte == separator && !quoted
+        });
+        let Some((at, _)) = separates else {
+            return Some(text);
+        };
+        let (before, part) = text.split_at_checked(at)?;
+        rest = Some(before);
+        part.get(1..)
+    })
+}
+
+/// Whether an odd number of backslashes stands before a byte.
+fn is_escaped(text: &[u8], at: usize) -> bool {
+    let before = text.iter().take(at).rev();
+    before.take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 /// An address, with or without a port; of IPv6 also in brackets.
@@ -260,8 +293,15 @@ mod tests {
                 "{peer} {headers:?}"
             );
         }
-        let no_text = said(ForwardedField::XForwardedFor, &[b"192.0.2.1", b"\xff"]);
-        assert_eq!(proxies.client(ip("10.0.0.2"), &no_text), ip("10.0.0.2"));
+        for (line, client) in [
+            (&b"192.0.2.1, \xff"[..], "10.0.0.2"),
+            // What the client wrote before its address is not looked at.
+            (b"\xff, 192.0.2.1", "192.0.2.1"),
+            (b"\", 192.0.2.1", "192.0.2.1"),
+        ] {
+            let headers = said(ForwardedField::XForwardedFor, &[line]);
+            assert_eq!(proxies.client(ip("10.0.0.2"), &headers), ip(client));
+        }
         let none = TrustedProxies::default();
         let headers = said(ForwardedField::XForwardedFor, &[b"192.0.2.1"]);
         assert_eq!(none.client(ip("10.0.0.2"), &headers), ip("10.0.0.2"));
@@ -282,6 +322,20 @@ mod tests {
             ("for=192.0.2.1, for=10.0.0.2", "192.0.2.1"),
             // A quotation mark that the client left open.
             ("for=\"198.51.100.7, for=192.0.2.1", "192.0.2.1"),
+            // What the client chose, in the quotation marks of the proxy.
+            (
+                "for=192.0.2.1;host=\"evil,for=6.6.6.6;x=\";proto=https",
+                "192.0.2.1",
+            ),
+            ("host=\"a;for=6.6.6.6\";for=192.0.2.1", "192.0.2.1"),
+            (
+                r#"for=192.0.2.1;host="a\",for=6.6.6.6;x=\\";proto=https"#,
+                "192.0.2.1",
+            ),
+            (
+                r#"for=6.6.6.6;x="\, for=192.0.2.1;host="b,for=6.6.6.6""#,
+                "192.0.2.1",
+            ),
             ("for=192.0.2.1, for=_hidden", "10.0.0.2"),
             ("for=192.0.2.1, by=10.0.0.3", "10.0.0.2"),
             ("192.0.2.1", "10.0.0.2"),
