@@ -295,7 +295,7 @@ impl Gossip {
             distributors: Distributor::all(settings.distributors()),
             troubles: Mutex::default(),
             contacts: Contacts::open(&records),
-            claims: Claims::open(&records, clock.now().seconds())?,
+            claims: Claims::open(&records)?,
             standings: standings.holding(settings.hold_isolated),
             settings,
             cosigners,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jurat_proto::cosignature::sign_note;
-use jurat_proto::gossip::{Call, Claim, ClaimRefused, LastClaim, SignedClaim};
+use jurat_proto::gossip::{CLAIM_SKEW_MAX, Call, Claim, ClaimRefused, LastClaim, SignedClaim};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::key::{KeyName, UnixSeconds};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -29,8 +29,8 @@ pub(crate) const CLAIM_FIELD: &str = "gossip-claim";
 pub(super) struct Claims {
     /// Of each peer that made one; at most as many as there are peers.
     last: Mutex<BTreeMap<KeyName, LastClaim>>,
-    /// No claim that counted before this start comes after it.
-    before: LastClaim,
+    /// No claim of a later time counted before this start.
+    before: u64,
     bound: Arc<Bound>,
     /// The time of the last one that we made, and how many there were.
     made: Mutex<u64>,
@@ -58,25 +58,21 @@ impl Bound {
 }
 
 impl Claims {
-    /// Knows of the claims of before that none counts again. `now` is in seconds.
+    /// Knows of the claims of before that none counts again.
     ///
     /// # Errors
     /// What was kept cannot be read.
     // Spec: GSP-191
-    pub(super) fn open(records: &Records, now: u64) -> io::Result<Self> {
+    pub(super) fn open(records: &Records) -> io::Result<Self> {
         let before = records.claimed()?;
         let bound = Bound {
             seconds: AtomicU64::new(before),
             moves: AtomicBool::new(false),
             records: records.clone(),
         };
-        bound.reach(now.max(before));
         Ok(Self {
             last: Mutex::default(),
-            before: match before {
-                0 => LastClaim::default(),
-                before => LastClaim::until(UnixSeconds::new(before).unwrap_or(UnixSeconds::MAX)),
-            },
+            before,
             bound: Arc::new(bound),
             made: Mutex::default(),
             count: AtomicU64::new(0),
@@ -105,6 +101,17 @@ impl Claims {
             }
         }
         time <= self.bound.seconds.load(Ordering::Acquire)
+    }
+
+    /// What is known of a peer that has made no claim since the start. A time that no claim can have
+    /// now is of a clock that was wrong: it would make strangers of all peers until then.
+    // Spec: GSP-191
+    fn before(&self, now: UnixSeconds) -> LastClaim {
+        let latest = now.get().saturating_add(CLAIM_SKEW_MAX.as_secs() + AHEAD);
+        match UnixSeconds::new(self.before) {
+            Some(before) if (1..=latest).contains(&self.before) => LastClaim::until(before),
+            _ => LastClaim::default(),
+        }
     }
 
     /// When a claim is made: not before the last one, unless the clock was set back by much.
@@ -170,7 +177,7 @@ impl Gossip {
         let now = UnixSeconds::new(self.clock.now().seconds()).unwrap_or(UnixSeconds::MAX);
         claim.verify_call(self.settings.vkey().name(), &call, now)?;
         let last = |name| lock(&self.claims.last).get(name).copied();
-        let before = self.claims.before;
+        let before = self.claims.before(now);
         last(&claim.name).unwrap_or(before).verify_next(claim)?;
         signed.verify_signature(&keys)?;
         if !self.claims.is_kept(claim.time) {
@@ -202,7 +209,7 @@ mod tests {
     fn a_clock_that_steps_back_a_little_makes_no_claim_of_the_past() {
         let dir = tempfile::tempdir().unwrap();
         let records = Records::beside(&dir.path().join("witness.redb")).unwrap();
-        let claims = Claims::open(&records, 0).unwrap();
+        let claims = Claims::open(&records).unwrap();
         for (now, said) in [(1_000, 1_000), (990, 1_000), (1_001, 1_001), (500, 500)] {
             assert_eq!(claims.time(now).get(), said, "{now}");
         }
@@ -222,17 +229,23 @@ mod tests {
             time: at(seconds),
             number: u64::MAX - 1,
         };
-        let first = Claims::open(&records, 1_000).unwrap();
-        assert!(first.before.verify_next(&claim(1)).is_ok(), "none counted");
+        let first = Claims::open(&records).unwrap();
+        let before = first.before(at(1_000));
+        assert!(before.verify_next(&claim(1)).is_ok(), "none counted");
         assert!(first.is_kept(at(1_000)));
         assert!(first.is_kept(at(1_100)), "the first after a while waits");
         assert_eq!(records.claimed().unwrap(), 1_100 + AHEAD);
-        let again = Claims::open(&records, 1_001).unwrap();
+        let again = Claims::open(&records).unwrap();
         for counted in [1_000, 1_001, 1_100] {
-            let refused = again.before.verify_next(&claim(counted));
+            let refused = again.before(at(1_001)).verify_next(&claim(counted));
             assert_eq!(refused, Err(ClaimRefused::Again), "{counted}");
         }
-        assert!(again.before.verify_next(&claim(1_100 + AHEAD + 1)).is_ok());
+        let later = claim(1_100 + AHEAD + 1);
+        assert!(again.before(at(1_001)).verify_next(&later).is_ok());
+        // What was counted while the clock was wrong shuts nobody out when it is right.
+        assert!(again.before(at(900)).verify_next(&claim(900)).is_ok());
+        // A start that counts nothing says nothing new.
+        assert_eq!(records.claimed().unwrap(), 1_100 + AHEAD);
         // A disk that does not take it keeps claims from counting, and not from being served.
         let folder = dir.path().join("gossip");
         std::fs::create_dir(folder.join("claimed.new")).unwrap();
