@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use jurat_proto::checkpoint::SignedCheckpoint;
-use jurat_proto::evidence::{Evidence, Verdict};
+use jurat_proto::evidence::{Evidence, Said, Verdict};
 use jurat_proto::key::VerifierKey;
 use jurat_proto::note::SignatureLine;
 use jurat_proto::proof::ConsistencyProof;
@@ -143,8 +143,7 @@ fn the_keys_that_a_file_is_about_decide_as_all_do() {
         assert_eq!(evidence.minimised(&about), evidence.minimised(&cast.keys()));
         let (a, b) = evidence.statements();
         let lines = a.signatures().iter();
-        let lines: Vec<&SignatureLine> =
-            lines.chain(b.iter().flat_map(|b| b.signatures())).collect();
+        let lines: Vec<&SignatureLine> = lines.chain(b.iter().flat_map(Said::signatures)).collect();
         let prepared = prepared.into_inner();
         for (_, key) in guilty {
             assert!(prepared.contains(&key.vkey().to_string()));
