@@ -46,5 +46,6 @@ pub use memory::MemoryStore;
 pub use nodes::{StoreTiles, TileError};
 pub use redb_store::{CreateError, JournalOptions, OpenError, RedbOptions, RedbStore, RedbUsage};
 pub use wal::{
-    FoundCopy, Identity, Peek, Placed, Reached, StateFile, TrailFolder, WalOptions, WalStore,
+    FileId, FoundCopy, Identity, Peek, Placed, Reached, StateFile, TrailFolder, WalOptions,
+    WalStore,
 };

@@ -30,7 +30,7 @@ use jurat_proto::hash::Hash;
 use jurat_proto::hex;
 use jurat_proto::key::{Signer, VerifierKey};
 use jurat_store::registry::LogState;
-use jurat_store::{OpenError, StateFile, StoreError, WalStore, WriteError};
+use jurat_store::{OpenError, StoreError, WalStore, WriteError};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -95,7 +95,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
     let guard = Arc::new(guard.with_own_state(own_state(&config, &store)?));
     guard.warn_if_off();
     let told = failure_of(&store);
-    let files = store.files().to_vec();
+    let state = Arc::clone(&store);
     let (tls, limits, about) = (
         config.tls.clone(),
         config.limits.clone(),
@@ -135,7 +135,7 @@ async fn serve(config: Config, store: Arc<WalStore>) -> Result<(), ServeError> {
         biased;
         failure = witness.failed() => Err(failed(failure)),
         Ok(error) = told => Err(error),
-        path = replaced(files) => Err(ServeError::Replaced { path }),
+        path = replaced(state) => Err(ServeError::Replaced { path }),
         result = served => {
             // Spec: WIT-103. What came over the bastion is answered, too. A listener that broke is
             // an end as well.
@@ -586,14 +586,15 @@ fn count_logs(witness: &Witness, metrics: &Metrics) {
 
 /// Resolves when a path leads to another file than to the one that is open, or to none: somebody
 /// puts back a copy, or mounts something over it, while we go on writing to a file that nobody will
-/// find again.
-// Spec: WIT-87
-async fn replaced(files: Vec<StateFile>) -> PathBuf {
+/// find again. The name beside them is such a file: who puts a copy over the others may take it
+/// away.
+// Spec: WIT-87, WIT-106
+async fn replaced(store: Arc<WalStore>) -> PathBuf {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        if let Some(file) = files.iter().find(|file| !file.is_in_place()) {
-            tracing::error!(path = %file.path.display(), "a file of the state was replaced");
-            return file.path.clone();
+        if let Some(path) = store.lost_file() {
+            tracing::error!(path = %path.display(), "a file of the state was replaced");
+            return path;
         }
     }
 }
@@ -688,6 +689,12 @@ impl ServeError {
     /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // Spec: WIT-107. Its disk may come back.
+            Self::OwnState(OwnStateError::MarkDir { source, .. })
+                if source.kind() == io::ErrorKind::TimedOut =>
+            {
+                exit::IO
+            }
             Self::Logs(_)
             | Self::OwnState(OwnStateError::MarkDir { .. })
             | Self::Open(OpenError::Missing { .. })

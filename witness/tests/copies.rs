@@ -1,6 +1,6 @@
 //! Files that were put back show by themselves that they were: nobody is asked.
 //!
-//! Spec: WIT-89, WIT-90, WIT-91, WIT-92, WIT-93, WIT-94.
+//! Spec: WIT-89, WIT-90, WIT-91, WIT-92, WIT-93, WIT-94, WIT-106.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use jurat_store::{FoundCopy, WalOptions, WalStore};
+use jurat_store::{FoundCopy, Placed, WalOptions, WalStore};
 use rig::{Home, Process, TestLog, until};
 
 const DATABASE: &str = "witness.redb";
@@ -61,6 +61,25 @@ impl Two {
         two.cosign(0, 5);
         shell("cp -a w old", &two.home);
         two.cosign(5, 9);
+        two
+    }
+
+    /// A witness that cosigned size 5, was copied to `old` then, cosigned 9 and was killed.
+    fn of_one_run() -> Self {
+        let mut log = TestLog::new("example.com/log");
+        log.grow(20);
+        let fork = log.fork(5);
+        let home = new_home();
+        home.add_log(&log);
+        let two = Self { home, log, fork };
+        let mut process = two.home.serve();
+        let add = |old, new| assert_eq!(process.add(&two.log.request(old, new)).status, 200);
+        add(0, 5);
+        shell("cp -a w old", &two.home);
+        for size in 5..9 {
+            add(size, size + 1);
+        }
+        process.kill();
         two
     }
 
@@ -119,6 +138,9 @@ fn resolve(home: &Home) -> std::process::Output {
 
 const OLDER: &str = "the name beside it says that it had reached";
 const MOVED: &str = "its file was copied, restored or moved: it is inode";
+const LOG_MOVED: &str = "a file of its log was copied, restored or moved: it is inode";
+const NAME_MOVED: &str = "the name beside it was copied, restored or moved: it is inode";
+const GONE: &str = "there was a name beside it that says how far it went, and there is none";
 
 #[test]
 fn a_folder_that_is_put_back_by_whatever_means_signs_nothing() {
@@ -132,6 +154,17 @@ fn a_folder_that_is_put_back_by_whatever_means_signs_nothing() {
             OLDER,
         ),
         ("mv w newer; mv old w", MOVED),
+        ("tar cf t -C old .; tar xf t -C w", OLDER),
+        ("tar cf t -C old .; tar xf t -C w --overwrite", OLDER),
+        ("rsync -ac old/ w/", OLDER),
+        ("rsync -ac --inplace old/ w/", OLDER),
+        ("rsync -ac --delete old/ w/", MOVED),
+        ("rsync -ac --delete --inplace old/ w/", NAME_MOVED),
+        ("rm w/*.reached-*; cp -a old/. w/", NAME_MOVED),
+        (
+            "rm w/*.reached-*; cp -a old/witness.redb old/*.wal-* w/",
+            GONE,
+        ),
     ] {
         let two = Two::new("");
         shell(how, &two.home);
@@ -139,6 +172,116 @@ fn a_folder_that_is_put_back_by_whatever_means_signs_nothing() {
         assert!(process.terminate().success());
         // Nor after another start.
         drop(two.held(why));
+    }
+}
+
+/// A copy of the run that was killed later: the database's file has not changed since, and the copy
+/// has the very name, or one that only this run moved on.
+// Spec: WIT-106
+#[test]
+fn a_copy_of_the_same_run_that_is_put_back_after_a_crash_signs_nothing() {
+    for (how, why) in [
+        ("rsync -ac --delete old/ w/", LOG_MOVED),
+        ("rsync -ac --delete old/ w/", NAME_MOVED),
+        ("rsync -ac --delete --inplace old/ w/", NAME_MOVED),
+        ("rsync -ac --inplace old/ w/", OLDER),
+        ("rsync -ac old/ w/", OLDER),
+        ("cp -a old/. w/", OLDER),
+        ("rm w/*.reached-*; cp -a old/. w/", NAME_MOVED),
+        ("rm w/*.reached-*; cp -a old/*.wal-* w/", GONE),
+        ("rm -r w; cp -a old w", MOVED),
+    ] {
+        let two = Two::of_one_run();
+        shell(how, &two.home);
+        let process = two.held(why);
+        assert!(process.terminate().success());
+        drop(two.held(why));
+    }
+}
+
+/// When the power went, the name may say what it said before: then it is the log's files that tell.
+// Spec: WIT-106
+#[test]
+fn a_log_that_was_exchanged_is_seen_though_the_name_is_right() {
+    let two = Two::of_one_run();
+    let script = "mv w/*.reached-* w/$(basename old/*.reached-*); rsync -ac --delete old/ w/";
+    shell(script, &two.home);
+    let why = two.held(LOG_MOVED);
+    assert!(!why.get("/health").text().contains(NAME_MOVED));
+}
+
+/// Ends of every kind, files of the log that are made anew, and what a crash leaves between a name
+/// and its record.
+// Spec: WIT-106, WIT-89
+#[test]
+fn no_ordinary_start_is_taken_for_a_copy() {
+    let two = Two::new("");
+    let mut size = 9;
+    let mut step = |kill: bool| {
+        let mut process = two.home.serve();
+        let answer = process.add(&two.log.request(size, size + 1));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        size += 1;
+        if kill {
+            process.kill();
+        } else {
+            assert!(process.terminate().success());
+        }
+    };
+    let config = fs::read_to_string(two.home.config()).unwrap();
+    for (n, kill) in [true, true, false, false, true, false]
+        .into_iter()
+        .enumerate()
+    {
+        step(kill);
+        // After an orderly end they are made anew, with other lengths.
+        let length = 262_144 + 4_096 * n;
+        let config = config.replace("262144", &length.to_string());
+        fs::write(two.home.config(), config).unwrap();
+    }
+    // Nothing is needed of a log that was closed.
+    shell("rm w/*.wal-*", &two.home);
+    step(true);
+    step(false);
+    // Killed between the name and its record, as when a state of an earlier version is taken over.
+    let store = state_of(&two.home);
+    let placed = store.placed().unwrap().unwrap();
+    assert!(placed.name.is_some());
+    store
+        .place(&Placed {
+            name: None,
+            ..placed
+        })
+        .unwrap();
+    drop(store);
+    shell(
+        "mv w/*.reached-* aside; cp aside w/witness.redb.reached-0-1-1",
+        &two.home,
+    );
+    step(true);
+    step(false);
+}
+
+/// Whoever takes the name away while the witness runs puts files back under it.
+// Spec: WIT-106, WIT-87
+#[test]
+fn a_name_that_is_taken_away_or_exchanged_ends_the_process_and_holds_the_next() {
+    for (how, why) in [
+        ("rm w/*.reached-*", GONE),
+        (
+            "for n in w/*.reached-*; do cp $n t; mv t $n; done",
+            NAME_MOVED,
+        ),
+    ] {
+        let two = Two::new("");
+        let mut process = two.home.serve();
+        shell(how, &two.home);
+        until(|| process.child.try_wait().unwrap().is_some());
+        assert_eq!(process.child.wait().unwrap().code(), Some(65));
+        assert!(two.held(why).terminate().success());
+        assert!(resolve(&two.home).status.success());
+        two.cosign(9, 10);
+        two.cosign(10, 11);
     }
 }
 
@@ -322,12 +465,8 @@ fn whatever_step_is_the_last_before_a_crash_the_newest_state_is_served() {
     )
     .unwrap();
     two.cosign(9, 10);
-    // There is none.
-    for name in two.names() {
-        fs::remove_file(two.home.path(&name)).unwrap();
-    }
     two.cosign(10, 11);
-    // The new one is there, and so is the one before.
+    // The new one is there, and so are others that say less.
     name(&two.home, "witness.redb.reached-0-1-1");
     name(&two.home, "witness.redb.reached-0-2-0");
     two.cosign(11, 12);
@@ -349,10 +488,9 @@ fn whatever_step_is_the_last_before_a_crash_the_newest_state_is_served() {
     let found = fs::read(two.home.path("witness.redb.held")).unwrap();
     two.cosign(12, 13);
     // Taken over, and killed before the names and the files say so.
-    for name in two.names() {
-        fs::remove_file(two.home.path(&name)).unwrap();
-    }
-    name(&two.home, "witness.redb.reached-0-900-0");
+    let [now] = two.names().try_into().unwrap();
+    let before = two.home.path("witness.redb.reached-0-900-0");
+    fs::rename(two.home.path(&now), before).unwrap();
     fs::write(two.home.path("witness.redb.resolved"), decision).unwrap();
     fs::write(two.home.path("witness.redb.held"), found).unwrap();
     two.cosign(13, 14);

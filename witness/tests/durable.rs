@@ -415,3 +415,117 @@ fn a_directory_that_cannot_be_made_durable_is_told_and_hides_no_change() {
     assert!(process.terminate().success());
     assert_eq!(home.serve().add(&logs[1].request(1, 2)).status, 200);
 }
+
+/// A witness whose `mark_dir` is there.
+fn marked() -> (Home, TestLog, PathBuf) {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let outside = home.dir.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    let mut config = std::fs::read_to_string(home.config()).unwrap();
+    config.push_str("\n[restore_guard]\nmark_dir = \"../outside\"\n");
+    std::fs::write(home.config(), config).unwrap();
+    // As a trace names it.
+    let outside = std::fs::canonicalize(outside).unwrap();
+    (home, log, outside)
+}
+
+/// With what code a process ended that strace traces: by its first thread, for strace itself waits
+/// until the call is over that it holds up.
+fn end_of(mut strace: Process, witness: &str) -> i32 {
+    let stat = format!("/proc/{witness}/stat");
+    for _ in 0..1_200 {
+        if let Some(status) = strace.child.try_wait().unwrap() {
+            return status.code().unwrap();
+        }
+        let text = std::fs::read_to_string(&stat).unwrap_or_default();
+        let (_, fields) = text.rsplit_once(") ").unwrap_or_default();
+        if fields.starts_with('Z') {
+            let (_, code) = fields.trim_end().rsplit_once(' ').unwrap();
+            // Its last thread has the files until strace lets it go.
+            drop(strace);
+            let threads = format!("/proc/{witness}/task");
+            until(|| std::fs::read_dir(&threads).map_or(0, Iterator::count) < 2);
+            return code.parse::<i32>().unwrap() >> 8;
+        }
+        // Wait: for the process to end.
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it did not end within a minute");
+}
+
+/// The disk of `mark_dir` goes away while the witness runs: its wait takes ten minutes. All that is
+/// waited for here is far below that.
+// Spec: WIT-107, STO-62
+#[test]
+fn a_mark_dir_that_does_not_answer_holds_up_no_answer_and_no_end() {
+    let (home, log, outside) = marked();
+    let outside = outside.to_str().unwrap();
+    // Its thread waits at the start, and then for the first checkpoint.
+    let hangs = "inject=fsync:delay_enter=600000000:when=2+";
+    let options = ["-P", outside, "-e", "trace=fsync", "-e", hangs];
+    let traced = Traced::start(&home, &options);
+    for size in 0..5 {
+        let answer = traced.process.add(&log.request(size, size + 1));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let health = traced.process.get("/health");
+    assert_eq!(health.status, 200);
+    let alarm = "the name that says how far the state went cannot be made";
+    assert!(health.text().contains(alarm), "{}", health.text());
+    let metrics = traced.process.get("/metrics");
+    let alarm = "\njurat_witness_state_marks_failed 1\n";
+    assert!(metrics.text().contains(alarm), "{}", metrics.text());
+    let witness = traced.witness();
+    let killed = Command::new("kill").arg(&witness).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(end_of(traced.process, &witness), 0);
+    // Nothing was lost by it, and the next start finds the disk there again.
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 6)).status, 200);
+    assert!(!process.get("/health").text().contains("cannot be made"));
+}
+
+// Spec: WIT-107, STO-62
+#[test]
+fn a_start_is_refused_when_mark_dir_does_not_answer_however_it_does_not() {
+    for call in ["openat", "fsync"] {
+        let (home, log, outside) = marked();
+        let said = home.path("stderr");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-o"]).arg(home.path("trace"));
+        strace.arg("-P").arg(&outside);
+        strace.args(["-e", &format!("trace={call}"), "-e"]);
+        strace.arg(format!("inject={call}:delay_enter=600000000"));
+        strace.arg(env!("CARGO_BIN_EXE_jurat-witness"));
+        strace.args(["serve", "--config", &home.config()]);
+        strace.stderr(std::fs::File::create(&said).unwrap());
+        let child = strace.spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        // It does not listen, so it has no address.
+        let strace = Process {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        // strace has other children before.
+        let is_witness = |child: &str| {
+            let name = std::fs::read_to_string(format!("/proc/{child}/comm"));
+            name.is_ok_and(|name| name.trim() == "jurat-witness")
+        };
+        let mut witness = String::new();
+        until(|| {
+            let text = std::fs::read_to_string(&children).unwrap_or_default();
+            witness = text.trim().to_owned();
+            is_witness(&witness)
+        });
+        assert_eq!(end_of(strace, &witness), 74, "{call}");
+        let text = std::fs::read_to_string(&said).unwrap();
+        assert!(text.contains("answer"), "{call}: {text}");
+        assert!(text.contains("outside"), "{call}: {text}");
+        // It is no copy for that.
+        let process = home.serve();
+        assert_eq!(process.add(&log.request(0, 1)).status, 200);
+    }
+}

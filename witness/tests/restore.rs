@@ -86,26 +86,28 @@ fn configure(home: &Home, table: &str) {
 
 const STATE: [&str; 3] = ["witness.redb", "witness.redb.wal-0", "witness.redb.wal-1"];
 
+/// What is in the files, and last what the name beside them is.
 fn copy_state(home: &Home) -> Vec<Vec<u8>> {
-    STATE.map(|file| fs::read(home.path(file)).unwrap()).into()
+    let files = STATE.map(|file| fs::read(home.path(file)).unwrap());
+    let name = name_beside(home).into_bytes();
+    files.into_iter().chain([name]).collect()
 }
 
-/// As when the whole machine is put back: the state does not say by itself that it is older.
+/// As when the whole machine is put back: they are the same files, and the name is the same file
+/// under the name that it had, so the state does not say by itself that it is older.
 fn put_back(home: &Home, state: &[Vec<u8>]) {
-    remove_names(home);
     for (file, bytes) in STATE.iter().zip(state) {
         fs::write(home.path(file), bytes).unwrap();
     }
+    let was = String::from_utf8(state[STATE.len()].clone()).unwrap();
+    fs::rename(home.path(&name_beside(home)), home.path(&was)).unwrap();
 }
 
-/// The names that say how far the state went, as if they had been put back, too.
-fn remove_names(home: &Home) {
-    for file in fs::read_dir(home.path("")).unwrap() {
-        let path = file.unwrap().path();
-        if path.to_str().unwrap().contains(".reached-") {
-            fs::remove_file(path).unwrap();
-        }
-    }
+/// The name that says how far the state went.
+fn name_beside(home: &Home) -> String {
+    let files = fs::read_dir(home.path("")).unwrap();
+    let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.find(|name| name.contains(".reached-")).unwrap()
 }
 
 fn stored_size(process: &Process, log: &TestLog) -> u64 {

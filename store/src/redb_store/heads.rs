@@ -13,12 +13,12 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
 use super::schema::{
-    HISTORY, HistoryRow, ORIGINS, OriginRow, PLACE, TIPS, WAL, engine, parse_place, parse_wal_mark,
-    place_bytes, tip_bytes, wal_mark_bytes,
+    HISTORY, HistoryRow, ORIGINS, OriginRow, PLACE, TIPS, WAL, WAL_FILES, engine, log_files_bytes,
+    parse_log_files, parse_place, parse_wal_mark, place_bytes, tip_bytes, wal_mark_bytes,
 };
 use super::{RedbStore, meta, put_meta};
 use crate::rules::check_swap;
-use crate::wal::{Placed, WalMark};
+use crate::wal::{FileId, Placed, WalMark};
 use crate::{
     CheckpointStore, Corruption, HeadSwap, HistoryItem, OriginHead, StoreError, SwapRefusal,
     WriteError,
@@ -147,10 +147,32 @@ impl RedbStore {
         row.map(|row| parse_place(&row)).transpose()
     }
 
-    /// Says where this file is, durably.
-    pub(crate) fn place(&self, placed: &Placed) -> Result<(), WriteError> {
+    /// Says where this file is, and in which files its log is if that is given, durably.
+    pub(crate) fn place(
+        &self,
+        placed: &Placed,
+        log_files: Option<&[FileId; 2]>,
+    ) -> Result<(), WriteError> {
         let _writer = self.writer().map_err(WriteError::Failed)?;
-        self.write_meta(PLACE, &place_bytes(placed))
+        let write = self.begin_write().map_err(WriteError::Failed)?;
+        let put = |name, row: &[u8]| put_meta(&write, name, row).map_err(WriteError::Failed);
+        put(PLACE, &place_bytes(placed))?;
+        if let Some(files) = log_files {
+            put(WAL_FILES, &log_files_bytes(files))?;
+        }
+        self.finish(write)
+    }
+
+    /// In which files the log was, if that is recorded.
+    pub(crate) fn log_files(&self) -> Result<Option<[FileId; 2]>, StoreError> {
+        let row = meta(&self.snapshot()?, WAL_FILES)?;
+        row.map(|row| parse_log_files(&row)).transpose()
+    }
+
+    /// Says in which files the log is, durably.
+    pub(crate) fn record_log_files(&self, files: &[FileId; 2]) -> Result<(), WriteError> {
+        let _writer = self.writer().map_err(WriteError::Failed)?;
+        self.write_meta(WAL_FILES, &log_files_bytes(files))
     }
 
     /// Takes over heads that are durable in a write-ahead log, and says so in the last of the

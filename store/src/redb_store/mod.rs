@@ -253,6 +253,12 @@ impl RedbStore {
         Ok(guard)
     }
 
+    /// As if it wrote for as long as this is held.
+    #[cfg(test)]
+    pub(crate) fn keep_busy(&self) -> impl Sized + '_ {
+        self.writer().unwrap()
+    }
+
     /// What was answered is there for everybody from then on.
     fn catch_up(&self) -> Result<(), StoreError> {
         if self.owing.load(Ordering::Acquire) {

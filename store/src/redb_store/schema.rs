@@ -10,7 +10,9 @@
 //!                         journal  generation u64 | frames u64 | end 32 | 1 while there is more
 //!                         marks    listed through u64 | the newest time-stamp u64
 //!                         place    epoch u64 | inode u64 | what follows, a bit each, u8
-//!                                  | born u64 | machine 32 | outside 32 | since u64, why
+//!                                  | born u64 | machine 32 | outside 32 | inode u64 of the name
+//!                                  | born u64 of it | since u64, why
+//!                         wal-files for each: inode u64 | 1 and born u64, or 0
 //! entries   index         the entry
 //! leaves    row           leaf hashes [8 row, 8 row + 8), the last row maybe fewer
 //! nodes     level<<56|row the same for tile levels 1 to 7 (subtrees of 256^level leaves)
@@ -35,7 +37,7 @@ use jurat_proto::key::UnixSeconds;
 use jurat_proto::tree::{LeafIndex, TreeHead, TreeSize};
 
 use super::journal::JournalMark;
-use crate::wal::{FoundCopy, Identity, Placed, WalMark};
+use crate::wal::{FileId, FoundCopy, Identity, Placed, WalMark};
 use crate::{Corruption, OriginHead, Published, SignedHead, StoreError};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -57,6 +59,7 @@ pub(super) const WAL: &str = "wal";
 pub(super) const JOURNAL: &str = "journal";
 pub(super) const MARKS: &str = "marks";
 pub(super) const PLACE: &str = "place";
+pub(super) const WAL_FILES: &str = "wal-files";
 
 /// The only format this version reads and writes.
 pub(super) const FORMAT_1: &str = "jurat-store/1";
@@ -343,10 +346,13 @@ pub(super) fn place_bytes(placed: &Placed) -> Vec<u8> {
         born_ns,
         machine,
     } = placed.identity;
+    let name_born = placed.name.and_then(|name| name.born_ns);
     let fields = [
         born_ns.map(|born| born.to_be_bytes().to_vec()),
         machine.map(|machine| machine.as_bytes().to_vec()),
         placed.outside.map(|outside| outside.as_bytes().to_vec()),
+        placed.name.map(|name| name.inode.to_be_bytes().to_vec()),
+        name_born.map(|born| born.to_be_bytes().to_vec()),
         placed.copy.as_ref().map(|copy| {
             let mut field = copy.since.to_be_bytes().to_vec();
             field.extend_from_slice(copy.why.as_bytes());
@@ -369,7 +375,18 @@ pub(super) fn parse_place(bytes: &[u8]) -> Result<Placed, StoreError> {
     if bits > PLACE_BITS.iter().sum() {
         return Err(fields.wrong());
     }
-    let [has_born, has_machine, has_outside, has_copy] = PLACE_BITS.map(|bit| bits & bit != 0);
+    let has = PLACE_BITS.map(|bit| bits & bit != 0);
+    let [
+        has_born,
+        has_machine,
+        has_outside,
+        has_name,
+        has_name_born,
+        has_copy,
+    ] = has;
+    if has_name_born && !has_name {
+        return Err(fields.wrong());
+    }
     let born_ns = has_born.then(|| fields.u64()).transpose()?;
     let machine = has_machine
         .then(|| fields.take().map(Hash::new))
@@ -377,6 +394,12 @@ pub(super) fn parse_place(bytes: &[u8]) -> Result<Placed, StoreError> {
     let outside = has_outside
         .then(|| fields.take().map(Hash::new))
         .transpose()?;
+    let inode_of_name = has_name.then(|| fields.u64()).transpose()?;
+    let name_born = has_name_born.then(|| fields.u64()).transpose()?;
+    let name = inode_of_name.map(|inode| FileId {
+        inode,
+        born_ns: name_born,
+    });
     let copy = if has_copy {
         let since = fields.u64()?;
         let why = String::from_utf8(fields.rest.to_vec());
@@ -395,12 +418,39 @@ pub(super) fn parse_place(bytes: &[u8]) -> Result<Placed, StoreError> {
             machine,
         },
         outside,
+        name,
         copy,
     })
 }
 
-/// Which of the optional fields of a place follow, in this order.
-const PLACE_BITS: [u8; 4] = [1, 2, 4, 8];
+/// Which of the optional fields of a place follow, in this order: what has no length of its own is
+/// the last.
+const PLACE_BITS: [u8; 6] = [1, 2, 4, 16, 32, 8];
+
+pub(super) fn log_files_bytes(files: &[FileId; 2]) -> Vec<u8> {
+    let mut row = Vec::new();
+    for file in files {
+        row.extend_from_slice(&file.inode.to_be_bytes());
+        row.push(u8::from(file.born_ns.is_some()));
+        row.extend(file.born_ns.map(u64::to_be_bytes).into_iter().flatten());
+    }
+    row
+}
+
+pub(super) fn parse_log_files(bytes: &[u8]) -> Result<[FileId; 2], StoreError> {
+    let mut fields = Fields::new("meta/wal-files", bytes);
+    let mut file = || {
+        let inode = fields.u64()?;
+        let born = fields.flag()?.then(|| fields.u64()).transpose()?;
+        Ok::<_, StoreError>(FileId {
+            inode,
+            born_ns: born,
+        })
+    };
+    let files = [file()?, file()?];
+    fields.end()?;
+    Ok(files)
+}
 
 pub(super) fn journal_mark_bytes(mark: &JournalMark) -> Vec<u8> {
     let mut row = mark.generation.to_be_bytes().to_vec();
@@ -493,5 +543,61 @@ impl HistoryRow {
             size,
             time,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jurat_proto::hash::sha256;
+
+    use super::*;
+
+    // Spec: STO-39, STO-61, STO-63
+    #[test]
+    fn what_is_recorded_of_files_is_read_back_and_nothing_else_is() {
+        let file = |born_ns| FileId { inode: 7, born_ns };
+        let copy = FoundCopy {
+            since: 5,
+            why: "w".to_owned(),
+        };
+        for bits in 0..64_u8 {
+            let known = |bit: u8| bits & bit != 0;
+            let born = |bit| known(bit).then_some(9);
+            let placed = Placed {
+                epoch: 3,
+                identity: Identity {
+                    inode: 4,
+                    born_ns: born(1),
+                    machine: known(2).then(|| sha256(b"m")),
+                },
+                outside: known(4).then(|| sha256(b"o")),
+                name: known(8).then(|| file(born(16))),
+                copy: known(32).then(|| copy.clone()),
+            };
+            let row = place_bytes(&placed);
+            assert_eq!(parse_place(&row).unwrap(), placed);
+            // What was found ends where the row does.
+            if !known(32) {
+                assert!(parse_place(&row[..row.len() - 1]).is_err());
+                assert!(parse_place(&[&row[..], &[0]].concat()).is_err());
+            }
+            let files = [file(born(1)), file(born(2))];
+            let row = log_files_bytes(&files);
+            assert_eq!(parse_log_files(&row).unwrap(), files);
+            assert!(parse_log_files(&row[1..]).is_err());
+            assert!(parse_log_files(&[&row[..], &[0]].concat()).is_err());
+        }
+        // A time of a name, and no name; and a bit that says nothing.
+        for bits in [32_u8, 64, 128] {
+            let row = [&[0; 16][..], &[bits], &[0; 8]].concat();
+            assert!(parse_place(&row).is_err(), "{bits}");
+        }
+        // As earlier versions wrote it.
+        let row = [&[0; 16][..], &[1 | 8], &[0; 8], &[0; 8], b"why"].concat();
+        let placed = parse_place(&row).unwrap();
+        assert_eq!(
+            (placed.name, placed.copy.unwrap().why),
+            (None, "why".to_owned())
+        );
     }
 }

@@ -1,12 +1,10 @@
-//! The thread that moves what a full file holds into the engine, and lets the names that say how
-//! far the store went follow it.
+//! The thread that moves what a full file holds into the engine.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use super::health::Health;
-use super::trail::{RAISE_EVERY, Trail};
 use super::{HeadMap, Recent, WalMark};
 use crate::{RedbStore, StoreError, WriteError};
 
@@ -21,7 +19,6 @@ pub(super) struct Parts {
     pub(super) engine: Arc<RedbStore>,
     pub(super) recent: Arc<RwLock<Recent>>,
     pub(super) health: Arc<Health>,
-    pub(super) trail: Arc<Trail>,
 }
 
 struct Shared {
@@ -58,15 +55,6 @@ impl Shared {
     fn fail(&self, error: &StoreError) {
         self.health.fail(error);
         self.set(State::Failed);
-    }
-
-    /// What is to be done, after a while nothing.
-    fn next(&self) -> MutexGuard<'_, State> {
-        let idle = |state: &mut State| !matches!(state, State::Wanted(_) | State::Ending);
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), RAISE_EVERY, idle);
-        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn wait_while<'a>(
@@ -147,23 +135,11 @@ fn run(shared: &Shared, parts: &Parts) {
         }
     }
     let _dead = Dead(shared);
-    let Parts {
-        engine,
-        recent,
-        trail,
-        ..
-    } = parts;
+    let Parts { engine, recent, .. } = parts;
     loop {
-        let state = shared.next();
-        let mark = match *state {
-            State::Wanted(mark) => mark,
-            State::Ending => return,
-            State::Idle | State::Failed => {
-                drop(state);
-                trail.raise();
-                continue;
-            }
-        };
+        let idle = |state: &mut State| !matches!(state, State::Wanted(_) | State::Ending);
+        let state = shared.wait_while(shared.lock(), idle);
+        let State::Wanted(mark) = *state else { return };
         drop(state);
         let frozen: Arc<HeadMap> = {
             let recent = recent.read().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +151,6 @@ fn run(shared: &Shared, parts: &Parts) {
                 recent.frozen = Arc::default();
                 drop(recent);
                 shared.set(State::Idle);
-                trail.raise();
             }
             Err(WriteError::Failed(error) | WriteError::Unknown(error)) => {
                 tracing::error!(%error, "the log was not emptied; a new start goes on from there");

@@ -11,6 +11,8 @@ use rustix::fs::OFlags;
 
 use crate::frames::BLOCK;
 
+use super::place::FileId;
+
 /// What is done to a file of the log. Tests break it.
 pub(crate) trait WalFile: Send + Sync {
     /// All of it.
@@ -207,6 +209,11 @@ impl DiskFile {
     pub(crate) fn settle(&self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         sync_directory(path)
+    }
+
+    /// Which file it is.
+    pub(super) fn id(&self) -> io::Result<FileId> {
+        self.file.metadata().map(|file| FileId::of(&file))
     }
 
     /// Device and number of the file that is open.

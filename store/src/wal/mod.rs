@@ -26,7 +26,7 @@
 //!
 //! Out of scope: history and entries of the service's own tree, which are the engine's alone.
 //!
-//! Rows: `spec/store.md` STO-20 to STO-25, STO-38 to STO-41.
+//! Rows: `spec/store.md` STO-20 to STO-25, STO-38 to STO-41, STO-60 to STO-63.
 
 mod checkpointer;
 mod file;
@@ -43,7 +43,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -60,7 +60,7 @@ use self::health::Health;
 use self::known::Known;
 pub use self::open::Peek;
 pub(crate) use self::open::identity;
-pub use self::place::{FoundCopy, Identity, Placed, Reached};
+pub use self::place::{FileId, FoundCopy, Identity, Placed, Reached};
 use self::trail::Trail;
 pub use self::trail::TrailFolder;
 use crate::frames::{BLOCK, Header, Tail};
@@ -127,7 +127,17 @@ pub struct WalStore {
     count: AtomicU64,
     /// The engine's file first.
     state: Vec<StateFile>,
-    trail: Arc<Trail>,
+    trail: Trail,
+    /// Of a store that was opened from files.
+    log_files: Option<LogFiles>,
+}
+
+/// Which files the log is in.
+#[derive(Debug, Clone, Copy)]
+struct LogFiles {
+    /// What is recorded, where the store needs its log; nothing where no version did that.
+    was: Option<[FileId; 2]>,
+    found: [FileId; 2],
 }
 
 /// Where the next frame goes.
@@ -194,11 +204,39 @@ impl WalStore {
     ///
     /// # Errors
     /// As for [`CheckpointStore::compare_and_swap`].
-    // Spec: STO-39
+    // Spec: STO-39, STO-63
     pub fn place(&self, placed: &Placed) -> Result<(), WriteError> {
-        self.engine.place(placed)?;
+        // What is a copy keeps what it says of its log, until somebody decides.
+        let sound = placed.copy.is_none();
+        let log_files = self.log_files.filter(|_| sound).map(|files| files.found);
+        self.engine.place(placed, log_files.as_ref())?;
         self.trail.begin_epoch(placed.epoch);
         Ok(())
+    }
+
+    /// The first file of the log that is another than the one that the store went on in, as it was
+    /// and as it is. A store that was closed in order needs none, and says nothing of them.
+    // Spec: STO-63
+    pub fn other_log_file(&self) -> Option<(FileId, FileId)> {
+        let LogFiles { was, found } = self.log_files?;
+        let mut both = was?.into_iter().zip(found);
+        both.find(|(was, found)| found.is_other_than(*was))
+    }
+
+    /// Which file has the name beside the store, once names are kept.
+    // Spec: STO-61
+    pub fn name_file(&self) -> Option<FileId> {
+        self.trail.file()
+    }
+
+    /// A file of the store that is not in its place any more: one of [`Self::files`], or the name
+    /// beside them.
+    // Spec: STO-61
+    pub fn lost_file(&self) -> Option<PathBuf> {
+        let mut state = self.state.iter();
+        let lost = state.find(|file| !file.is_in_place());
+        lost.map(|file| file.path.clone())
+            .or_else(|| self.trail.lost())
     }
 
     /// The folder that the store's file is in, and what the names there say.
@@ -209,7 +247,8 @@ impl WalStore {
     pub fn trail_folder(&self) -> io::Result<TrailFolder> {
         let path = file::real(self.engine.path());
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        TrailFolder::look(folder.unwrap_or(Path::new(".")), &trail::name_of(&path))
+        let folder = folder.unwrap_or(Path::new("."));
+        TrailFolder::look(folder, &trail::name_of(&path)).map(TrailFolder::beside)
     }
 
     /// How far the store went, in this epoch.
@@ -231,8 +270,8 @@ impl WalStore {
     /// and before the first frame is acknowledged, and every few seconds from then on. Once.
     ///
     /// # Errors
-    /// A name cannot be made.
-    // Spec: STO-40, STO-41
+    /// A name cannot be made, or a folder does not answer.
+    // Spec: STO-40, STO-41, STO-62
     pub fn keep_trail(&self, folders: Vec<TrailFolder>, at: Reached) -> io::Result<()> {
         self.trail.begin(folders, at)
     }

@@ -18,7 +18,7 @@ use super::frame::{self, Draft, FORMAT, Segment};
 use super::health::Health;
 use super::known::Known;
 use super::trail::Trail;
-use super::{HeadMap, Recent, WalMark, WalOptions, WalStore, Writer, failed};
+use super::{HeadMap, LogFiles, Recent, WalMark, WalOptions, WalStore, Writer, failed};
 use crate::frames::{BLOCK, Header, Tail};
 use crate::redb_store::{OpenError, RedbOptions, RedbStore};
 use crate::{CheckpointStore as _, Corruption, OriginHead, StoreError, WriteError};
@@ -210,12 +210,21 @@ fn open(engine: RedbStore, paths: &[PathBuf; 2], bytes: usize) -> Result<WalStor
         .map(|(path, file)| StateFile::of(path, file))
         .collect();
     let state = state.map_err(looking)?;
+    let [a, b] = &files;
+    let found = a.id().and_then(|a| Ok([a, b.id()?])).map_err(looking)?;
+    let recorded = engine.log_files()?;
+    // Before the store's file says that it needs them: from then on they are those.
+    if going_on.is_none() && recorded != Some(found) {
+        engine.record_log_files(&found).map_err(unwritten)?;
+    }
+    let was = recorded.filter(|_| going_on.is_some());
     let files = files.map(|file| -> Box<dyn WalFile> { Box::new(file) });
     let mut store = match going_on {
         Some(mark) => go_on(engine, files, mark)?,
         None => begin(engine, files, mark, bytes)?,
     };
     store.state = state;
+    store.log_files = Some(LogFiles { was, found });
     Ok(store)
 }
 
@@ -490,12 +499,11 @@ fn assemble(
         count += u64::from(!engine.has_head(origin)?);
     }
     let (engine, recent) = (Arc::new(engine), Arc::new(RwLock::new(recent)));
-    let (health, names) = (Arc::new(Health::default()), Arc::new(Trail::default()));
+    let health = Arc::new(Health::default());
     let parts = checkpointer::Parts {
         engine: Arc::clone(&engine),
         recent: Arc::clone(&recent),
         health: Arc::clone(&health),
-        trail: Arc::clone(&names),
     };
     let checkpointer = Checkpointer::spawn(parts, unfinished)
         .map_err(|source| failed("starting a thread", source))?;
@@ -512,7 +520,8 @@ fn assemble(
         recent,
         health,
         state: Vec::new(),
-        trail: names,
+        trail: Trail::default(),
+        log_files: None,
         checkpointer,
         count: AtomicU64::new(count),
     })

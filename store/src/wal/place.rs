@@ -1,14 +1,14 @@
 //! Where a store is and how far it went: what tells the newest state from a copy of an older one.
 //!
 //! Two accidents set files back. Somebody removes them and puts copies there: then they are other
-//! files, and [`Identity`] says so. Or a copy is written over them, and they stay the same files:
-//! then [`Reached`], in the *name* of a file that no copy writes over ([`super::trail`]), is ahead
-//! of what the files hold.
+//! files, and [`Identity`] and [`FileId`] say so. Or a copy is written over them, and they stay the
+//! same files: then [`Reached`], in the *name* of a file that no copy writes over
+//! ([`super::trail`]), is ahead of what the files hold.
 //!
 //! In scope: what is recorded in the store's file, and its bytes. Out of scope: what to do about it
 //! (the witness decides), and what no file shows: a machine that was set back as a whole.
 //!
-//! Rows: `spec/store.md` STO-39, STO-40.
+//! Rows: `spec/store.md` STO-39, STO-40, STO-61, STO-63.
 
 use std::fmt;
 use std::fs;
@@ -33,20 +33,80 @@ pub struct Identity {
     pub machine: Option<Hash>,
 }
 
+/// A file, as its file system tells it from others: by a rename it stays the same, and a copy is
+/// another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// As in [`Identity::inode`].
+    pub inode: u64,
+    /// As in [`Identity::born_ns`].
+    pub born_ns: Option<u64>,
+}
+
+impl FileId {
+    /// That of the file at a path.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|file| Self::of(&file))
+    }
+
+    pub(super) fn of(file: &fs::Metadata) -> Self {
+        let born = file.created().ok();
+        let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Self {
+            inode: file.ino(),
+            born_ns: since.and_then(|since| u64::try_from(since.as_nanos()).ok()),
+        }
+    }
+
+    /// Whether they differ in what is known of both: a kernel that does not say when a file was
+    /// made has not made it another file.
+    pub fn is_other_than(self, was: Self) -> bool {
+        let born = self.born_ns.zip(was.born_ns);
+        self.inode != was.inode || born.is_some_and(|(is, was)| is != was)
+    }
+
+    /// What to record of it from now on: what cannot be seen now stays as it was seen.
+    #[must_use]
+    pub fn merged(self, was: Self) -> Self {
+        let born_ns = self.born_ns.or(was.born_ns);
+        Self { born_ns, ..self }
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "inode {}", self.inode)?;
+        match self.born_ns {
+            Some(born) => {
+                let (seconds, rest) = (born / 1_000_000_000, born % 1_000_000_000);
+                write!(f, " made at {seconds}.{rest:09}")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 impl Identity {
     /// That of the file at a path.
     ///
     /// # Errors
     /// It cannot be looked at.
     pub fn of(path: &Path, machine: Option<Hash>) -> io::Result<Self> {
-        let file = fs::metadata(path)?;
-        let born = file.created().ok();
-        let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let FileId { inode, born_ns } = FileId::at(path)?;
         Ok(Self {
-            inode: file.ino(),
-            born_ns: since.and_then(|since| u64::try_from(since.as_nanos()).ok()),
+            inode,
+            born_ns,
             machine,
         })
+    }
+
+    /// The file alone.
+    pub fn file(self) -> FileId {
+        let Self { inode, born_ns, .. } = self;
+        FileId { inode, born_ns }
     }
 }
 
@@ -98,6 +158,8 @@ pub struct Placed {
     pub identity: Identity,
     /// A digest of the folder outside, if names are kept in one that was there already.
     pub outside: Option<Hash>,
+    /// Which file has the name beside the store, if that was seen.
+    pub name: Option<FileId>,
     /// That it was found to be a copy, and nobody has decided on that yet.
     pub copy: Option<FoundCopy>,
 }

@@ -6,8 +6,8 @@
 //! nothing             │ no name                                   │ from before there were any
 //! nothing             │ a name                                    │ a copy from before that
 //! that it is a copy   │ no name ahead that is not in the finding  │ one, until that is decided
-//! a file, a machine   │ another file, or another machine          │ moved, restored or copied
-//!                     │ a name ahead of it                        │ an older copy
+//! files, a machine    │ another file, or another machine          │ moved, restored or copied
+//!                     │ a name ahead of it, or none any more      │ an older copy
 //!                     │ no name where one was kept, outside       │ maybe one: nobody can tell
 //!                     │ none of these                             │ sound
 //! ```
@@ -15,11 +15,11 @@
 //! Nobody is asked, and no clock is read. What no file shows, a machine that was set back as a
 //! whole, is for those whom the guard asks.
 //!
-//! Rows: `spec/witness.md` WIT-89, WIT-90.
+//! Rows: `spec/witness.md` WIT-89, WIT-90, WIT-106.
 
 use std::fmt;
 
-use jurat_store::{FoundCopy, Identity, Placed, Reached};
+use jurat_store::{FileId, FoundCopy, Identity, Placed, Reached};
 
 /// What was found at a start.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,10 @@ pub struct Here {
     pub reached: Reached,
     /// What the newest name beside it says.
     pub beside: Option<Reached>,
+    /// Which file has that name.
+    pub name: Option<FileId>,
+    /// A file of its log that is another than the one that it went on in, as it was and as it is.
+    pub other_log: Option<(FileId, FileId)>,
     /// What the newest name in the folder outside says, where there is one; and whether one has to
     /// be there.
     pub outside: Option<Outside>,
@@ -81,31 +85,46 @@ pub enum Sign {
         /// What the newest says.
         newest: Reached,
     },
-    /// It is in another file.
+    /// A part of it is in another file.
     OtherFile {
+        /// Which part.
+        part: Part,
         /// In which it was.
-        was: Identity,
+        was: FileId,
         /// In which it is.
-        is: Identity,
+        is: FileId,
     },
+    /// There was a name beside it, and there is none.
+    NameGone,
     /// It is on another machine.
     OtherMachine,
     /// The name in the folder outside is gone.
     NoName,
 }
 
+/// A part of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The database.
+    Database,
+    /// A file of its log.
+    Log,
+    /// The name beside it.
+    Name,
+}
+
 impl Sign {
     /// Whether the state may be older than it was, and not only at another place.
     pub fn is_older(self) -> bool {
         match self {
-            Self::Behind { .. } | Self::BeforeNames { .. } | Self::NoName => true,
+            Self::Behind { .. } | Self::BeforeNames { .. } | Self::NameGone | Self::NoName => true,
             Self::OtherFile { .. } | Self::OtherMachine => false,
         }
     }
 }
 
 /// Decides what a state is.
-// Spec: WIT-89, WIT-90
+// Spec: WIT-89, WIT-90, WIT-106
 pub fn decide(recorded: Option<&Placed>, here: &Here) -> Verdict {
     let outside = here.outside.and_then(|outside| outside.newest);
     let Some(recorded) = recorded else {
@@ -125,8 +144,18 @@ pub fn decide(recorded: Option<&Placed>, here: &Here) -> Verdict {
         }
     }
     let (was, is) = (recorded.identity, here.identity);
-    if was.inode != is.inode || differ(was.born_ns, is.born_ns) {
-        signs.push(Sign::OtherFile { was, is });
+    let name = recorded.name.zip(here.name);
+    for (part, both) in [
+        (Part::Database, Some((was.file(), is.file()))),
+        (Part::Log, here.other_log),
+        (Part::Name, name),
+    ] {
+        if let Some((was, is)) = both.filter(|(was, is)| is.is_other_than(*was)) {
+            signs.push(Sign::OtherFile { part, was, is });
+        }
+    }
+    if recorded.name.is_some() && here.beside.is_none() {
+        signs.push(Sign::NameGone);
     }
     if differ(was.machine, is.machine) {
         signs.push(Sign::OtherMachine);
@@ -165,17 +194,17 @@ fn reached_by(outside: bool, newest: Reached) -> String {
     format!("the name {place} says that it had reached {newest}")
 }
 
-/// Whether two things that are both known differ: a kernel that does not say when a file was made
-/// has not made it another file.
+/// Whether two things that are both known differ.
 fn differ<T: PartialEq>(was: Option<T>, is: Option<T>) -> bool {
     was.zip(is).is_some_and(|(was, is)| was != is)
 }
 
 /// What to record of a file from now on: what cannot be seen now stays as it was seen.
 pub fn merged(was: Identity, is: Identity) -> Identity {
+    let FileId { inode, born_ns } = is.file().merged(was.file());
     Identity {
-        inode: is.inode,
-        born_ns: is.born_ns.or(was.born_ns),
+        inode,
+        born_ns,
         machine: is.machine.or(was.machine),
     }
 }
@@ -202,29 +231,27 @@ impl fmt::Display for Sign {
                 "it is an older copy: it has no record of where it is, and a name says that it had \
                  reached {newest}"
             ),
-            Self::OtherFile { was, is } => {
-                f.write_str("its file was copied, restored or moved: it is ")?;
-                file(f, *is)?;
-                f.write_str(", and was ")?;
-                file(f, *was)
+            Self::OtherFile { part, was, is } => {
+                let part = match part {
+                    Part::Database => "its file",
+                    Part::Log => "a file of its log",
+                    Part::Name => "the name beside it",
+                };
+                write!(
+                    f,
+                    "{part} was copied, restored or moved: it is {is}, and was {was}"
+                )
             }
+            Self::NameGone => f.write_str(
+                "it may be an older copy: there was a name beside it that says how far it went, \
+                 and there is none",
+            ),
             Self::OtherMachine => f.write_str("it is on another machine"),
             Self::NoName => f.write_str(
                 "it may be an older copy: mark_dir had a name that says how far it went, and has \
                  none; is it mounted?",
             ),
         }
-    }
-}
-
-fn file(f: &mut fmt::Formatter<'_>, identity: Identity) -> fmt::Result {
-    write!(f, "inode {}", identity.inode)?;
-    match identity.born_ns {
-        Some(born) => {
-            let (seconds, rest) = (born / 1_000_000_000, born % 1_000_000_000);
-            write!(f, " made at {seconds}.{rest:09}")
-        }
-        None => Ok(()),
     }
 }
 
@@ -255,7 +282,15 @@ mod tests {
             epoch: 1,
             identity: identity(),
             outside: None,
+            name: Some(name(9)),
             copy: None,
+        }
+    }
+
+    fn name(inode: u64) -> FileId {
+        FileId {
+            inode,
+            born_ns: Some(1_700_000_000_000_000_005),
         }
     }
 
@@ -264,6 +299,8 @@ mod tests {
             identity: identity(),
             reached: at(1, 5, 6),
             beside: Some(at(1, 5, 6)),
+            name: Some(name(9)),
+            other_log: None,
             outside: None,
         }
     }
@@ -272,6 +309,13 @@ mod tests {
         let mut identity = identity();
         change(&mut identity);
         Here { identity, ..here() }
+    }
+
+    fn named(change: fn(&mut FileId)) -> Here {
+        let mut name = name(9);
+        change(&mut name);
+        let name = Some(name);
+        Here { name, ..here() }
     }
 
     fn outside(newest: Option<Reached>, kept: bool) -> Here {
@@ -290,8 +334,8 @@ mod tests {
             here(),
             beside(Some(at(1, 5, 5))),
             beside(Some(at(0, 9, 9))),
-            // Somebody removed the name, or the kernel says less than before.
-            beside(None),
+            // The kernel says less than before.
+            named(|is| is.born_ns = None),
             identified(|is| (is.born_ns, is.machine) = (None, None)),
             outside(None, false),
             outside(Some(at(1, 5, 6)), true),
@@ -299,9 +343,17 @@ mod tests {
         for here in sound {
             assert_eq!(decide(Some(&placed()), &here), Verdict::Sound, "{here:?}");
         }
+        // A record of before there were any of names.
+        let earlier = Placed {
+            name: None,
+            ..placed()
+        };
+        for here in [here(), beside(None), named(|is| is.inode = 8)] {
+            assert_eq!(decide(Some(&earlier), &here), Verdict::Sound, "{here:?}");
+        }
     }
 
-    // Spec: WIT-89, WIT-90
+    // Spec: WIT-89, WIT-90, WIT-106
     #[test]
     fn each_sign_of_a_copy_is_seen() {
         let behind = |outside, newest| Sign::Behind {
@@ -309,19 +361,40 @@ mod tests {
             newest,
             reached: at(1, 5, 6),
         };
-        let moved = |here: Here| Sign::OtherFile {
-            was: identity(),
-            is: here.identity,
+        let other = |part, was, is| Sign::OtherFile { part, was, is };
+        let moved = |here: Here| other(Part::Database, identity().file(), here.identity.file());
+        let renamed = |here: Here| other(Part::Name, name(9), here.name.unwrap());
+        let name_inode = named(|is| is.inode = 8);
+        let name_born = named(|is| is.born_ns = Some(1_700_000_000_000_000_006));
+        let log = Here {
+            other_log: Some((name(3), name(4))),
+            ..here()
+        };
+        let gone = Here {
+            name: None,
+            ..beside(None)
         };
         let inode = identified(|is| is.inode = 8);
         let born = identified(|is| is.born_ns = Some(1_700_000_000_000_000_002));
         let machine = identified(|is| is.machine = Some(sha256(b"n")));
-        let name = "it is at 1-5-6, and the name beside it says that it had reached 1-5-7";
+        let ahead = "it is at 1-5-6, and the name beside it says that it had reached 1-5-7";
         let copies = [
             (inode, moved(inode), "inode 8"),
             (born, moved(born), "1700000000.000000002"),
             (machine, Sign::OtherMachine, "another machine"),
-            (beside(Some(at(1, 5, 7))), behind(false, at(1, 5, 7)), name),
+            (beside(Some(at(1, 5, 7))), behind(false, at(1, 5, 7)), ahead),
+            (
+                name_inode,
+                renamed(name_inode),
+                "the name beside it was copied",
+            ),
+            (name_born, renamed(name_born), "1700000000.000000006"),
+            (
+                log,
+                other(Part::Log, name(3), name(4)),
+                "a file of its log was copied",
+            ),
+            (gone, Sign::NameGone, "and there is none"),
             (
                 outside(Some(at(2, 0, 0)), true),
                 behind(true, at(2, 0, 0)),

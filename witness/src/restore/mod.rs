@@ -24,7 +24,7 @@
 //! What the state says of itself (`own`) needs nobody: while it says that it is a copy, a log is
 //! free only when our own newest checkpoint confirms what is remembered, or the operator does.
 //!
-//! Rows: `spec/witness.md` WIT-80 to WIT-94.
+//! Rows: `spec/witness.md` WIT-80 to WIT-94, WIT-106, WIT-107.
 
 mod adopt;
 mod config;

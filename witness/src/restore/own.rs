@@ -11,14 +11,16 @@
 //! the state decides; the two files only carry it to the command and back, each with a digest of
 //! what was found, so that a decision of last year decides nothing.
 //!
-//! Rows: `spec/witness.md` WIT-89 to WIT-94.
+//! Rows: `spec/witness.md` WIT-89 to WIT-94, WIT-106, WIT-107.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::hex;
@@ -79,8 +81,9 @@ impl OwnState {
         let verdict = copied::decide(recorded.as_ref(), &seen.here);
         let newly = matches!(verdict, Verdict::Copied(_));
         let mut placed = seen.placed(recorded.as_ref(), verdict, settings.moved, look);
-        // Before any name: one that is there says that there is a record.
-        if recorded.as_ref() != Some(&placed) {
+        // Before any name: one that is there says that there is a record. And a log in other files
+        // that is only told of is told of once.
+        if recorded.as_ref() != Some(&placed) || seen.here.other_log.is_some() {
             store.place(&placed)?;
         }
         let (identity, epoch) = (seen.here.identity, seen.epoch());
@@ -93,9 +96,11 @@ impl OwnState {
         store
             .keep_trail(folders, seen.here.reached)
             .map_err(OwnStateError::Name)?;
-        // After its name: it has to be there from now on.
-        if placed.outside != outside && placed.copy.is_none() {
-            placed.outside = outside;
+        // After the names: they have to be there from now on, and in these files.
+        let name = store.name_file();
+        let name = name.map(|is| placed.name.map_or(is, |was| is.merged(was)));
+        if (placed.outside, placed.name) != (outside, name) && placed.copy.is_none() {
+            (placed.outside, placed.name) = (outside, name);
             store.place(&placed)?;
         }
         let own = Self {
@@ -142,6 +147,7 @@ impl OwnState {
             epoch: self.epoch.max(placed.epoch).saturating_add(1),
             identity: copied::merged(placed.identity, self.here),
             outside: self.outside,
+            name: self.store.name_file(),
             copy: None,
         };
         if let Err(error) = self.store.place(&new) {
@@ -214,6 +220,8 @@ impl Seen {
             identity,
             reached: store.reached(epoch)?,
             beside: beside.newest(),
+            name: beside.file(),
+            other_log: store.other_log_file(),
             outside: outside.as_ref().map(|(folder, digest)| Outside {
                 newest: folder.newest(),
                 kept: kept == Some(*digest),
@@ -274,6 +282,8 @@ impl Seen {
                 None => here,
             },
             outside: was.and_then(|was| was.outside),
+            // What is another by now is recorded once it is kept.
+            name: was.and_then(|was| was.name),
             copy,
         }
     }
@@ -307,27 +317,52 @@ fn machine(file: &Path) -> Option<Hash> {
     known.then(|| sha256(format!("jurat machine\n{name}").as_bytes()))
 }
 
-/// The folder outside, and a digest of its name.
+/// The folder outside, and a digest of its name. It may be on a disk that does not answer.
+// Spec: WIT-107
 fn outside_of(
     dir: &Path,
     database: &Path,
     witness: &str,
 ) -> Result<(TrailFolder, Hash), OwnStateError> {
-    let error = |source| OwnStateError::MarkDir {
-        path: dir.to_owned(),
-        source,
-    };
-    let real = fs::canonicalize(dir).map_err(error)?;
-    let beside = fs::canonicalize(database.parent().unwrap_or(Path::new("")));
-    if beside.is_ok_and(|beside| beside == real) {
-        let source = io::Error::other("it is the folder of the state itself");
-        return Err(error(source));
-    }
     let digest = hex::encode(sha256(witness.as_bytes()).as_bytes());
     let name = format!("witness-{}", digest.get(..16).unwrap_or_default());
-    let folder = TrailFolder::look(&real, &name).map_err(error)?;
-    Ok((folder, sha256(real.as_os_str().as_encoded_bytes())))
+    let (path, state) = (dir.to_owned(), database.parent().unwrap_or(Path::new("")));
+    let state = fs::canonicalize(state);
+    let looked = in_time(move || {
+        let real = fs::canonicalize(path)?;
+        if state.is_ok_and(|state| state == real) {
+            return Err(io::Error::other("it is the folder of the state itself"));
+        }
+        let folder = TrailFolder::look(&real, &name)?;
+        Ok((folder, sha256(real.as_os_str().as_encoded_bytes())))
+    });
+    looked
+        .and_then(|looked| looked)
+        .map_err(|source| OwnStateError::MarkDir {
+            path: dir.to_owned(),
+            source,
+        })
 }
+
+/// What this gives within [`DISK_PATIENCE`]; after that its thread is left to itself.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`]; or there is no thread to be had.
+// Spec: WIT-107
+pub(super) fn in_time<T: Send + 'static>(of: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    let (tell, told) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("mark_dir".to_owned());
+    // Nobody may listen any more.
+    thread.spawn(move || drop(tell.send(of())))?;
+    told.recv_timeout(DISK_PATIENCE).map_err(|_| {
+        let seconds = DISK_PATIENCE.as_secs();
+        let why = format!("it did not answer within {seconds} s; is its disk there?");
+        io::Error::new(io::ErrorKind::TimedOut, why)
+    })
+}
+
+/// How long a start waits for a folder that may be on another disk.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a finding is known again by.
 fn id_of(copy: &FoundCopy) -> String {

@@ -1,6 +1,6 @@
 //! Files of several moments or stores put together, cut short, damaged, or in two hands.
 //!
-//! Spec: STO-13, STO-22, STO-23.
+//! Spec: STO-13, STO-22, STO-23, STO-60, STO-63.
 
 use std::fs;
 
@@ -301,4 +301,99 @@ fn files_get_another_length_only_while_nothing_needs_them() {
     assert_eq!((length(), page(&store)), (9, found));
     assert!(!Path::new(&draft).exists());
     assert!(a.exists());
+}
+
+/// What is recorded of the log's files counts while the store needs them, and only then: a crash
+/// between making them and needing them leaves a record that is right, or one of nothing needed.
+// Spec: STO-63
+#[test]
+fn files_of_a_log_that_is_needed_are_told_apart_from_copies_and_others_are_not_looked_at() {
+    let folder = TempDir::new().unwrap();
+    let path = create(&folder);
+    let store = open(&path);
+    work(&store, &swaps(&store, 1)).unwrap();
+    assert_eq!(store.other_log_file(), None);
+    drop(store);
+    let store = open(&path);
+    assert_eq!(store.other_log_file(), None, "it went on in its own");
+    let placed = Placed {
+        epoch: 0,
+        identity: Identity::of(&path, None).unwrap(),
+        outside: None,
+        name: None,
+        copy: None,
+    };
+    drop(store);
+    let [_, first, _] = names(&path);
+    let aside = folder.path().join("aside");
+    fs::rename(&first, &aside).unwrap();
+    fs::copy(&aside, &first).unwrap();
+    let [was, is] = [&aside, &first].map(|file| FileId::at(file).unwrap());
+    let copy = Some(FoundCopy {
+        since: 1,
+        why: "w".to_owned(),
+    });
+    // Seen again and again, also once it is recorded as a copy, until somebody decides.
+    for copy in [copy.clone(), copy, None] {
+        let store = open(&path);
+        assert_eq!(store.other_log_file(), Some((was, is)));
+        let placed = placed.clone();
+        store.place(&Placed { copy, ..placed }).unwrap();
+    }
+    let store = open(&path);
+    assert_eq!(store.other_log_file(), None);
+    store.close().unwrap();
+    drop(store);
+    fs::remove_file(&first).unwrap();
+    fs::rename(&aside, &first).unwrap();
+    let store = open(&path);
+    assert_eq!(store.other_log_file(), None, "nothing of it was needed");
+    drop(store);
+    assert_eq!(open(&path).other_log_file(), None);
+}
+
+/// Each frame, also while a full file is being taken over: that is another thread's business.
+// Spec: STO-41, STO-60
+#[test]
+fn the_name_follows_while_the_engine_is_busy() {
+    let folder = TempDir::new().unwrap();
+    let path = create(&folder);
+    let store = open(&path);
+    let outside = TempDir::new().unwrap();
+    let folders = vec![
+        store.trail_folder().unwrap(),
+        TrailFolder::look(outside.path(), "w").unwrap(),
+    ];
+    store
+        .keep_trail(folders, store.reached(0).unwrap())
+        .unwrap();
+    let newest = |path: &Path, name| TrailFolder::look(path, name).unwrap().newest();
+    // As if it committed for as long as this is held.
+    let busy = store.engine.keep_busy();
+    // With a fourth it would have to wait.
+    for n in 1..=3 {
+        work(&store, &[swap(&store, 1, n, 4_000)]).unwrap();
+        let reached = store.reached(0).unwrap();
+        assert_eq!(newest(folder.path(), "witness.redb"), Some(reached));
+    }
+    assert!(
+        store.reached(0).unwrap().generation > 1,
+        "the files changed places"
+    );
+    let reached = store.reached(0).unwrap();
+    let mut waits = 0;
+    while newest(outside.path(), "w") != Some(reached) {
+        waits += 1;
+        assert!(waits < 1_000, "20 s");
+        // Wait: for the thread of that folder, which works every few seconds.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(busy);
+    store.close().unwrap();
+    drop(store);
+    // At an orderly end both say where the next start begins.
+    let store = open(&path);
+    let reached = store.reached(0).unwrap();
+    assert_eq!(newest(folder.path(), "witness.redb"), Some(reached));
+    assert_eq!(newest(outside.path(), "w"), Some(reached));
 }
