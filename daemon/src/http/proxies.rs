@@ -136,12 +136,12 @@ fn from_the_end(text: &[u8], separator: u8, quotes: bool) -> impl Iterator<Item 
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest.take()?;
-        let mut quoted = false;
+        let mut inside = false;
         let separates = text.iter().enumerate().rev().find(|&(at, &byte)| {
-            if byte == b'"' && quotes && !(quoted && is_escaped(text, at)) {
-                quoted = !quoted;
+            if byte == b'"' && quotes && !(inside && is_escaped(text, at)) {
+                inside = !inside;
             }
-            byte == separator && !quoted
+            byte == separator && !inside
         });
         let Some((at, _)) = separates else {
             return Some(text);
