@@ -179,10 +179,7 @@ pub(crate) fn seeds(add: Add<'_>) {
     add("gossip_record", "two", record.to_bytes());
     let name = KeyName::parse("w1.example").expect("a name");
     let header = export::Header { name, time };
-    let parts = [
-        export::Part::Head(note(13)),
-        export::Part::Retained(note(7)),
-    ];
+    let parts = [export::Part::Head(note(13))];
     let bytes = export::to_bytes(&header, &parts).expect("they are in order");
-    add("export", "two", bytes);
+    add("export", "one", bytes);
 }

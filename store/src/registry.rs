@@ -119,6 +119,45 @@ impl Log {
         self.keys.iter().chain(&self.retired).cloned().collect()
     }
 
+    /// What it is held for, and what that stands above.
+    fn holds(&self) -> impl Iterator<Item = &Hold> {
+        let hold = self.hold.as_deref();
+        let below = hold.and_then(|hold| hold.below.as_deref());
+        hold.into_iter().chain(below)
+    }
+
+    /// Whether it is held until its operator decides.
+    pub fn awaits_decision(&self) -> bool {
+        let mut holds = self.holds();
+        holds.any(|hold| hold.cause != HoldCause::Imported)
+    }
+
+    /// Whether there is an imported head of it that is not reached, whatever stands above that.
+    pub fn has_imported(&self) -> bool {
+        let mut holds = self.holds();
+        holds.any(|hold| hold.cause == HoldCause::Imported)
+    }
+
+    /// Takes back what it was held for and is no more: what awaits a decision stands above.
+    fn keep_hold(&mut self, was: &Self) {
+        let of = |log: &Self, imported: bool| {
+            let mut holds = log.holds();
+            let hold = holds.find(|hold| (hold.cause == HoldCause::Imported) == imported);
+            hold.map(|hold| {
+                Box::new(Hold {
+                    below: None,
+                    ..hold.clone()
+                })
+            })
+        };
+        let either = |imported| of(self, imported).or_else(|| of(was, imported));
+        let (above, below) = (either(false), either(true));
+        self.hold = match above {
+            Some(above) => Some(Box::new(Hold { below, ..*above })),
+            None => below,
+        };
+    }
+
     /// How many bytes it takes in the file, at most.
     fn bytes_max(&self) -> usize {
         let hold = self.hold.as_ref().map_or(0, |hold| hold.bytes_max());
@@ -628,9 +667,7 @@ impl Registry {
                 if was.state == LogState::Disabled {
                     log.state = LogState::Disabled;
                 }
-                if log.hold.is_none() {
-                    log.hold.clone_from(&was.hold);
-                }
+                log.keep_hold(was);
             }
         }
     }
@@ -856,6 +893,17 @@ impl Registry {
     /// How many bytes the list takes in its file, at most.
     pub fn bytes_max(&self) -> usize {
         self.logs.values().map(Log::bytes_max).sum()
+    }
+
+    /// Whether the list can be written.
+    ///
+    /// # Errors
+    /// [`RegistryError::TooLarge`].
+    pub fn check_length(&self) -> Result<(), RegistryError> {
+        if self.bytes_max() <= REGISTRY_BYTES_MAX {
+            return Ok(());
+        }
+        self.to_toml(Path::new("")).map(drop)
     }
 
     /// The known logs whose origins come after one, by origin; all of them after none.

@@ -10,8 +10,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{KeyName, SignatureType, VerifierKey};
 use jurat_store::registry::{
-    About, Change, Dismissed, Edit, Hold, HoldCause, LogState, Problem, Record, Registry,
-    RegistryError, Resolution,
+    About, Change, Dismissed, Edit, Hold, HoldCause, LogState, Problem, REGISTRY_BYTES_MAX, Record,
+    Registry, RegistryError, Resolution,
 };
 
 fn key(name: &str) -> VerifierKey {
@@ -308,6 +308,26 @@ fn what_was_imported_stands_again_when_what_is_worse_is_decided() {
     };
     assert_eq!(resolve(&worse), Some(imported.clone()));
     assert_eq!(resolve(&imported), None);
+}
+
+// Spec: GSP-185
+#[test]
+fn a_list_says_before_it_is_written_that_it_is_too_long() {
+    let a = origin("example.com/a");
+    let mut list = Registry::default();
+    list.add_keys(&a, &[key("a")]).unwrap();
+    list.check_length().unwrap();
+    let about = |length| About {
+        contact: Some("x".repeat(length)),
+        ..About::default()
+    };
+    list.describe(&a, about(REGISTRY_BYTES_MAX)).unwrap();
+    let error = list.check_length().unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    // What is counted at most may be more than what there is.
+    list.describe(&a, about(REGISTRY_BYTES_MAX - 400)).unwrap();
+    assert!(list.bytes_max() > REGISTRY_BYTES_MAX);
+    list.check_length().unwrap();
 }
 
 /// Writes down origins, and sees what the list on the disk is meanwhile.

@@ -119,6 +119,12 @@ pub struct Entry {
     /// What it is held for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<String>,
+    /// Whether that needs no decision: an imported head, with nothing worse above it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold_imported: bool,
+    /// Whether there is an imported head below what it is held for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub imported_below: bool,
     /// How much evidence was dismissed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dismissed: usize,
@@ -148,6 +154,8 @@ impl From<&Log> for Entry {
             reason: log.reason.clone(),
             url: log.url.clone(),
             hold: log.hold.as_ref().map(|hold| hold.why.clone()),
+            hold_imported: log.has_imported() && !log.awaits_decision(),
+            imported_below: log.has_imported() && log.awaits_decision(),
             dismissed: log.dismissed.len(),
             decision: decision(log).map(str::to_owned),
         }
@@ -199,6 +207,8 @@ fn action(edit: &Edit<'_>) -> &'static str {
         _ if after.keys.len() > before.keys.len() => "keys added",
         _ if before.hold.is_none() && after.hold.is_some() => "held",
         _ if before.hold.is_some() && after.hold.is_none() => "released",
+        _ if !before.awaits_decision() && after.awaits_decision() => "held",
+        _ if before.awaits_decision() && !after.awaits_decision() => "released",
         _ => "changed",
     }
 }
@@ -311,6 +321,8 @@ impl Recorder<'_> {
             cadence_s: None,
             pruned_below: None,
             hold: None,
+            hold_imported: false,
+            imported_below: false,
             dismissed: 0,
             decision: None,
         };

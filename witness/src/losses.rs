@@ -9,8 +9,9 @@
 //!
 //! The commands, the lists and the restore guard write a line into the journal before they change
 //! the list ([`crate::journal`]), so the last line about a log says how it must be. What protects
-//! those who rely on the witness must not go without a word: a hold, a log that is disabled, the
-//! keys of a log, the log itself. All else may be edited by hand, and so may a list that has no
+//! those who rely on the witness must not go without a word: a hold, what was imported, a log that
+//! is disabled, the keys of a log, the log itself. A hold that ends by itself does not stand for
+//! one that awaits a decision. All else may be edited by hand, and so may a list that has no
 //! journal.
 //!
 //! A line may say of a change that a crash kept from being made. If it added the log, nothing is
@@ -71,7 +72,10 @@ impl Default for Said {
 struct Facts {
     keys: Hash,
     disabled: bool,
+    /// Until its operator decides.
     held: bool,
+    /// There is an imported head that is not reached, whatever stands above it.
+    imported: bool,
     /// The log may never have been in the list: the line that added it is the only one.
     only_added: bool,
 }
@@ -81,20 +85,22 @@ impl Facts {
         Self {
             keys: keys_hash(&entry.keys, &entry.retired),
             disabled: entry.state == state_name(LogState::Disabled),
-            held: entry.hold.is_some(),
+            held: entry.hold.is_some() && !entry.hold_imported,
+            imported: entry.hold_imported || entry.imported_below,
             only_added: false,
         }
     }
 
-    fn flags(&self) -> [bool; 3] {
-        [self.disabled, self.held, self.only_added]
+    fn flags(&self) -> [bool; 4] {
+        [self.disabled, self.held, self.imported, self.only_added]
     }
 
-    fn from_flags(keys: Hash, [disabled, held, only_added]: [bool; 3]) -> Self {
+    fn from_flags(keys: Hash, [disabled, held, imported, only_added]: [bool; 4]) -> Self {
         Self {
             keys,
             disabled,
             held,
+            imported,
             only_added,
         }
     }
@@ -193,6 +199,7 @@ impl Said {
                 let before = before.as_ref().map(Facts::of);
                 now.disabled |= known.disabled && before.is_none_or(|before| !before.disabled);
                 now.held |= known.held && before.is_none_or(|before| !before.held);
+                now.imported |= known.imported && before.is_none_or(|before| !before.imported);
                 if now.keys != known.keys && before.is_none_or(|before| before.keys != known.keys) {
                     now.keys = known.keys;
                 }
@@ -220,8 +227,11 @@ impl Said {
                 }
                 continue;
             };
-            if said.held && log.hold.is_none() {
+            if said.held && !log.awaits_decision() {
                 lost(Lost::Hold);
+            }
+            if said.imported && !log.has_imported() {
+                lost(Lost::Imported);
             }
             if said.disabled && log.state == LogState::Active {
                 lost(Lost::Disabled);
@@ -253,6 +263,8 @@ pub enum Lost {
     Log,
     /// The log is held no more.
     Hold,
+    /// What was imported of it, and is not reached, is not there any more.
+    Imported,
     /// The log is active again.
     Disabled,
     /// The log has not the keys that it had.
@@ -265,6 +277,7 @@ impl fmt::Display for Loss {
         match what {
             Lost::Log => write!(f, "{origin} is gone"),
             Lost::Hold => write!(f, "{origin} is not held any more"),
+            Lost::Imported => write!(f, "{origin} has lost what was imported of it"),
             Lost::Disabled => write!(f, "{origin} is not disabled any more"),
             Lost::Keys => write!(f, "{origin} has other keys"),
         }
@@ -361,6 +374,60 @@ mod tests {
             below: None,
         };
         list.hold(&a(), &hold, "id")
+    }
+
+    fn import(list: &mut Registry) -> Result<Change, RegistryError> {
+        let hold = Hold {
+            cause: HoldCause::Imported,
+            since: 1,
+            source: "s".to_owned(),
+            why: "w".to_owned(),
+            adopt: false,
+            reason: None,
+            evidence: "i".to_owned(),
+            below: None,
+        };
+        list.hold(&a(), &hold, "imported id")
+    }
+
+    // Spec: WIT-74, GSP-188
+    #[test]
+    fn a_hold_that_ends_by_itself_does_not_stand_for_one_that_is_to_be_decided() {
+        let bench = Bench::new();
+        let without = bench.text();
+        bench.edit(import);
+        let weak = bench.text();
+        assert_eq!(bench.lost(), []);
+        fs::write(bench.list(), &without).unwrap();
+        assert_eq!(bench.lost(), [Lost::Imported]);
+        fs::write(bench.list(), &weak).unwrap();
+        bench.edit(hold);
+        let both = bench.text();
+        assert_eq!(bench.lost(), []);
+        fs::write(bench.list(), &weak).unwrap();
+        assert_eq!(bench.lost(), [Lost::Hold]);
+        // What is put back has both again, whichever was lost.
+        let was = Registry::parse(&both).unwrap().log(&a()).unwrap().clone();
+        let mut again = Registry::parse(&weak).unwrap();
+        again.keep(&was);
+        assert_eq!(again, Registry::parse(&both).unwrap());
+        fs::write(bench.list(), &without).unwrap();
+        bench.edit(hold);
+        assert_eq!(bench.lost(), [Lost::Imported]);
+        let mut again = Registry::load(bench.list()).unwrap();
+        again.keep(&was);
+        assert_eq!(again, Registry::parse(&both).unwrap());
+        fs::write(bench.list(), both.replacen("fork", "imported", 1)).unwrap();
+        assert_eq!(bench.lost(), [Lost::Hold], "by hand");
+        // What is decided, and what is reached, leaves a line.
+        fs::write(bench.list(), &both).unwrap();
+        bench.edit(|list| list.resolve(&a(), "e", Resolution::Release));
+        assert_eq!(bench.lost(), []);
+        fs::write(bench.list(), &both).unwrap();
+        assert_eq!(bench.lost(), [], "more than there has to be");
+        fs::write(bench.list(), &weak).unwrap();
+        bench.edit(|list| list.resolve(&a(), "i", Resolution::Release));
+        assert_eq!(bench.lost(), []);
     }
 
     fn off(list: &mut Registry) -> Result<Change, RegistryError> {

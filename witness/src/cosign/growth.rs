@@ -4,6 +4,7 @@ use jurat_proto::add_checkpoint::above::{self, Above};
 use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::tree::TreeHead;
+use jurat_store::registry::HoldCause;
 
 use super::Witness;
 use crate::restore::Held;
@@ -28,6 +29,15 @@ impl Witness {
             Some(held) => Err(held),
             None => Ok(floor),
         }
+    }
+
+    /// What an operator has to decide about a log first.
+    // Spec: GSP-188
+    pub(crate) fn undecided(&self, origin: &Origin) -> Option<Held> {
+        let current = self.logs.current();
+        let listed = current.hold(origin);
+        let listed = listed.filter(|hold| hold.cause != HoldCause::Imported);
+        listed.map(Held::by).or_else(|| self.holds.held(origin))
     }
 
     /// What was imported of a log and is not reached yet, whatever else it is held for.

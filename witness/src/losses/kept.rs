@@ -1,9 +1,10 @@
 //! What a journal said, kept beside it, so that a start need not read years of it.
 //!
 //! ```text
-//! jurat-journal-said/v1
+//! jurat-journal-said/v2
 //! 120877810 601 <SHA-256 of the last line that was read>      bytes read, length of that line
-//! <SHA-256 of the keys> dh example.com/log                    a log: disabled, held, only added
+//! <SHA-256 of the keys> dh example.com/log                    a log: disabled, held, imported,
+//!                                                             only added
 //! <SHA-256 of all above>
 //! ```
 //!
@@ -143,10 +144,10 @@ fn hash(text: &str) -> Option<Hash> {
     Some(Hash::new(bytes))
 }
 
-const TITLE: &str = "jurat-journal-said/v1";
+const TITLE: &str = "jurat-journal-said/v2";
 
-/// As [`Facts::flags`] has them: disabled, held, only added.
-const FLAGS: [char; 3] = ['d', 'h', 'a'];
+/// As [`Facts::flags`] has them: disabled, held, imported, only added.
+const FLAGS: [char; 4] = ['d', 'h', 'i', 'a'];
 
 /// A log has less here than in the list.
 const BYTES_MAX: usize = REGISTRY_BYTES_MAX;

@@ -109,6 +109,38 @@ pub fn judge(
     })))
 }
 
+/// As [`judge`], where what was imported is known, too: `known` is the larger of that and what we
+/// remember, if anything is imported. That our memory is wrong is said of `known`; whether others
+/// are ahead, and whether we remember what we published last, of what we remember. So an import
+/// makes no log wait that would not wait without it.
+///
+/// # Errors
+/// As for [`judge`].
+// Spec: GSP-188
+pub(crate) fn judge_both(
+    note: &[u8],
+    origin: &Origin,
+    keys: Keys<'_>,
+    latest: Option<Latest>,
+    known: Option<Latest>,
+) -> Result<Finding, Unusable> {
+    let remembered = judge(note, origin, keys, latest)?;
+    let Some(known) = known else {
+        return Ok(remembered);
+    };
+    let of = |finding: &Finding| match finding {
+        Finding::Evidence(evidence) => Some(evidence.cause),
+        Finding::Same | Finding::Known | Finding::New => None,
+    };
+    let imported = judge(note, origin, keys, Some(known))?;
+    Ok(match (of(&remembered), of(&imported)) {
+        (_, Some(HoldCause::Ours | HoldCause::Fork)) => imported,
+        // What was imported accounts for it.
+        (Some(HoldCause::Ours), _) | (Some(HoldCause::Peer), None) => Finding::Known,
+        _ => remembered,
+    })
+}
+
 /// What a checkpoint is evidence of that somebody shows us as cosigned by us, and that is: one that
 /// our memory does not account for. The log need not have signed it; we did.
 // Spec: WIT-83
@@ -136,12 +168,26 @@ fn stripped(
     others: &[VerifiedSignature],
     own: &[VerifiedSignature],
 ) -> Result<String, NoteError> {
+    with_newest(shown, others, own, usize::MAX)
+}
+
+/// So many of our lines, the shortest.
+fn with_newest(
+    shown: &SignedCheckpoint,
+    others: &[VerifiedSignature],
+    own: &[VerifiedSignature],
+    most: usize,
+) -> Result<String, NoteError> {
     let latest = own.iter().filter_map(|line| line.timestamp).max();
     let lines = shown.signatures();
     let newest = own.iter().filter(|line| line.timestamp == latest);
-    let newest: Vec<SignatureLine> = newest
+    let mut newest: Vec<SignatureLine> = newest
         .filter_map(|line| lines.get(line.line_index).cloned())
         .collect();
+    if newest.len() > most {
+        newest.sort_by_key(|line| line.signature().len());
+        newest.truncate(most);
+    }
     let is_ours = |index: usize| own.iter().any(|line| line.line_index == index);
     let mut keep: Vec<usize> = others.iter().map(|line| line.line_index).collect();
     keep.retain(|&index| !is_ours(index));
@@ -179,11 +225,16 @@ pub(crate) fn judge_import(
         let same = latest.is_some_and(|latest| latest.head == head);
         return Ok(if same { Finding::Same } else { Finding::Known });
     };
+    let most = match cause {
+        HoldCause::Imported => 1,
+        HoldCause::Ours | HoldCause::Peer | HoldCause::Fork => usize::MAX,
+    };
     Ok(Finding::Evidence(Box::new(Evidence {
         cause,
         head,
         why,
-        note: stripped(shown, &log, &own).map_err(Unusable::Note)?,
+        // Spec: GSP-185. A list has room for a hundred thousand short ones.
+        note: with_newest(shown, &log, &own, most).map_err(Unusable::Note)?,
     })))
 }
 

@@ -57,7 +57,7 @@ pub use self::adopt::adopt;
 pub use self::config::{Ahead, Moved, RawRestoreGuard, RestoreGuard};
 pub use self::holds::{Holds, keep};
 pub use self::judge::{Evidence, Finding, Keys, Unusable, judge};
-pub(crate) use self::judge::{Lag, judge_import, judge_reference};
+pub(crate) use self::judge::{Lag, judge_both, judge_import, judge_reference};
 pub use self::own::{Look, OwnState, OwnStateError};
 pub use self::sweep::sweep;
 use crate::cosign::Witness;
@@ -400,13 +400,11 @@ impl Guard {
         };
         // Spec: WIT-81. After the fetch: what we sign meanwhile is no evidence.
         let latest = witness.heads().latest(&log.origin)?;
-        // Spec: GSP-188. What was imported we know, too.
-        let latest = match witness.floor(&log.origin) {
-            Some(floor) => floor.or(latest),
-            None => latest,
-        };
+        let known = witness
+            .floor(&log.origin)
+            .and_then(|floor| floor.or(latest));
         let url = source.url(&log.origin);
-        let judged = judge(note, &log.origin, keys, latest);
+        let judged = judge_both(note, &log.origin, keys, latest, known);
         asked.answers += usize::from(judged.is_ok() && source.counts());
         let evidence = match judged {
             Err(reason) => {
@@ -463,8 +461,8 @@ impl Guard {
         origin: &Origin,
         found: &Found,
     ) -> Option<Held> {
-        // Spec: GSP-188
-        if let Err(held) = witness.may_grow(origin) {
+        // Spec: GSP-188. What else keeps it from being signed for ends by itself, and this does not.
+        if let Some(held) = witness.undecided(origin) {
             return Some(held);
         }
         let hold = found.hold(self.clock.now().seconds());
@@ -489,12 +487,15 @@ impl Guard {
         let written = self.edit(witness, move |registry| {
             let change = registry.hold(&of, &hold, &id)?;
             let log = registry.log(&of);
-            Ok((change, log.is_some_and(|log| log.hold.is_some())))
+            Ok((change, log.is_some_and(Log::awaits_decision)))
         });
+        let is_listed = || {
+            let current = witness.logs().current();
+            current.log(origin).is_some_and(Log::awaits_decision)
+        };
         let reason = match written.await {
-            Ok(true) if witness.logs().current().hold(origin).is_none() => {
-                "the list of logs cannot be read again".to_owned()
-            }
+            // Spec: GSP-188. One of an imported head is not the one that was written.
+            Ok(true) if !is_listed() => "the list of logs cannot be read again".to_owned(),
             // It is there; or the operator has put this evidence aside meanwhile.
             Ok(_) => return witness.holds().end(origin),
             Err(error) => error.to_string(),
