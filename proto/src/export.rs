@@ -1,5 +1,5 @@
-//! What a witness takes along to another: the newest checkpoint of each log that it cosigned, heads
-//! that it holds beside these, and evidence.
+//! What a witness takes along to another: the newest checkpoint of each log that it cosigned, and
+//! evidence.
 //!
 //! ```text
 //! jurat/witness-export@v0
@@ -8,11 +8,9 @@
 //!                                                  an empty line
 //! head <bytes>                                     of each log one, in the order of the origins
 //! <signed note>                                    so many bytes
-//! retained <bytes>                                 by origin, size, root hash
-//! <signed note>
 //! evidence <bytes>                                 by id
 //! <tlog-fork>
-//! end <heads> <retained> <evidence> <64 hex digits>
+//! end <heads> <evidence> <64 hex digits>
 //! ```
 //!
 //! The digits of the last line are SHA-256 of all that is before it. They say that the file is
@@ -38,7 +36,6 @@ use crate::hash::Hash;
 use crate::hex;
 use crate::key::{KeyName, UnixSeconds};
 use crate::note::NOTE_BYTES_MAX;
-use crate::tree::TreeSize;
 
 /// The first line.
 pub const FORMAT: &str = "jurat/witness-export@v0";
@@ -67,8 +64,6 @@ pub struct Header {
 pub enum Part {
     /// The newest checkpoint of a log that the witness cosigned.
     Head(SignedCheckpoint),
-    /// Another head that it holds.
-    Retained(SignedCheckpoint),
     /// Evidence that it keeps.
     Evidence(Box<Evidence>),
 }
@@ -77,14 +72,13 @@ impl Part {
     fn word(&self) -> &'static str {
         match self {
             Self::Head(_) => "head",
-            Self::Retained(_) => "retained",
             Self::Evidence(_) => "evidence",
         }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
         match self {
-            Self::Head(note) | Self::Retained(note) => note.to_bytes(),
+            Self::Head(note) => note.to_bytes(),
             Self::Evidence(evidence) => evidence.to_bytes(),
         }
     }
@@ -92,10 +86,6 @@ impl Part {
     fn place(&self) -> Place {
         match self {
             Self::Head(note) => Place::Head(note.origin().clone()),
-            Self::Retained(note) => {
-                let head = note.head();
-                Place::Retained(note.origin().clone(), head.size, head.root_hash)
-            }
             Self::Evidence(evidence) => Place::Evidence(evidence.id(), evidence.to_bytes()),
         }
     }
@@ -105,7 +95,6 @@ impl Part {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Head(Origin),
-    Retained(Origin, TreeSize, Hash),
     Evidence(Hash, Vec<u8>),
 }
 
@@ -114,8 +103,6 @@ enum Place {
 pub struct Counts {
     /// [`Part::Head`].
     pub heads: u64,
-    /// [`Part::Retained`].
-    pub retained: u64,
     /// [`Part::Evidence`].
     pub evidence: u64,
 }
@@ -124,14 +111,13 @@ impl Counts {
     fn add(&mut self, part: &Part) {
         let count = match part {
             Part::Head(_) => &mut self.heads,
-            Part::Retained(_) => &mut self.retained,
             Part::Evidence(_) => &mut self.evidence,
         };
         *count += 1;
     }
 
     fn all(&self) -> u64 {
-        self.heads + self.retained + self.evidence
+        self.heads + self.evidence
     }
 }
 
@@ -159,13 +145,9 @@ impl Account {
     }
 
     fn last_line(self) -> String {
-        let Counts {
-            heads,
-            retained,
-            evidence,
-        } = self.counts;
+        let Counts { heads, evidence } = self.counts;
         let digest = hex::encode(self.digest.finalize().as_slice());
-        format!("end {heads} {retained} {evidence} {digest}\n")
+        format!("end {heads} {evidence} {digest}\n")
     }
 }
 
@@ -257,7 +239,7 @@ impl Decoder {
             return self.end(line, rest);
         }
         let bytes_max = match word {
-            "head" | "retained" => NOTE_BYTES_MAX,
+            "head" => NOTE_BYTES_MAX,
             "evidence" => EVIDENCE_BYTES_MAX,
             _ => return Err(ExportError::Line),
         };
@@ -272,7 +254,6 @@ impl Decoder {
         };
         let part = match word {
             "head" => Part::Head(note(body)?),
-            "retained" => Part::Retained(note(body)?),
             _ => {
                 let evidence = Evidence::parse(body).map_err(ExportError::Evidence)?;
                 Part::Evidence(Box::new(evidence))
@@ -385,8 +366,8 @@ impl fmt::Display for ExportError {
                  empty line",
             ),
             Self::Line => f.write_str(
-                "a part must begin with \"head\", \"retained\" or \"evidence\" and its length, and \
-                 the last line with \"end\"",
+                "a part must begin with \"head\" or \"evidence\" and its length, and the last \
+                 line with \"end\"",
             ),
             Self::TooLong { bytes_max } => {
                 write!(

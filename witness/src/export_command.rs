@@ -4,7 +4,7 @@
 //! ```text
 //! stopped: the database      │                        ┌─ FILE.new ─► whole, durable ─► FILE
 //! serving: GET /<hash>/…     ├─► each verified anew ──┤
-//! gossip/*.heads, evidence/  │                        └─ anything wrong: no FILE
+//! evidence/                  │                        └─ anything wrong: no FILE
 //! ```
 //!
 //! Rows: `spec/gossip.md` GSP-180 to GSP-183.
@@ -24,7 +24,6 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::export::{Encoder, ExportError, Header, Part};
 use jurat_proto::hash::Hash;
 use jurat_proto::key::{KeyName, UnixSeconds, VerifierKey};
-use jurat_proto::tree::TreeSize;
 use jurat_store::registry::Registry;
 use jurat_store::{OpenError, Peek, RedbOptions};
 use tokio::runtime::Runtime;
@@ -32,7 +31,6 @@ use tokio::runtime::Runtime;
 use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
 use crate::evidence::{EvidenceFolder, files, read};
-use crate::gossip::kept_heads;
 
 /// What to write, and where.
 #[derive(Debug, Args)]
@@ -42,9 +40,6 @@ pub(crate) struct ExportArgs {
     /// The configuration file of the witness
     #[arg(long, value_name = "FILE", default_value = "witness.toml")]
     config: PathBuf,
-    /// Also the heads that gossip holds of logs and has not joined to what was cosigned
-    #[arg(long)]
-    retained: bool,
     /// Also all evidence
     #[arg(long)]
     evidence: bool,
@@ -70,11 +65,6 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
         progress.one("logs read");
         out.part(&Part::Head(note))
     })?;
-    if args.retained {
-        for note in retained(&admin)?.into_values() {
-            out.part(&Part::Retained(note))?;
-        }
-    }
     if args.evidence {
         for part in evidence(&admin)?.into_values() {
             out.part(&part)?;
@@ -82,10 +72,9 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
     }
     let counts = out.end(&args.file)?;
     print(&format!(
-        "{}: {} heads, {} retained, {} evidence\n",
+        "{}: {} heads, {} evidence\n",
         args.file.display(),
         counts.heads,
-        counts.retained,
         counts.evidence
     ));
     if matches!(heads, Heads::Serving(_)) {
@@ -197,12 +186,25 @@ impl Heads {
                     runtime,
                 } = &**server;
                 let url = format!("{at}/{}/checkpoint", origin.hash_hex());
-                let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
                 let failed = |reason: String| Failed {
                     code: exit::UNAVAILABLE,
                     message: format!("the witness that serves: {reason}"),
                 };
-                let answer = runtime.block_on(client.send(request));
+                let ask = async {
+                    let mut left = BUSY_TRIES;
+                    loop {
+                        let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
+                        let answer = client.send(request).await;
+                        left -= 1;
+                        match answer {
+                            // Too many ask at once; one log more must not cost all that were read.
+                            Ok(answer) if answer.status == 503 && left > 0 => {}
+                            answer => return answer,
+                        }
+                        tokio::time::sleep(BUSY_PAUSE).await;
+                    }
+                };
+                let answer = runtime.block_on(ask);
                 let answer = answer.map_err(|error| failed(error.to_string()))?;
                 match answer.status.as_u16() {
                     200 => Ok(Some(answer.body.to_vec())),
@@ -241,20 +243,6 @@ impl Heads {
             }
         }
     }
-}
-
-type RetainedAt = (Origin, TreeSize, Hash);
-
-fn retained(admin: &Admin) -> Result<BTreeMap<RetainedAt, SignedCheckpoint>, Failed> {
-    let kept = kept_heads(&admin.database).map_err(|error| Failed {
-        code: exit::IO,
-        message: format!("cannot read what gossip holds: {error}"),
-    })?;
-    let place = |note: &SignedCheckpoint| {
-        let head = note.head();
-        (note.origin().clone(), head.size, head.root_hash)
-    };
-    Ok(kept.into_iter().map(|note| (place(&note), note)).collect())
 }
 
 fn evidence(admin: &Admin) -> Result<BTreeMap<(Hash, Vec<u8>), Part>, Failed> {
@@ -417,6 +405,10 @@ const PAGE: usize = 256;
 
 /// For a witness on this machine.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a witness is asked that says it is busy, and the time between.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(2);

@@ -69,7 +69,6 @@ use self::claims::Claims;
 pub use self::config::{GossipSettings, NotTaken};
 pub(crate) use self::config::{NamedPeer, RawGossip, resolve};
 use self::distributor::Distributor;
-pub(crate) use self::records::kept_heads;
 use self::records::{Kept, Records};
 use self::standings::Standings;
 pub(crate) use self::statements::PAGE_SECONDS;

@@ -11,7 +11,7 @@
 //!
 //! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Decoder, ExportError, Header, Part, STEP_BYTES_MAX, Step};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
-use jurat_proto::tree::{TreeHead, TreeSize};
-use jurat_store::registry::{Change, Hold, HoldCause, Log, Registry};
+use jurat_store::registry::{Change, HoldCause, Log, Registry, RegistryError};
 
 use crate::cli::Failed;
 use crate::config::Admin;
@@ -35,7 +34,7 @@ use crate::heads::Latest;
 use crate::journal::{Journal, Recorder};
 use crate::logs_command::{shown, uid};
 use crate::metrics::Metrics;
-use crate::restore::{Finding, Found, Keys, evidence_id, judge_import};
+use crate::restore::{Finding, Found, Keys, Unusable, evidence_id, judge_import};
 
 /// What to read.
 #[derive(Debug, Args)]
@@ -65,14 +64,14 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), Failed> {
         own: admin.verifier_keys(),
         former: admin.former_keys.clone(),
     };
-    let from = header.name.to_string();
+    // A terminal shows the name, and so do the list and the journal.
+    let from = header.name.as_str().escape_debug().to_string();
     let mut plan = Plan {
         jury: &jury,
         own: &own,
         heads: &heads,
         from: &from,
-        seen: HashMap::new(),
-        two: BTreeSet::new(),
+        time: header.time,
         found: BTreeMap::new(),
         proven: Vec::new(),
         evidence: 0,
@@ -83,21 +82,24 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), Failed> {
         plan.take(part)?;
         progress.one("parts verified");
     }
-    plan.read_again(&args.file)?;
-    plan.tell(&header, args.dry_run);
-    let contradicts = plan.contradicts();
-    let waits = if args.dry_run {
-        0
-    } else {
-        apply(&admin, &plan, args, &header)?
-    };
+    // Before anything is done: what a list cannot hold is refused whole.
+    let now = SystemClock.now().seconds();
+    let mut list = Registry::load(&admin.logs)?;
+    let mut outcomes = plan.hold_all(&mut list, now)?.1;
+    list.check_length()?;
+    if !args.dry_run {
+        outcomes = apply(&admin, &plan, args, now)?;
+    }
+    plan.tell(&outcomes, args.dry_run);
     plan.tally.tell();
-    if contradicts {
+    if plan.contradicts() {
         return Err(Failed {
             code: exit::REFUSED,
-            message: "what was imported contradicts what is here, or itself".to_owned(),
+            message: "what was imported contradicts what is here".to_owned(),
         });
     }
+    let waits = outcomes.values().filter(|done| **done == Done::Waits);
+    let waits = waits.count();
     if waits > 0 {
         return Err(Failed {
             code: exit::RETRY,
@@ -115,17 +117,27 @@ struct Plan<'a> {
     own: &'a [VerifierKey],
     heads: &'a Heads,
     from: &'a str,
-    /// The trees in the file, by log.
-    seen: HashMap<Origin, Vec<TreeHead>>,
-    /// Of which the file has two of one size.
-    two: BTreeSet<(Origin, TreeSize)>,
-    /// The worst of each log, or the largest.
+    time: UnixSeconds,
+    /// Of each log at most one: so has the file.
     found: BTreeMap<Origin, Found>,
-    /// What contradicts itself, or what is here.
+    /// What contradicts what is here.
     proven: Vec<Evidence>,
     /// How many pieces of evidence convict somebody here.
     evidence: usize,
     tally: Tally,
+}
+
+/// What became of a head that is to hold its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// The log is held for it.
+    Held,
+    /// It was so already.
+    Known,
+    /// The operator has put it aside.
+    Dismissed,
+    /// The log is held for something else.
+    Waits,
 }
 
 #[derive(Default)]
@@ -133,6 +145,7 @@ struct Tally {
     same: usize,
     known: usize,
     not_listed: usize,
+    retired: usize,
     convicts_nobody: usize,
 }
 
@@ -144,6 +157,10 @@ impl Tally {
             (
                 self.not_listed,
                 "heads are of logs that are not in the list, and were left out",
+            ),
+            (
+                self.retired,
+                "heads are signed by keys that their logs have done with, and were left out",
             ),
             (
                 self.convicts_nobody,
@@ -159,7 +176,7 @@ impl Tally {
 impl Plan<'_> {
     fn take(&mut self, part: Part) -> Result<(), Failed> {
         match part {
-            Part::Head(note) | Part::Retained(note) => self.head(&note),
+            Part::Head(note) => self.head(&note),
             Part::Evidence(evidence) => {
                 match evidence.verify(&self.jury.keys(evidence.origin())) {
                     Ok(_) => self.evidence += 1,
@@ -178,26 +195,26 @@ impl Plan<'_> {
         };
         let here = self.heads.note(origin)?;
         let here = here.map(|here| ours(origin, &here, self.own)).transpose()?;
+        // Spec: GSP-183. Whoever has a key that its log has done with must not hold the log; but
+        // what we cosigned was the log's when we did.
+        let cosigned = note.verify_signatures(self.own).is_ok();
         let log_keys = log.every_key();
+        let by_log = if cosigned { &log_keys[..] } else { &log.keys };
         let keys = Keys {
-            log: &log_keys,
+            log: by_log,
             own: self.own,
             peer: None,
         };
         let latest = here.as_ref().map(|here| latest(here, self.own));
-        let finding = judge_import(note, keys, latest, self.from);
-        let bad = |reason| data(format!("the head of {}: {reason}", shown(origin)));
-        let finding = finding.map_err(|reason| bad(reason.to_string()))?;
-        let seen = self.seen.entry(origin.clone()).or_default();
-        if seen.len() >= HEADS_PER_LOG_MAX {
-            return Err(bad(format!("there are more than {HEADS_PER_LOG_MAX}")));
-        }
-        let head = note.head();
-        let mut alike = seen.iter().filter(|other| other.size == head.size);
-        if alike.any(|other| other.root_hash != head.root_hash) {
-            self.two.insert((origin.clone(), head.size));
-        }
-        seen.push(head);
+        let finding = match judge_import(note, keys, latest, self.from) {
+            Err(Unusable::NotSigned { .. }) if note.verify_signatures(&log.retired).is_ok() => {
+                self.tally.retired += 1;
+                return Ok(());
+            }
+            finding => finding,
+        };
+        let finding =
+            finding.map_err(|reason| data(format!("the head of {}: {reason}", shown(origin))))?;
         match finding {
             Finding::Same => self.tally.same += 1,
             Finding::Known | Finding::New => self.tally.known += 1,
@@ -206,42 +223,32 @@ impl Plan<'_> {
                     self.proven
                         .extend(Evidence::same_size(here, note.clone()).ok());
                 }
-                let found = Found {
-                    source: format!("the export of {}", self.from),
-                    evidence: *evidence,
-                };
-                let before = self.found.get(origin);
-                if before.is_none_or(|before| before.rank() < found.rank()) {
-                    self.found.insert(origin.clone(), found);
-                }
+                let source = format!("the export of {}", self.from);
+                let evidence = *evidence;
+                self.found
+                    .insert(origin.clone(), Found { source, evidence });
             }
         }
         Ok(())
     }
 
-    /// Makes evidence of what the file has two of.
-    fn read_again(&mut self, path: &Path) -> Result<(), Failed> {
-        if self.two.is_empty() {
-            return Ok(());
-        }
-        let mut first: HashMap<(Origin, TreeSize), SignedCheckpoint> = HashMap::new();
-        let (mut reader, _) = Reader::open(path)?;
-        while let Some(part) = reader.next()? {
-            let (Part::Head(note) | Part::Retained(note)) = part else {
-                continue;
+    /// Holds the logs in a list, and says what became of each.
+    // Spec: GSP-185
+    fn hold_all(&self, list: &mut Registry, now: u64) -> Result<(Change, Outcomes), RegistryError> {
+        let (mut change, mut outcomes) = (Change::Nothing, Outcomes::new());
+        for (origin, found) in &self.found {
+            let hold = found.hold(now);
+            let id = evidence_id(&hold);
+            let done = match list.hold(origin, &hold, &id)? {
+                Change::Nothing => standing(list.log(origin), &id),
+                changed => {
+                    change = changed;
+                    Done::Held
+                }
             };
-            let place = (note.origin().clone(), note.head().size);
-            if !self.two.contains(&place) {
-                continue;
-            }
-            match first.get(&place) {
-                None => drop(first.insert(place, note)),
-                Some(one) => self
-                    .proven
-                    .extend(Evidence::same_size(one.clone(), note).ok()),
-            }
+            outcomes.insert(origin.clone(), done);
         }
-        Ok(())
+        Ok((change, outcomes))
     }
 
     fn contradicts(&self) -> bool {
@@ -249,17 +256,32 @@ impl Plan<'_> {
         !self.proven.is_empty() || found.any(|found| found.evidence.cause != HoldCause::Imported)
     }
 
-    fn tell(&self, header: &Header, dry_run: bool) {
+    fn tell(&self, outcomes: &Outcomes, dry_run: bool) {
         let would = if dry_run { "would be " } else { "" };
-        let Header { name, time } = header;
-        print(&format!("exported by {name} at {time}\n"));
-        for (origin, found) in self.found.iter().take(TOLD_MAX) {
-            let why = &found.evidence.why;
-            print(&format!("{}: {would}held: {why}\n", shown(origin)));
+        print(&format!("exported by {} at {}\n", self.from, self.time));
+        let of = |wanted| outcomes.iter().filter(move |(_, done)| **done == wanted);
+        for (origin, _) in of(Done::Held).take(TOLD_MAX) {
+            if let Some(found) = self.found.get(origin) {
+                let why = &found.evidence.why;
+                print(&format!("{}: {would}held: {why}\n", shown(origin)));
+            }
         }
-        let more = self.found.len().saturating_sub(TOLD_MAX);
+        let more = of(Done::Held).count().saturating_sub(TOLD_MAX);
         if more > 0 {
             print(&format!("{more} more logs: {would}held\n"));
+        }
+        let lines = [
+            (Done::Known, "logs are held for that already"),
+            (
+                Done::Dismissed,
+                "heads were put aside by the operator, and hold nothing",
+            ),
+        ];
+        for (done, what) in lines {
+            let count = of(done).count();
+            if count > 0 {
+                print(&format!("{count} {what}\n"));
+            }
         }
         let evidence = self.evidence + self.proven.len();
         if evidence > 0 {
@@ -267,6 +289,9 @@ impl Plan<'_> {
         }
     }
 }
+
+/// What became of each log that is to be held.
+type Outcomes = BTreeMap<Origin, Done>;
 
 fn latest(here: &SignedCheckpoint, own: &[VerifierKey]) -> Latest {
     let lines = here.verify_signatures(own).unwrap_or_default();
@@ -278,49 +303,35 @@ fn latest(here: &SignedCheckpoint, own: &[VerifierKey]) -> Latest {
 }
 
 /// Evidence first, so that it is durable before anybody hears of it; then the journal and the list.
-/// How many logs were held for something else.
-fn apply(
-    admin: &Admin,
-    plan: &Plan<'_>,
-    args: &ImportArgs,
-    header: &Header,
-) -> Result<usize, Failed> {
+fn apply(admin: &Admin, plan: &Plan<'_>, args: &ImportArgs, now: u64) -> Result<Outcomes, Failed> {
     if plan.evidence > 0 || !plan.proven.is_empty() {
         keep_evidence(admin, plan, &args.file)?;
     }
     let journal = Journal::beside(&admin.logs);
     let recorder = journal.by(format!("cli uid {}", uid()), &SystemClock);
-    tell_journal(admin, &recorder, plan, header)?;
-    if plan.found.is_empty() {
-        return Ok(0);
-    }
-    let now = SystemClock.now().seconds();
-    let mut waits = 0;
+    tell_journal(admin, &recorder, plan)?;
+    let mut outcomes = Outcomes::new();
     // Spec: GSP-185
     Registry::edit(&admin.logs, &recorder, |registry| {
-        let mut change = Change::Nothing;
-        for (origin, found) in &plan.found {
-            let hold = found.hold(now);
-            match registry.hold(origin, &hold, &evidence_id(&hold))? {
-                Change::Nothing => {
-                    waits += usize::from(!is_done(registry.log(origin), &hold));
-                }
-                changed => change = changed,
-            }
-        }
+        let (change, done) = plan.hold_all(registry, now)?;
+        outcomes = done;
         Ok(change)
     })?;
-    Ok(waits)
+    Ok(outcomes)
 }
 
-/// Whether a log is held for this already, or its operator has put it aside.
-fn is_done(log: Option<&Log>, hold: &Hold) -> bool {
-    let Some(log) = log else { return true };
-    let id = evidence_id(hold);
-    let mut dismissed = log.dismissed.iter();
+/// Why a log was not held anew for what has this id.
+fn standing(log: Option<&Log>, id: &str) -> Done {
+    let Some(log) = log else { return Done::Waits };
     let below = log.hold.as_ref().and_then(|now| now.below.as_deref());
     let mut standing = log.hold.as_deref().into_iter().chain(below);
-    dismissed.any(|known| known.evidence == id) || standing.any(|known| evidence_id(known) == id)
+    if standing.any(|known| evidence_id(known) == id) {
+        Done::Known
+    } else if log.dismissed.iter().any(|known| known.evidence == id) {
+        Done::Dismissed
+    } else {
+        Done::Waits
+    }
 }
 
 // Spec: GSP-189
@@ -355,13 +366,8 @@ fn keep_evidence(admin: &Admin, plan: &Plan<'_>, path: &Path) -> Result<(), Fail
     Ok(())
 }
 
-fn tell_journal(
-    admin: &Admin,
-    recorder: &Recorder<'_>,
-    plan: &Plan<'_>,
-    header: &Header,
-) -> Result<(), Failed> {
-    let Header { name, time } = header;
+fn tell_journal(admin: &Admin, recorder: &Recorder<'_>, plan: &Plan<'_>) -> Result<(), Failed> {
+    let (name, time) = (plan.from, plan.time);
     let (held, evidence) = (plan.found.len(), plan.evidence + plan.proven.len());
     let because = format!(
         "what {name} exported at {time}: {held} logs to be held, {evidence} pieces of evidence"
@@ -469,9 +475,6 @@ impl Reader {
         ))
     }
 }
-
-/// Gossip holds no more of one log (GSP-33), and what it has cosigned.
-const HEADS_PER_LOG_MAX: usize = 64;
 
 /// Logs that are told of one by one.
 const TOLD_MAX: usize = 20;

@@ -23,7 +23,7 @@ use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Header, Part, parse, to_bytes};
 use jurat_proto::key::{KeyName, UnixSeconds};
 
-use rig::{Home, Process, TestLog, run, until, verified};
+use rig::{Home, Process, TestLog, files, run, until, verified};
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or_else(|| panic!("{output:?}"))
@@ -121,7 +121,7 @@ fn a_new_witness_goes_on_where_another_stopped_and_nobody_decides() {
     let at = format!("http://{}", process.address);
     let output = export(&old, &file, &["--at", &at]);
     assert_eq!(code(&output), 0, "{}", said(&output));
-    assert!(said(&output).contains("1 heads, 0 retained, 0 evidence"));
+    assert!(said(&output).contains("1 heads, 0 evidence"));
     assert!(said(&output).contains("The witness serves"));
     let again = export(&old, &file, &["--at", &at]);
     assert_eq!(code(&again), 64, "{}", said(&again));
@@ -223,7 +223,7 @@ fn a_file_that_is_not_good_in_every_part_changes_nothing() {
 
 // Spec: GSP-184, GSP-189
 #[test]
-fn what_contradicts_what_is_here_or_itself_is_evidence() {
+fn what_contradicts_what_is_here_is_evidence() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);
     let fork = log.fork(5);
@@ -248,30 +248,21 @@ fn what_contradicts_what_is_here_or_itself_is_evidence() {
         "nothing is replaced"
     );
 
-    // Two roots of one size in the file; and what another witness had caught.
-    for parts in [
-        vec![
-            Part::Head(log.checkpoint(6)),
-            Part::Retained(fork.checkpoint(6)),
-        ],
-        vec![Part::Evidence(Box::new(
-            Evidence::same_size(log.checkpoint(6), fork.checkpoint(6)).unwrap(),
-        ))],
-    ] {
-        let home = Home::new();
-        home.add_log(&log);
-        let (_dir, file) = file_of(&parts);
-        import(&home, &file, &[]);
-        let process = home.serve();
-        let answer = process.add(&log.request(0, 9));
-        assert_eq!(answer.status, 403, "{}", answer.text());
-        process.terminate();
-        let (_other, back) = nowhere();
-        let output = export(&home, &back, &["--evidence", "--retained"]);
-        assert_eq!(code(&output), 0, "{}", said(&output));
-        let (_, kept) = parse(&fs::read(&back).unwrap()).unwrap();
-        assert!(matches!(&kept[..], [Part::Evidence(_)]), "{kept:?}");
-    }
+    // What another witness had caught.
+    let fork = Evidence::same_size(log.checkpoint(6), fork.checkpoint(6)).unwrap();
+    let home = Home::new();
+    home.add_log(&log);
+    let (_dir, file) = file_of(&[Part::Evidence(Box::new(fork))]);
+    imported(&home, &file);
+    let process = home.serve();
+    let answer = process.add(&log.request(0, 9));
+    assert_eq!(answer.status, 403, "{}", answer.text());
+    process.terminate();
+    let (_other, back) = nowhere();
+    let output = export(&home, &back, &["--evidence"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let (_, kept) = parse(&fs::read(&back).unwrap()).unwrap();
+    assert!(matches!(&kept[..], [Part::Evidence(_)]), "{kept:?}");
 }
 
 // Spec: GSP-186, GSP-189
@@ -354,4 +345,215 @@ fn a_log_that_is_held_for_something_else_is_told_of() {
     let process = home.serve();
     let answer = process.add(&log.request(9, 10));
     assert_eq!((answer.status, answer.text()), (409, "12\n"));
+}
+
+/// As of a witness with the keys of `home`, which never reached this.
+fn with_keys_of(home: &Home) -> Home {
+    let again = Home::new();
+    for file in ["ed25519.key", "ml-dsa-44.key"] {
+        fs::copy(home.path(file), again.path(file)).unwrap();
+    }
+    again
+}
+
+// Spec: GSP-180, GSP-184
+#[test]
+fn only_what_was_cosigned_is_carried_and_not_what_gossip_was_shown() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let old = Home::new();
+    old.add_log(&log);
+    let process = old.serve();
+    assert_eq!(process.add(&log.request(0, 9)).status, 200);
+    process.terminate();
+    // A larger head of another history that the log signed for somebody else.
+    let stray = String::from_utf8(fork.checkpoint(12).to_bytes()).unwrap();
+    let now = 1_790_000_000_000_u64;
+    let record = format!("jurat/gossip-log@v0\nopen suspect {now} {now} 3 3\n\n{stray}");
+    fs::create_dir_all(old.path("gossip")).unwrap();
+    let name = format!("gossip/{}.heads", log.origin.hash_hex());
+    fs::write(old.path(&name), record).unwrap();
+    let (_dir, file) = nowhere();
+    let output = export(&old, &file, &["--evidence"]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("1 heads, 0 evidence"));
+    // A file that says more is none.
+    let text = fs::read_to_string(&file).unwrap();
+    let body = text.rsplit_once("end ").unwrap().0;
+    let more = format!("{body}retained {}\n{stray}", stray.len());
+    let (_other, larger) = nowhere();
+    fs::write(&larger, more).unwrap();
+    let new = with_keys_of(&old);
+    new.add_log(&log);
+    let before = state(&new);
+    let output = import(&new, &larger, &[]);
+    assert_eq!(code(&output), 65, "{}", said(&output));
+    assert_eq!(state(&new), before);
+
+    imported(&new, &file);
+    let process = new.serve();
+    let answer = process.add(&fork.request(12, 13));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    let answer = process.add(&fork.request(0, 13));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    assert_eq!(process.get(&log.checkpoint_path()).status, 404);
+    assert_eq!(process.add(&log.request(9, 13)).status, 200);
+}
+
+// Spec: GSP-185
+#[test]
+fn what_the_operator_put_aside_is_told_of_and_is_not_said_to_hold() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&home, &nine);
+    let again = import(&home, &nine, &[]);
+    assert!(said(&again).contains("1 logs are held for that already"));
+    let origin = log.origin.as_str();
+    let resolved = home.logs(&["resolve", origin, "--dismiss", "--reason", "a test"]);
+    assert_eq!(code(&resolved), 0, "{}", said(&resolved));
+    let output = import(&home, &nine, &[]);
+    let told = said(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    assert!(told.contains("1 heads were put aside by the operator, and hold nothing"));
+    assert!(!told.contains(": held"), "{told}");
+    assert_eq!(held(&home), "");
+}
+
+// Spec: GSP-183
+#[test]
+fn a_key_that_its_log_has_done_with_holds_it_only_for_what_was_cosigned_here() {
+    let (log, mut former) = (TestLog::new("a.example/log"), TestLog::new("a.example/log"));
+    former.grow(20);
+    let old = Home::new();
+    old.add_log(&former);
+    let process = old.serve();
+    assert_eq!(process.add(&former.request(0, 9)).status, 200);
+    process.terminate();
+    let home = with_keys_of(&old);
+    home.add_log(&log);
+    home.add_log(&former);
+    let vkey = former.vkey().to_string();
+    let retired = home.logs(&["retire", former.origin.as_str(), &vkey]);
+    assert_eq!(code(&retired), 0, "{}", said(&retired));
+    let (_dir, foreign) = head_of(&former, 9);
+    let output = import(&home, &foreign, &[]);
+    let told = said(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    assert!(told.contains("1 heads are signed by keys that their logs have done with"));
+    assert_eq!(held(&home), "");
+    let (_other, ours) = nowhere();
+    assert_eq!(code(&export(&old, &ours, &[])), 0);
+    imported(&home, &ours);
+    assert!(held(&home).contains("a.example/log"), "{}", held(&home));
+    // Spec: GSP-185. One of our lines is enough, and the other is long.
+    let list = fs::read_to_string(home.path("logs.toml")).unwrap();
+    assert_eq!(list.matches('\u{2014}').count(), 2, "{list}");
+    assert!(list.len() < 3000, "{list}");
+}
+
+// Spec: GSP-188, WIT-84
+#[test]
+fn a_log_that_shows_its_own_checkpoint_waits_for_nobody_after_an_import() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    let twelve = log.checkpoint(12).to_bytes();
+    let address = files(vec![("/checkpoint".to_owned(), twelve)]);
+    let url = format!("http://{address}/checkpoint");
+    let added = home.logs(&["add", &log.vkey().to_string(), "--url", &url]);
+    assert_eq!(code(&added), 0, "{}", said(&added));
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&home, &nine);
+    let process = home.serve();
+    let below = process.add(&log.request(0, 5));
+    assert_eq!((below.status, below.text()), (409, "9\n"));
+    let answer = process.add(&log.request(9, 13));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    until(|| held(&home).is_empty());
+}
+
+// Spec: GSP-188, WIT-84
+#[test]
+fn what_we_published_last_says_so_after_an_import_too() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    let ours = process.get(&log.checkpoint_path()).body;
+    process.terminate();
+    let twelve = log.checkpoint(12).to_bytes();
+    let shown = vec![
+        ("/checkpoint".to_owned(), twelve),
+        (log.checkpoint_path(), ours),
+    ];
+    let address = files(shown);
+    let url = format!("http://{address}/checkpoint");
+    let added = home.logs(&["add", &log.vkey().to_string(), "--url", &url]);
+    assert_eq!(code(&added), 0, "{}", said(&added));
+    let mut config = fs::read_to_string(home.config()).unwrap();
+    config.push_str(&format!(
+        "\n[restore_guard]\nown = [\"http://{address}\"]\n"
+    ));
+    fs::write(home.config(), config).unwrap();
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&home, &nine);
+    let process = home.serve();
+    let first = process.add(&log.request(5, 13));
+    assert_eq!((first.status, first.text()), (409, "9\n"));
+    assert_eq!(process.add(&log.request(9, 13)).status, 200);
+}
+
+// Spec: WIT-74
+#[test]
+fn a_list_that_lost_what_an_operator_has_to_decide_is_not_served_for_what_was_imported() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let old = Home::new();
+    old.add_log(&log);
+    let process = old.serve();
+    assert_eq!(process.add(&log.request(0, 12)).status, 200);
+    let later = stored(&process, &log);
+    process.terminate();
+    let home = with_keys_of(&old);
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    process.terminate();
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&home, &nine);
+    let list = home.path("logs.toml");
+    let before = fs::read_to_string(&list).unwrap();
+    let (_dir, twelve) = file_of(&[Part::Head(later)]);
+    assert_eq!(code(&import(&home, &twelve, &[])), 1);
+    let after = fs::read_to_string(&list).unwrap();
+    // An old copy; and a word that is another by hand.
+    let by_hand = after.replacen("cause = \"ours\"", "cause = \"imported\"", 1);
+    assert_ne!(by_hand, after);
+    for broken in [&before, &by_hand] {
+        fs::write(&list, broken).unwrap();
+        let output = run(&["serve", "--config", &home.config()]);
+        assert_eq!(code(&output), 64, "{}", said(&output));
+        assert!(said(&output).contains("example.com/log is not held any more"));
+    }
+    // While it runs what it was stays in force.
+    fs::write(&list, &after).unwrap();
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(5, 9)).status, 503);
+    fs::write(&list, &before).unwrap();
+    until(|| {
+        process
+            .get("/health")
+            .text()
+            .contains("is not held any more")
+    });
+    let answer = process.add(&log.request(5, 9));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    process.terminate();
 }

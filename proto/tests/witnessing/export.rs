@@ -29,8 +29,6 @@ fn parts() -> Vec<Part> {
     vec![
         Part::Head(note("a.example", 9, "e")),
         Part::Head(note("b.example", 7, "e")),
-        Part::Retained(note("a.example", 4, "e")),
-        Part::Retained(note("a.example", 11, "e")),
         Part::Evidence(Box::new(fork.unwrap())),
     ]
 }
@@ -114,18 +112,19 @@ fn only_one_order_and_one_form_are_accepted() {
     );
     assert_eq!(changed("\nhead ", "\nhead 0"), ExportError::Line);
     assert_eq!(changed("\nhead ", "\nhand "), ExportError::Line);
+    assert_eq!(changed("\nhead ", "\nretained "), ExportError::Line);
     assert!(matches!(
-        changed("\nretained ", "\nevidence "),
+        changed("\nhead ", "\nevidence "),
         ExportError::Evidence(_)
     ));
     assert!(matches!(
-        changed("\nevidence ", "\nretained "),
+        changed("\nevidence ", "\nhead "),
         ExportError::Note(_)
     ));
     // Another order of the same parts, under a last line that is right.
     let (first, rest) = text.split_once("\n\n").unwrap();
     let at = rest[1..].find("head ").unwrap() + 1;
-    let until = rest.find("retained ").unwrap();
+    let until = rest.find("evidence ").unwrap();
     let swapped = [&rest[at..until], &rest[..at], &rest[until..]].concat();
     let swapped = resealed(&format!("{first}\n\n{swapped}"));
     assert_eq!(parse(&swapped), Err(ExportError::Order));
@@ -173,7 +172,6 @@ fn a_file_is_read_by_parts_as_it_is_read_whole() {
         assert_eq!(read, parts());
         let wanted = Counts {
             heads: 2,
-            retained: 2,
             evidence: 1,
         };
         assert_eq!(counts, wanted);

@@ -19,7 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jurat_daemon::files::{DRAFT, replace};
-use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
+use jurat_proto::checkpoint::Origin;
 use jurat_proto::decimal::parse_decimal;
 use jurat_proto::gossip::Random;
 use jurat_proto::gossip::node::LogRecord;
@@ -167,36 +167,6 @@ impl Records {
     }
 }
 
-/// The heads that are kept beside a database, whoever has it: nothing is changed or removed.
-///
-/// # Errors
-/// The folder cannot be read, or a record in it.
-// Spec: GSP-183
-pub(crate) fn kept_heads(database: &Path) -> io::Result<Vec<SignedCheckpoint>> {
-    let folder = database.with_file_name(FOLDER);
-    let entries = match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut heads = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(hash) = name.and_then(|name| name.strip_suffix(HEADS)) else {
-            continue;
-        };
-        let record = match read_record(&path, hash) {
-            // The log was joined since.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            read => read?.record,
-        };
-        let open = record.open.into_iter().map(|open| open.note);
-        let notes = record.top.map(|(note, _)| note).into_iter().chain(open);
-        heads.extend(notes.map(|note| SignedCheckpoint::clone(&note)));
-    }
-    Ok(heads)
-}
-
 /// A record under the name of its log, with heads of that log and no other: what somebody copied to
 /// another name must not come back when the log has long been joined again.
 fn read_record(path: &Path, hash: &str) -> io::Result<Kept> {
@@ -218,6 +188,7 @@ fn read_record(path: &Path, hash: &str) -> io::Result<Kept> {
 
 #[cfg(test)]
 mod tests {
+    use jurat_proto::checkpoint::SignedCheckpoint;
     use jurat_proto::gossip::node::{Moment, OpenRecord, Phase};
 
     use super::*;
