@@ -34,7 +34,7 @@ use jurat_proto::proof::InclusionProof;
 use jurat_proto::tlog_proof::TlogProof;
 use jurat_proto::tree::{LeafIndex, NodeCoord, NodeReader as _, TreeSize};
 
-use rig::{Answer, Home, Process, TestLog, run, serve_tiles, until};
+use rig::{Answer, Home, Process, TestLog, files, run, serve_tiles, until};
 
 /// An address that is known before the witness behind it runs; without one it answers nothing.
 struct Door {
@@ -1175,6 +1175,53 @@ fn a_start_forgets_no_hold_and_no_head_also_of_a_log_that_comes_back() {
     assert_eq!(first.status, 503, "it is held from the moment it is listed");
     assert!(first.text().contains("at size 30"), "{}", first.text());
     assert!(record.exists());
+}
+
+// Spec: WIT-83, WIT-85, GSP-188
+#[test]
+fn what_an_operator_has_to_decide_is_written_down_also_of_a_log_that_gossip_holds() {
+    let circle = Circle::of(&NAMES[..1], &format!("{QUICK}suspect_after_ms = 0\n"));
+    let home = &circle.homes[0];
+    let mut log = TestLog::new("example.com/log");
+    log.grow(40);
+    let mut other = log.fork(7);
+    other.grow(40);
+    home.add_log(&log);
+    // Its keys elsewhere: what they cosign there this state does not know.
+    let elsewhere = Home::named(NAMES[0]);
+    for file in ["ed25519.key", "ml-dsa-44.key"] {
+        fs::copy(home.path(file), elsewhere.path(file)).unwrap();
+    }
+    elsewhere.add_log(&log);
+    let process = elsewhere.serve();
+    assert_eq!(process.add(&log.request(0, 20)).status, 200);
+    let later = process.get(&log.checkpoint_path()).body;
+    process.terminate();
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 13)).status, 200);
+    let stray = other.checkpoint(30).to_bytes();
+    let shown = process.call("POST", "/gossip/v0/observe", &stray);
+    assert_eq!(shown.status, 202);
+    let record = home.path("gossip").join(log.origin.hash_hex() + ".heads");
+    until(|| fs::read_to_string(&record).is_ok_and(|text| text.contains("open suspect")));
+    process.terminate();
+    let address = files(vec![(log.checkpoint_path(), later)]);
+    let mut config = fs::read_to_string(home.config()).unwrap();
+    write!(config, "\n[restore_guard]\nown = [\"http://{address}\"]\n").unwrap();
+    fs::write(home.config(), config).unwrap();
+    let process = home.serve();
+    let answer = process.add(&log.request(13, 13));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let held = || home.logs(&["list", "--held"]).stdout;
+    until(|| String::from_utf8_lossy(&held()).contains("example.com/log"));
+    let answer = process.add(&log.request(13, 13));
+    assert!(
+        answer.text().contains("we cosigned size 20"),
+        "{}",
+        answer.text()
+    );
+    let journal = String::from_utf8(home.logs(&["journal"]).stdout).unwrap();
+    assert!(journal.contains(" held "), "{journal}");
 }
 
 // Spec: GSP-98, WIT-134
