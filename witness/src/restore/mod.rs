@@ -461,7 +461,7 @@ impl Guard {
         origin: &Origin,
         found: &Found,
     ) -> Option<Held> {
-        // Spec: GSP-188. What else keeps it from being signed for ends by itself, and this does not.
+        // Spec: GSP-188. What else keeps it from being signed for ends by itself; this does not.
         if let Some(held) = witness.undecided(origin) {
             return Some(held);
         }
