@@ -61,7 +61,7 @@ fn a_file_is_header_parts_and_a_last_line_that_says_what_was_before() {
         )
     );
     let last = text.lines().last().unwrap();
-    assert!(last.starts_with("end 2 2 1 "), "{last}");
+    assert!(last.starts_with("end 2 1 "), "{last}");
     assert_eq!(resealed(&text), bytes);
     let empty = to_bytes(&header(), &[]).unwrap();
     assert_eq!(parse(&empty).unwrap(), (header(), Vec::new()));
@@ -87,7 +87,7 @@ fn a_file_that_lost_or_gained_anything_is_refused() {
 #[test]
 fn only_one_order_and_one_form_are_accepted() {
     let all = parts();
-    for (one, other) in [(0, 1), (1, 2), (2, 3), (3, 4)] {
+    for (one, other) in [(0, 1), (1, 2), (2, 1)] {
         let mut swapped = all.clone();
         swapped.swap(one, other);
         assert_eq!(to_bytes(&header(), &swapped), Err(ExportError::Order));
