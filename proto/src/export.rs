@@ -252,12 +252,11 @@ impl Decoder {
         let Some(body) = rest.get(..length) else {
             return Ok(Step::More);
         };
-        let part = match word {
-            "head" => Part::Head(note(body)?),
-            _ => {
-                let evidence = Evidence::parse(body).map_err(ExportError::Evidence)?;
-                Part::Evidence(Box::new(evidence))
-            }
+        let part = if word == "head" {
+            Part::Head(note(body)?)
+        } else {
+            let evidence = Evidence::parse(body).map_err(ExportError::Evidence)?;
+            Part::Evidence(Box::new(evidence))
         };
         self.account.take(&part)?;
         let used = line.len() + 1 + length;

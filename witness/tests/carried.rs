@@ -548,10 +548,8 @@ fn a_list_that_lost_what_an_operator_has_to_decide_is_not_served_for_what_was_im
     assert_eq!(process.add(&log.request(5, 9)).status, 503);
     fs::write(&list, &before).unwrap();
     until(|| {
-        process
-            .get("/health")
-            .text()
-            .contains("is not held any more")
+        let metrics = process.get("/metrics").text().to_owned();
+        metrics.contains("log_list_errors_total") && !metrics.contains("log_list_errors_total 0\n")
     });
     let answer = process.add(&log.request(5, 9));
     assert_eq!(answer.status, 503, "{}", answer.text());
