@@ -69,6 +69,10 @@ impl Default for Said {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one flag of what is kept"
+)]
 struct Facts {
     keys: Hash,
     disabled: bool,
