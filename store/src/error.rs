@@ -31,9 +31,10 @@ pub enum StoreError {
     /// go on from an older copy: it has forgotten what it cosigned since.
     #[error("stored data is damaged: {0}")]
     Corrupt(#[from] Corruption),
-    /// An earlier write ended in an unknown state, so this store answers nothing more. At fault:
-    /// the earlier error. Stop the process and open the store again.
-    #[error("the store stopped after a write whose outcome is not known; reopen it")]
+    /// An earlier write ended in an unknown state, or what it made durable could not be taken over,
+    /// so this store answers nothing more. At fault: the earlier error. Stop the process and open
+    /// the store again.
+    #[error("the store stopped after an earlier failure; reopen it")]
     Stopped,
 }
 

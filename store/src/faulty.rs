@@ -91,8 +91,8 @@ impl<S> Faulty<S> {
         plan.fault = Some((nth, fault));
     }
 
-    /// Makes every commit from now leave something to be done, and the first
-    /// [`LogStore::settle`] fail. The store stops then.
+    /// Makes every commit from now leave something to be done, and [`LogStore::settle`] fail. The
+    /// store stops then, and every other one tells the same.
     pub fn fail_to_settle(&self) {
         self.plan().settling = Settling::Fails;
     }
@@ -225,18 +225,15 @@ impl<S: LogStore> LogStore for Faulty<S> {
     }
 
     fn settle(&self) -> Result<(), StoreError> {
-        let inner = self.alive()?;
         let mut plan = self.plan();
-        match plan.settling {
-            Settling::Done => {}
-            Settling::Left => return Ok(()),
-            Settling::Fails => {
-                plan.stopped = true;
-                return Err(injected());
-            }
+        if plan.settling == Settling::Fails {
+            plan.stopped = true;
+            return Err(injected());
         }
+        let left = plan.settling == Settling::Left;
         drop(plan);
-        inner.settle()
+        let inner = self.alive()?;
+        if left { Ok(()) } else { inner.settle() }
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -277,14 +277,15 @@ pub trait LogStore: CheckpointStore {
     /// be lost or seen. Who does not call it leaves it to whoever reads or writes next.
     ///
     /// # Errors
-    /// The backend's failures, which stop the store. What was answered is found by opening it
-    /// again.
+    /// The backend's failures, which stop the store: the first one, also when it met somebody else.
+    /// What was answered is found by opening the store again.
     // Spec: STO-50
     fn settle(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Whether there is nothing of that.
+    /// Whether there is nothing of that. Of a store that has stopped it cannot be said: who then
+    /// calls [`Self::settle`] learns why.
     fn is_settled(&self) -> bool {
         true
     }
@@ -293,7 +294,8 @@ pub trait LogStore: CheckpointStore {
     /// file then (STO-30), as after a drop.
     ///
     /// # Errors
-    /// The backend's failures. Nothing is lost: opening the store again finds it.
+    /// The backend's failures, and of a store that had stopped the one that stopped it. Nothing is
+    /// lost: opening the store again finds it.
     // Spec: STO-30
     fn close(&self) -> Result<(), StoreError> {
         Ok(())

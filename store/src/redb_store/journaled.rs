@@ -38,7 +38,7 @@ use jurat_proto::tree::TreeHead;
 use super::journal::{self, Change, Journal, JournalMark};
 use super::log::NO_ROOM;
 use super::schema::{JOURNAL, engine, journal_mark_bytes, parse_journal_mark};
-use super::{CreateError, OpenError, RedbOptions, RedbStore, Writer, meta, put_meta};
+use super::{CreateError, OpenError, RedbOptions, RedbStore, Stop, Writer, meta, put_meta};
 use crate::frames::BLOCK;
 use crate::rules::{grown, next_index};
 use crate::wal::{DiskFile, WalFile, identity};
@@ -335,33 +335,34 @@ impl RedbStore {
                 };
                 return Err(CommitError::Failed(corruption.into()));
             }
-            self.hand_over(write, mark)
+            Self::hand_over(write, mark)
         });
         let taken = taken.map(drop).map_err(|error| {
-            self.stop();
-            match error {
+            let error = match error {
                 CommitError::Failed(error) | CommitError::Unknown(error) => error,
                 // It was behind the head that the memory had, and has no heads.
                 CommitError::Conflict { .. }
                 | CommitError::TreeFull
                 | CommitError::HeadsRefused(_) => Corruption::JournalGoesBack.into(),
-            }
+            };
+            self.stop(Stop::NotTaken, &error);
+            error
         });
         self.owing.store(false, Ordering::Release);
         taken
     }
 
-    /// What is durable in the journal, for readers.
-    fn hand_over(&self, mut write: WriteTransaction, mark: JournalMark) -> Result<(), CommitError> {
+    /// What is durable in the journal, for readers. Who calls this stops the store when it fails.
+    fn hand_over(mut write: WriteTransaction, mark: JournalMark) -> Result<(), CommitError> {
         put_meta(&write, JOURNAL, &journal_mark_bytes(&mark)).map_err(CommitError::Failed)?;
         write
             .set_durability(Durability::None)
             .map_err(engine("beginning a write"))
             .map_err(CommitError::Failed)?;
-        write.commit().map_err(|error| {
-            self.stop();
-            CommitError::Unknown(engine("committing")(error))
-        })
+        write
+            .commit()
+            .map_err(engine("committing"))
+            .map_err(CommitError::Unknown)
     }
 
     /// Ends a commit that was checked: in the journal, and then in the engine.
@@ -397,25 +398,25 @@ impl RedbStore {
             .map_err(|error| self.unknown("writing the journal", error))?;
         // Durable as it is, whatever the engine says.
         write.commit().map_err(|error| {
-            self.stop();
-            CommitError::Unknown(engine("committing")(error))
+            let error = engine("committing")(error);
+            self.stop(Stop::NotTaken, &error);
+            CommitError::Unknown(error)
         })
     }
 
     fn unknown(&self, doing: &'static str, error: io::Error) -> CommitError {
-        self.stop();
-        CommitError::Unknown(failed(doing, error))
+        let error = failed(doing, error);
+        self.stop(Stop::Unknown, &error);
+        CommitError::Unknown(error)
     }
 
-    /// Everything into the engine's file, which then is whole without the journal.
+    /// Everything into the engine's file, which then is whole without the journal. A store that
+    /// has stopped says why: what does not get there now is found in the journal by the next
+    /// opening.
     // Spec: STO-30
     pub(super) fn close_journal(&self) -> Result<(), WriteError> {
-        let mut writer = match self.writer() {
-            Ok(writer) => writer,
-            // What does not get there now is found in the journal by the next opening.
-            Err(_) if self.check_running().is_err() => return Ok(()),
-            Err(error) => return Err(WriteError::Failed(error)),
-        };
+        let writer = self.writer().map_err(|error| self.first_cause(error));
+        let mut writer = writer.map_err(WriteError::Failed)?;
         match writer.journal.take() {
             Some(journal) => {
                 let row = journal_mark_bytes(&JournalMark::at(journal.tail(), false));
@@ -428,7 +429,10 @@ impl RedbStore {
 
 impl Drop for RedbStore {
     fn drop(&mut self) {
-        if let Err(error) = self.close_journal() {
+        // One that stopped before has said so.
+        if self.check_running().is_ok()
+            && let Err(error) = self.close_journal()
+        {
             // Nothing is lost: the next opening finds it in the journal.
             tracing::warn!(%error, "the journal was not emptied");
         }

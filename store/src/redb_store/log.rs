@@ -60,16 +60,18 @@ impl LogStore for RedbStore {
 
     // Spec: STO-50
     fn settle(&self) -> Result<(), StoreError> {
-        self.catch_up()?;
-        self.check_running()
+        let settled = self.catch_up().and_then(|()| self.check_running());
+        settled.map_err(|error| self.first_cause(error))
     }
 
     fn close(&self) -> Result<(), StoreError> {
         self.close_journal().map_err(unwritten)
     }
 
+    // Spec: SVC-80
     fn is_settled(&self) -> bool {
-        !self.owing.load(Ordering::Acquire)
+        // In this order: who had it done and failed stops the store before nothing is owed.
+        !self.owing.load(Ordering::Acquire) && self.check_running().is_ok()
     }
 
     // Spec: STO-10

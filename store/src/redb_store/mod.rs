@@ -33,7 +33,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{
     Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, WriteTransaction,
@@ -96,8 +96,29 @@ pub struct RedbStore {
     /// Whether [`Writer::owed`] is there. Set before its commit returns, and reset when the memory
     /// has followed.
     owing: AtomicBool,
-    /// Set when the outcome of a write is not known, and never reset.
-    stopped: AtomicBool,
+    /// Set, to what failed first, when the outcome of a write is not known or the engine did not
+    /// take over what it was owed; and never reset.
+    stopped: OnceLock<StoreError>,
+}
+
+/// What stops a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Nobody can say what became of a write.
+    Unknown,
+    /// What is durable in the journal did not get into the engine.
+    NotTaken,
+}
+
+impl Stop {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "the outcome of a write is not known",
+            Self::NotTaken => {
+                "a commit is durable in the journal and was not taken over: the next start does that"
+            }
+        }
+    }
 }
 
 /// What only a write touches.
@@ -211,22 +232,32 @@ impl RedbStore {
             }),
             filter: Filter::new(options.dedup_filter_bytes),
             owing: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
+            stopped: OnceLock::new(),
         })
     }
 
     fn check_running(&self) -> Result<(), StoreError> {
-        if self.stopped.load(Ordering::Acquire) {
-            Err(StoreError::Stopped)
-        } else {
-            Ok(())
+        match self.stopped.get() {
+            Some(_) => Err(StoreError::Stopped),
+            None => Ok(()),
         }
     }
 
-    /// From here on the store answers nothing.
-    fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        tracing::error!(store.path = %self.path.display(), "the outcome of a write is not known");
+    /// From here on the store answers nothing. Told once, with what failed first.
+    fn stop(&self, why: Stop, error: &StoreError) {
+        if self.stopped.set(error.retold()).is_ok() {
+            let path = self.path.display();
+            tracing::error!(store.path = %path, %error, "{}", why.text());
+        }
+    }
+
+    /// Of who only learned that the store had stopped: what stopped it.
+    // Spec: SVC-80
+    fn first_cause(&self, error: StoreError) -> StoreError {
+        match (error, self.stopped.get()) {
+            (StoreError::Stopped, Some(cause)) => cause.retold(),
+            (error, _) => error,
+        }
     }
 
     /// Whoever has this must not ask for a lock or a snapshot again: both may have to write first,
@@ -304,8 +335,9 @@ impl RedbStore {
                 Err(WriteError::Failed(engine("committing")(error)))
             }
             Err(error) => {
-                self.stop();
-                Err(WriteError::Unknown(engine("committing")(error)))
+                let error = engine("committing")(error);
+                self.stop(Stop::Unknown, &error);
+                Err(WriteError::Unknown(error))
             }
         }
     }

@@ -153,28 +153,84 @@ fn what_the_engine_was_owed_is_found_after_a_crash() {
     }
 }
 
+/// What a disk says that fails.
+const GONE: &str = "the disk is gone";
+
+fn commit_large(store: &RedbStore, n: u64) {
+    let mut large = batch(store, 1);
+    let bytes = vec![u8::try_from(n % 251).unwrap(); 60_000];
+    large.entries = vec![NewEntry::new(bytes).unwrap()];
+    store.commit(large).unwrap();
+}
+
+/// A store of so many entries, whose engine is owed the last of them and cannot take it: its file
+/// would have to grow.
+fn owed_what_it_cannot_take() -> (Disks, RedbStore, u64) {
+    let begun = || {
+        let disks = Disks::new(Some(4_096));
+        let store = disks.open();
+        (disks, store)
+    };
+    // Sooner or later that is so: after as many commits each time.
+    let (disks, store) = begun();
+    let mut size = 0;
+    loop {
+        commit_large(&store, size);
+        size += 1;
+        disks.engine.power.fails_at(1);
+        if store.settle().is_err() {
+            break;
+        }
+        disks.engine.power.fails_at(u64::MAX);
+    }
+    let (disks, store) = begun();
+    for n in 0..size {
+        store.settle().unwrap();
+        commit_large(&store, n);
+    }
+    disks.engine.power.fails_at(1);
+    (disks, store, size)
+}
+
+// Spec: STO-50, SVC-80
+#[test]
+fn who_settles_after_a_reader_met_the_failure_learns_of_it_and_why() {
+    let (_disks, store, _) = owed_what_it_cannot_take();
+    let met = store.head().unwrap_err().to_string();
+    assert!(met.contains(GONE), "{met}");
+    assert!(matches!(store.head(), Err(StoreError::Stopped)));
+    // Else nobody would be sent to settle it, and the service would seem alive.
+    assert!(!store.is_settled());
+    for _ in 0..2 {
+        assert_eq!(store.settle().unwrap_err().to_string(), met);
+    }
+}
+
+// Spec: STO-30, STO-50, SVC-80
+#[test]
+fn a_store_that_cannot_be_closed_in_order_says_why_and_loses_nothing() {
+    for read_before in [false, true] {
+        let (disks, store, size) = owed_what_it_cannot_take();
+        if read_before {
+            store.head().unwrap_err();
+        }
+        for _ in 0..2 {
+            let failed = store.close().unwrap_err().to_string();
+            assert!(failed.contains(GONE), "{failed}");
+        }
+        let left = disks.after(End::PowerCut, &mut Random(5));
+        drop(store);
+        assert_eq!(left.open().size().unwrap(), size);
+    }
+}
+
 // Spec: STO-28, STO-50
 #[test]
 fn an_engine_that_does_not_take_what_it_is_owed_ends_the_store_and_loses_nothing() {
-    let disks = Disks::new(Some(4_096));
-    let store = disks.open();
-    let mut size = 0;
-    // Sooner or later its file has to grow, and cannot.
-    let failed = loop {
-        let mut large = batch(&store, 1);
-        let bytes = vec![u8::try_from(size % 251).unwrap(); 60_000];
-        large.entries = vec![NewEntry::new(bytes).unwrap()];
-        store.commit(large).unwrap();
-        size += 1;
-        disks.engine.power.fails_at(1);
-        if let Err(error) = store.settle() {
-            break error;
-        }
-        disks.engine.power.fails_at(u64::MAX);
-    };
-    assert!(!matches!(failed, StoreError::Stopped), "{failed}");
+    let (disks, store, size) = owed_what_it_cannot_take();
+    let failed = store.settle().unwrap_err().to_string();
+    assert!(failed.contains(GONE), "{failed}");
     assert!(matches!(store.head(), Err(StoreError::Stopped)));
-    assert!(matches!(store.settle(), Err(StoreError::Stopped)));
     assert!(matches!(
         store.latest(&Origin::parse("a").unwrap()),
         Err(StoreError::Stopped)
