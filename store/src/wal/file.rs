@@ -48,7 +48,7 @@ impl WalFile for DiskFile {
         if let Some(way) = direct.as_mut() {
             match way.write_at(bytes, at)? {
                 Direction::Written => return Ok(()),
-                // Nothing was written; and never will be, so.
+                // Nobody was told of what was written: all of it is written again, in its place.
                 Direction::Refused => *direct = None,
             }
         }
@@ -68,8 +68,10 @@ struct Direct {
     buffer: Aligned,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Direction {
     Written,
+    /// Or some of it was written.
     Refused,
 }
 
@@ -85,28 +87,9 @@ impl Direct {
         })
     }
 
-    /// Some disks want longer blocks than ours, and say so when the first is written.
     fn write_at(&mut self, bytes: &[u8], from: u64) -> io::Result<Direction> {
-        let mut at = from;
-        for part in bytes.chunks(Aligned::BYTES) {
-            let aligned = self.buffer.holding(part);
-            let written = loop {
-                match self.file.write_at(aligned, at) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    done => break done,
-                }
-            };
-            match written {
-                Ok(written) if written == part.len() => {}
-                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput && at == from => {
-                    return Ok(Direction::Refused);
-                }
-                Err(error) => return Err(error),
-            }
-            at += u64::try_from(part.len()).map_err(io::Error::other)?;
-        }
-        Ok(Direction::Written)
+        let Self { file, buffer } = self;
+        buffer.write(bytes, from, |aligned, at| file.write_at(aligned, at))
     }
 }
 
@@ -133,6 +116,38 @@ impl Aligned {
             aligned.copy_from_slice(bytes);
         }
         self.memory.get(from..to).unwrap_or_default()
+    }
+
+    /// Writes by parts that begin where a block does in memory.
+    ///
+    /// Some disks want longer blocks than ours, and say so when one is written, or take a part of
+    /// what they are given: what such a rest would need is the cache's to know.
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        from: u64,
+        mut write_at: impl FnMut(&[u8], u64) -> io::Result<usize>,
+    ) -> io::Result<Direction> {
+        let mut at = from;
+        for part in bytes.chunks(Self::BYTES) {
+            let aligned = self.holding(part);
+            let written = loop {
+                match write_at(aligned, at) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    done => break done,
+                }
+            };
+            match written {
+                Ok(written) if written == part.len() => {}
+                Ok(_) => return Ok(Direction::Refused),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    return Ok(Direction::Refused);
+                }
+                Err(error) => return Err(error),
+            }
+            at += u64::try_from(part.len()).map_err(io::Error::other)?;
+        }
+        Ok(Direction::Written)
     }
 }
 
@@ -286,15 +301,28 @@ mod tests {
 
     const BLOCKS: usize = 150;
 
-    /// Writes to a file of zeros; what is in it then, and what should be.
-    fn written(writes: &[(usize, usize)], direct: bool) -> (Vec<u8>, Vec<u8>) {
-        // A temporary folder may be memory, which takes everything.
+    /// A file of zeros. A temporary folder may be memory, which takes everything.
+    fn zeros() -> (tempfile::TempDir, DiskFile) {
         let program = std::env::current_exe().unwrap();
         let folder = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
         let file = DiskFile::create(&folder.path().join("file"), BLOCKS * BLOCK).unwrap();
-        if !direct {
-            *file.direct.lock().unwrap() = None;
-        }
+        (folder, file)
+    }
+
+    fn is_direct(file: &DiskFile) -> bool {
+        file.direct.lock().unwrap().is_some()
+    }
+
+    /// Opened past the cache, where the file system here can do that.
+    fn past_the_cache(folder: &tempfile::TempDir) -> Option<File> {
+        let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap();
+        let mut options = OpenOptions::new();
+        let options = options.write(true).custom_flags(flags);
+        options.open(folder.path().join("file")).ok()
+    }
+
+    /// What is in the file after some writes is what should be.
+    fn check_writes(file: &DiskFile, writes: &[(usize, usize)]) {
         let mut wanted = vec![0; BLOCKS * BLOCK];
         for (at, length) in writes {
             let bytes: Vec<u8> = (1..=251).cycle().take(*length).collect();
@@ -302,21 +330,76 @@ mod tests {
             file.write_at(&bytes, u64::try_from(*at).unwrap()).unwrap();
             file.sync().unwrap();
         }
-        (file.read().unwrap(), wanted)
+        assert!(file.read().unwrap() == wanted, "{writes:?}");
     }
 
     #[test]
     fn blocks_of_any_number_are_read_as_they_were_written_past_the_cache_or_through_it() {
         for direct in [true, false] {
+            let (folder, file) = zeros();
+            let can = past_the_cache(&folder).is_some();
+            assert_eq!(is_direct(&file), can);
+            if !direct {
+                *file.direct.lock().unwrap() = None;
+            }
             let writes = [(0, BLOCK), (3 * BLOCK, 140 * BLOCK), (2 * BLOCK, BLOCK)];
-            let (found, wanted) = written(&writes, direct);
-            assert!(found == wanted);
+            check_writes(&file, &writes);
+            assert_eq!(is_direct(&file), direct && can);
+            drop(file);
+            let again = DiskFile::open(&folder.path().join("file"));
+            assert_eq!(is_direct(&again.unwrap().unwrap()), can);
         }
     }
 
     #[test]
     fn what_a_disk_refuses_to_take_directly_is_written_all_the_same() {
-        let (found, wanted) = written(&[(0, BLOCK), (BLOCK + 7, 100), (7, 60)], true);
-        assert!(found == wanted);
+        let refused = [
+            vec![(0, BLOCK), (BLOCK + 7, 100), (7, 60)],
+            // The first part is taken, and the second is no block.
+            vec![(0, Aligned::BYTES + 100)],
+        ];
+        for writes in refused {
+            let (folder, file) = zeros();
+            let refuses = past_the_cache(&folder).is_some_and(|direct| {
+                let unaligned = direct.write_at(Aligned::new().holding(&[0; 100]), 0);
+                unaligned.is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput)
+            });
+            let was = is_direct(&file);
+            check_writes(&file, &writes);
+            // And stays so: the cache takes what comes next.
+            assert_eq!(is_direct(&file), was && !refuses);
+        }
+    }
+
+    #[test]
+    fn what_a_disk_takes_in_part_is_left_to_the_cache_and_what_fails_fails() {
+        type Answer = fn() -> io::Result<usize>;
+        let due: [(Answer, Result<Direction, io::ErrorKind>); 5] = [
+            (|| Ok(BLOCK), Ok(Direction::Written)),
+            (|| Ok(512), Ok(Direction::Refused)),
+            (|| Ok(0), Ok(Direction::Refused)),
+            (
+                || Err(io::ErrorKind::InvalidInput.into()),
+                Ok(Direction::Refused),
+            ),
+            (
+                || Err(io::ErrorKind::StorageFull.into()),
+                Err(io::ErrorKind::StorageFull),
+            ),
+        ];
+        for (last, due) in due {
+            let mut places = Vec::new();
+            let bytes = vec![7; Aligned::BYTES + BLOCK];
+            let done = Aligned::new().write(&bytes, 4_096, |part, at| {
+                places.push(at);
+                if part.len() == Aligned::BYTES {
+                    Ok(part.len())
+                } else {
+                    last()
+                }
+            });
+            assert_eq!(done.map_err(|error| error.kind()), due);
+            assert_eq!(places, [4_096, 4_096 + 64 * 4_096]);
+        }
     }
 }
