@@ -461,3 +461,94 @@ impl Bytes<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NewEntry;
+    use crate::simulated_disk::{Power, SimulatedDisk};
+    use jurat_proto::hash::sha256;
+
+    const BYTES: usize = 8 * BLOCK;
+
+    fn tree_head(size: u64) -> TreeHead {
+        TreeHead {
+            size: TreeSize::new(size).unwrap(),
+            root_hash: sha256(&size.to_be_bytes()),
+        }
+    }
+
+    fn swap(origin: &str, expected: Option<u64>, new: u64, index: Option<u64>) -> HeadSwap {
+        HeadSwap {
+            origin: Origin::parse(origin).unwrap(),
+            expected: expected.map(tree_head),
+            new: OriginHead {
+                head: tree_head(new),
+                time: UnixSeconds::new(new + 1).unwrap(),
+                note: vec![b'n'; if index.is_some() { 10 } else { 0 }],
+                log_index: index.and_then(LeafIndex::new),
+            },
+        }
+    }
+
+    fn entry(bytes: &[u8]) -> NewEntry {
+        NewEntry::new(bytes.to_vec()).unwrap()
+    }
+
+    /// The digest was made by another program from what is said of the format: files that earlier
+    /// versions wrote are read, and the other way round.
+    // Spec: STO-28
+    #[test]
+    fn a_file_has_the_bytes_that_the_format_says() {
+        let disk = SimulatedDisk::on(vec![0; BYTES], Power::default());
+        let before = Tail {
+            generation: 6,
+            begin: sha256(b"begin"),
+            frames: 3,
+            end: sha256(b"previous"),
+            used: FORMAT.first,
+        };
+        let mut journal = Journal::behind(Box::new(disk.clone()), BYTES, before);
+        journal.begin_next().unwrap();
+        let time = UnixSeconds::new(20).unwrap();
+        let records = Records {
+            signing: Some(SignedHead {
+                head: tree_head(9),
+                time,
+            }),
+            publish: Some(Published {
+                head: tree_head(8),
+                note: b"note".to_vec(),
+            }),
+        };
+        let recorded = Recorded {
+            signing: Some(Ok(())),
+            publish: Some(Ok(())),
+        };
+        let first = Batch {
+            expected: tree_head(10),
+            entries: vec![entry(b"one"), entry(b"")],
+            heads: vec![
+                swap("example.com/1", Some(3), 5, Some(10)),
+                swap("example.com/2", None, 6, None),
+            ],
+        };
+        let second = Batch {
+            expected: tree_head(12),
+            entries: vec![entry(&[b'e'; 5_000])],
+            heads: Vec::new(),
+        };
+        let none = (Records::default(), Recorded::default());
+        let commits = [(&first, &(records, recorded), 12), (&second, &none, 13)];
+        for (batch, (records, recorded), size) in commits {
+            let kept = (records, recorded);
+            let after = journal.draft(batch, kept, tree_head(size)).unwrap();
+            journal.append(after).unwrap();
+        }
+        let file = disk.read().unwrap();
+        let due = "0kJAlBnb1+TuDA3PcR94gEmMVt5tmZjo+VbeX1UQ+J8=";
+        assert_eq!(sha256(&file).to_string(), due);
+        let changes = newest(&file).unwrap();
+        assert_eq!((changes.len(), changes[1].head), (2, tree_head(13)));
+    }
+}

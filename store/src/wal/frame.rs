@@ -195,3 +195,56 @@ fn read_payload(payload: &[u8], heads: &mut HashMap<Origin, OriginHead>) -> Opti
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jurat_proto::hash::sha256;
+
+    fn head(size: u64, note_bytes: usize) -> OriginHead {
+        OriginHead {
+            head: TreeHead {
+                size: TreeSize::new(size).unwrap(),
+                root_hash: sha256(&size.to_be_bytes()),
+            },
+            time: UnixSeconds::new(size + 1).unwrap(),
+            note: vec![b'n'; note_bytes],
+            log_index: None,
+        }
+    }
+
+    /// The digest was made by another program from what is said of the format: files that earlier
+    /// versions wrote are read, and the other way round.
+    // Spec: STO-22
+    #[test]
+    fn a_file_has_the_bytes_that_the_format_says() {
+        let mut file = vec![0; 6 * BLOCK];
+        let header = Header {
+            generation: 7,
+            file_bytes: 6 * 4_096,
+            previous: sha256(b"previous"),
+        };
+        file[..BLOCK].copy_from_slice(&FORMAT.header_block(header));
+        let mut tail = FORMAT.after(header);
+        let mut draft = Draft::default();
+        let frames: [&[(&str, u64, usize)]; 2] = [
+            &[("example.com/1", 3, 10), ("example.com/2", 4, 0)],
+            &[("example.com/1", 5, 5_000)],
+        ];
+        for heads in frames {
+            draft.clear();
+            for (origin, size, note_bytes) in heads {
+                let origin = Origin::parse(origin).unwrap();
+                assert!(draft.push(&origin, &head(*size, *note_bytes)));
+            }
+            let at = tail.used;
+            let (bytes, after) = draft.finish(tail).unwrap();
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            tail = after;
+        }
+        let due = "QEqx4yQqQJoDtVODmKDKozLcjUDyJYuDEhTcuOS2jvY=";
+        assert_eq!(sha256(&file).to_string(), due);
+        let read = read(&file).unwrap().unwrap();
+        assert_eq!((read.tail, read.heads.len(), read.torn), (tail, 2, false));
+    }
+}
