@@ -143,7 +143,8 @@ impl Reason {
 /// Runs one of them.
 ///
 /// # Errors
-/// When there is no authority, no open unit, or a file cannot be written. Nothing changed then.
+/// When there is no authority, no open unit, or a file cannot be written. Nothing changed then,
+/// unless the error says that the file is changed: its directory did not become durable.
 pub(super) fn run(command: &TsaCommand) -> anyhow::Result<ExitCode> {
     match command {
         TsaCommand::Rotate(args) => rotate(args),
