@@ -19,7 +19,7 @@ mod network;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -136,7 +136,7 @@ fn kill_9_at_any_moment_leaves_no_token_without_its_entry_and_no_number_twice() 
                 })
                 .collect();
             let mut answered = true;
-            if done % 2 == 0 {
+            if done.is_multiple_of(2) {
                 // Wait: this is the moment that the seed chose.
                 std::thread::sleep(moment);
             } else {
@@ -193,7 +193,7 @@ fn live(database: &Path) -> ! {
             let appended = placing.durable().await.unwrap();
             assert_eq!(appended.index, index);
             let owed = !store.inner().is_settled();
-            writeln!(std::io::stdout(), "at {index} {client} {number} {owed}").unwrap();
+            println!("at {index} {client} {number} {owed}");
         }
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -216,9 +216,9 @@ fn killed_after(database: &Path, answers: u64) -> Vec<(u64, u64, u64, bool)> {
     let mut said = Vec::new();
     let mut alive = true;
     for line in BufReader::new(life.stdout.take().unwrap()).split(b'\n') {
-        let line = String::from_utf8(line.unwrap()).unwrap();
+        let said_now = String::from_utf8(line.unwrap()).unwrap();
         // The first one may stand behind what the harness says of a test that begins.
-        let Some((_, rest)) = line.split_once("at ") else {
+        let Some((_, rest)) = said_now.split_once("at ") else {
             continue;
         };
         // The last line may be cut.

@@ -497,11 +497,9 @@ fn what_we_published_last_says_so_after_an_import_too() {
     let url = format!("http://{address}/checkpoint");
     let added = home.logs(&["add", &log.vkey().to_string(), "--url", &url]);
     assert_eq!(code(&added), 0, "{}", said(&added));
-    let mut config = fs::read_to_string(home.config()).unwrap();
-    config.push_str(&format!(
-        "\n[restore_guard]\nown = [\"http://{address}\"]\n"
-    ));
-    fs::write(home.config(), config).unwrap();
+    let config = fs::read_to_string(home.config()).unwrap();
+    let guarded = format!("{config}\n[restore_guard]\nown = [\"http://{address}\"]\n");
+    fs::write(home.config(), guarded).unwrap();
     let (_dir, nine) = head_of(&log, 9);
     imported(&home, &nine);
     let process = home.serve();

@@ -129,9 +129,9 @@ impl ForwardedField {
     }
 }
 
-/// The parts of a text that a byte separates, from its end. In quotation marks it separates nothing:
-/// a proxy may quote there what the client chose. They are counted from the end as well, since what
-/// stands in front may be the client's, and leave one open.
+/// The parts of a text that a byte separates, from its end. In quotation marks it separates
+/// nothing: a proxy may quote there what the client chose. They are counted from the end as well,
+/// since what stands in front may be the client's, and leave one open.
 fn from_the_end(text: &[u8], separator: u8, quotes: bool) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {

@@ -137,7 +137,7 @@ fn the_line_that_signs_a_root_is_by_the_logs_key_and_of_a_type_of_its_own() {
     let mut hashed = format!("{SERVICE}\n\u{7f}rfc9942 RFC9162_SHA256").into_bytes();
     hashed[SERVICE.len() + 1] = 0xff;
     hashed.extend_from_slice(vkey.public_key_bytes());
-    let hash = jurat_proto::hash::sha256(&hashed);
+    let hash = sha256(&hashed);
     assert_eq!(line.key_id().as_bytes(), &hash.as_bytes()[..4]);
     // What is signed is no text, so that no note has this signature, and the other way round.
     let text = checkpoint.to_text();

@@ -360,14 +360,14 @@ mod tests {
         ];
         for writes in refused {
             let (folder, file) = zeros();
-            let refuses = past_the_cache(&folder).is_some_and(|direct| {
+            let blocks_alone = past_the_cache(&folder).is_some_and(|direct| {
                 let unaligned = direct.write_at(Aligned::new().holding(&[0; 100]), 0);
                 unaligned.is_err_and(|error| error.kind() == io::ErrorKind::InvalidInput)
             });
             let was = is_direct(&file);
             check_writes(&file, &writes);
             // And stays so: the cache takes what comes next.
-            assert_eq!(is_direct(&file), was && !refuses);
+            assert_eq!(is_direct(&file), was && !blocks_alone);
         }
     }
 

@@ -103,8 +103,8 @@ impl Claims {
         time <= self.bound.seconds.load(Ordering::Acquire)
     }
 
-    /// What is known of a peer that has made no claim since the start. A time that no claim can have
-    /// now is of a clock that was wrong: it would make strangers of all peers until then.
+    /// What is known of a peer that has made no claim since the start. A time that no claim can
+    /// have now is of a clock that was wrong: it would make strangers of all peers until then.
     // Spec: GSP-191
     fn before(&self, now: UnixSeconds) -> LastClaim {
         let latest = now.get().saturating_add(CLAIM_SKEW_MAX.as_secs() + AHEAD);
