@@ -553,7 +553,7 @@ fn find_key(
 }
 
 /// The curve of a key. Tokens must say it of private keys, too; one that does not is asked for the
-/// public key.
+/// public key. Where nothing is said it is P-256: a signature is verified before it is used.
 // Spec: KEY-30
 fn curve(session: &Session, key: ObjectHandle, label: String) -> Result<Pkcs11Curve, Pkcs11Error> {
     let public = [
@@ -561,18 +561,29 @@ fn curve(session: &Session, key: ObjectHandle, label: String) -> Result<Pkcs11Cu
         Attribute::Label(label.clone().into_bytes()),
     ];
     let mut said = session.get_attributes(key, &[AttributeType::EcParams])?;
-    if said.is_empty()
+    if params(&said).is_none()
         && let [public] = session.find_objects(&public)?.as_slice()
     {
         said = session.get_attributes(*public, &[AttributeType::EcParams])?;
     }
+    curve_said(&said).ok_or(Pkcs11Error::Kind { label })
+}
+
+/// What is said of a curve. Some tokens say it with no bytes of what they do not know.
+fn params(said: &[Attribute]) -> Option<&[u8]> {
+    said.iter().find_map(|attribute| match attribute {
+        Attribute::EcParams(params) if !params.is_empty() => Some(params.as_slice()),
+        _ => None,
+    })
+}
+
+/// `None` for a curve that is none of ours.
+// Spec: KEY-30
+fn curve_said(said: &[Attribute]) -> Option<Pkcs11Curve> {
     let known = [Pkcs11Curve::P256, Pkcs11Curve::P384];
-    match said.as_slice() {
-        [Attribute::EcParams(params)] => known
-            .into_iter()
-            .find(|curve| curve.oid() == params.as_slice())
-            .ok_or(Pkcs11Error::Kind { label }),
-        _ => Err(Pkcs11Error::Kind { label }),
+    match params(said) {
+        Some(params) => known.into_iter().find(|curve| curve.oid() == params),
+        None => Some(Pkcs11Curve::P256),
     }
 }
 
@@ -876,6 +887,24 @@ mod tests {
                 format!("what the token gave is no signature of {curve}")
             );
         }
+    }
+
+    // Spec: KEY-30
+    #[test]
+    fn a_curve_that_a_token_does_not_name_is_p256_and_another_is_refused() {
+        let said = |params: &[u8]| Attribute::EcParams(params.to_vec());
+        assert_eq!(curve_said(&[]), Some(Pkcs11Curve::P256));
+        assert_eq!(curve_said(&[said(&[])]), Some(Pkcs11Curve::P256));
+        for curve in [Pkcs11Curve::P256, Pkcs11Curve::P384] {
+            assert_eq!(curve_said(&[said(curve.oid())]), Some(curve));
+        }
+        // secp521r1
+        let other = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x23];
+        assert_eq!(curve_said(&[said(&other)]), None);
+        // Whether the public key is asked for.
+        assert_eq!(params(&[]), None);
+        assert_eq!(params(&[said(&[])]), None);
+        assert_eq!(params(&[said(&other)]), Some(&other[..]));
     }
 
     // Spec: KEY-34
