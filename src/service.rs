@@ -16,7 +16,7 @@ use jurat_proto::checkpoint::{Checkpoint, SignedCheckpoint};
 use jurat_proto::cosignature::sign_note;
 use jurat_proto::key::{SignatureType, Signer, UnixSeconds, VerifierKey};
 use jurat_proto::tree::{TreeHead, TreeSize};
-use jurat_store::{JournalOptions, LogStore, RedbOptions, RedbStore};
+use jurat_store::{JournalOptions, LogStore, RedbOptions, RedbStore, StoreError};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -115,15 +115,28 @@ async fn run_alerting(
     shutdown.trigger();
     sequencer.stop().await;
     // Others still have handles, and a drop in their threads would not be waited for.
-    if let Err(error) = store.close() {
-        tracing::warn!(%error, "the journal was not emptied");
-    }
+    let outcome = ended(outcome, store.close());
     // What ended it was seen; one that panicked has seen all that it ever will.
     let _ = following.await;
     match &*docket.convicts_us().borrow() {
         Some(by) => Err(stopped_by(by)),
         None => outcome,
     }
+}
+
+/// A store that fails in the last moment is no orderly end either, though nothing that was answered
+/// is lost.
+// Spec: SVC-80
+fn ended(outcome: anyhow::Result<()>, closed: Result<(), StoreError>) -> anyhow::Result<()> {
+    let Err(error) = closed else {
+        return outcome;
+    };
+    tracing::warn!(%error, "the journal was not emptied");
+    outcome.and_then(|()| {
+        Err(anyhow::anyhow!(
+            "the store was not closed in order: {error}. What is durable is known after a restart"
+        ))
+    })
 }
 
 fn alerts(
@@ -604,4 +617,26 @@ fn watch_logs(config: &Config, shutdown: &Shutdown) -> anyhow::Result<watch::Rec
 fn stamp(path: &std::path::Path) -> Option<(std::time::SystemTime, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Spec: SVC-80
+    #[test]
+    fn a_store_that_fails_while_the_service_ends_makes_that_a_failure() {
+        let full = || StoreError::Engine {
+            doing: "committing",
+            source: "the disk is full".into(),
+        };
+        assert!(ended(Ok(()), Ok(())).is_ok());
+        let said = ended(Ok(()), Err(full())).unwrap_err().to_string();
+        assert!(said.contains("the disk is full"), "{said}");
+        // What ended it before is what is told.
+        let before = || Err(anyhow::anyhow!("before"));
+        for closed in [Ok(()), Err(full())] {
+            assert_eq!(ended(before(), closed).unwrap_err().to_string(), "before");
+        }
+    }
 }

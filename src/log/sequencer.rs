@@ -408,9 +408,26 @@ impl Committer {
         let closing = Closing(Some(Arc::clone(&self.places)));
         let answers = self
             .try_commit(requests)
+            .map_err(|reason| self.with_cause(reason))
             .map_err(|reason| Fatal { reason })?;
         closing.disarm();
         Ok(answers)
+    }
+
+    /// A reader may have met the failure first, and this thread only that the store has stopped.
+    // Spec: SVC-80
+    fn with_cause(&self, reason: String) -> String {
+        match self.store.settle() {
+            Err(StoreError::Stopped) | Ok(()) => reason,
+            Err(cause) => {
+                let cause = cause.to_string();
+                if reason.contains(&cause) {
+                    reason
+                } else {
+                    format!("{reason} ({cause})")
+                }
+            }
+        }
     }
 
     /// Under load, waits for as long as that brings more: a wait for the disk costs processor time,
@@ -1096,6 +1113,31 @@ mod tests {
             assert_eq!(late, Err(AppendError::Stopped));
             assert_eq!(store.inner().head().unwrap().size.get(), 1);
         }
+    }
+
+    // Spec: SVC-80
+    #[test]
+    fn a_commit_that_only_finds_the_store_stopped_says_what_stopped_it() {
+        let store = Arc::new(Faulty::new(MemoryStore::new()));
+        let head = store.head().unwrap();
+        let mut thread = Committer {
+            settler: Settler::new().0,
+            store: store.clone(),
+            head,
+            places: Arc::new(Places::behind(head.size)),
+            announce: watch::channel(head).0,
+            convictions: Convictions::default(),
+            metrics: Metrics::new(&mut Registry::default()),
+        };
+        store.fail_to_settle();
+        // Somebody else meets it.
+        let cause = store.settle().unwrap_err().to_string();
+        let requests = vec![Request::Append(wanted(append("a", None)))];
+        let Err(Fatal { reason }) = thread.commit(requests) else {
+            panic!("committed");
+        };
+        assert!(reason.contains("the store stopped"), "{reason}");
+        assert!(reason.contains(&cause), "{reason}");
     }
 
     // Spec: SVC-11
