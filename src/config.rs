@@ -513,7 +513,15 @@ fn proxies(raw: &RawProxies, problems: &mut Problems) -> TrustedProxies {
     for (place, text) in raw.trusted.iter().enumerate() {
         let field = format!("proxies.trusted[{place}]");
         let right = "an address or a network, such as 127.0.0.1 or 10.0.0.0/8";
-        networks.extend(problems.take(&field, text.parse::<Network>(), right));
+        if let Some(network) = problems.take(&field, text.parse::<Network>(), right) {
+            problems.check(
+                !network.is_everybody(),
+                &field,
+                format_args!("{text} is everybody, and each of them could say that he is another"),
+                "the single addresses of your proxies",
+            );
+            networks.push(network);
+        }
     }
     problems.check(
         networks.len() <= PROXIES_MAX,

@@ -744,6 +744,19 @@ fn behind_a_proxy_that_is_trusted_each_client_has_its_own_limit_and_says_nothing
         said.contains("proxies.trusted[1]") && said.contains("proxies.field"),
         "{said}"
     );
+    for everybody in ["0.0.0.0/0", "::/0"] {
+        let home = Home::with_timestamps();
+        home.configure(&format!("[proxies]\ntrusted = [\"{everybody}\"]"));
+        let refused = home.command(&["check-config"]);
+        assert_eq!(refused.status.code(), Some(64));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let due =
+            format!("{everybody} is everybody, and each of them could say that he is another");
+        assert!(
+            said.contains("proxies.trusted[0]") && said.contains(&due),
+            "{said}"
+        );
+    }
 }
 
 // Spec: TSA-53

@@ -169,6 +169,11 @@ fn node(text: &str) -> Option<IpAddr> {
 }
 
 impl Network {
+    /// Whether all addresses of a family are of it.
+    pub fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether an address is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -241,6 +246,22 @@ mod tests {
             headers.append(&name, line.to_vec().try_into().unwrap());
         }
         headers
+    }
+
+    // Spec: SVC-81
+    #[test]
+    fn everybody_is_a_network_of_no_bits() {
+        let is_everybody = |text: &str| text.parse::<Network>().unwrap().is_everybody();
+        assert!(
+            ["0.0.0.0/0", "10.0.0.2/0", "::/0"]
+                .into_iter()
+                .all(is_everybody)
+        );
+        assert!(
+            !["0.0.0.0", "0.0.0.0/1", "::", "::/1"]
+                .into_iter()
+                .any(is_everybody)
+        );
     }
 
     // Spec: SVC-81
