@@ -115,7 +115,7 @@ impl Stop {
         match self {
             Self::Unknown => "the outcome of a write is not known",
             Self::NotTaken => {
-                "a commit is durable in the journal and was not taken over: the next start does that"
+                "a commit is durable in the journal and was not taken over: the next start does it"
             }
         }
     }
