@@ -91,6 +91,8 @@ struct Waiting {
     unwritten: Option<Bytes>,
     /// How often the URL has refused it since the start.
     refused: u32,
+    /// How often the URL has failed over it since the start.
+    failed: u32,
 }
 
 impl Waiting {
@@ -102,6 +104,7 @@ impl Waiting {
             raised: alarm.raised,
             unwritten: None,
             refused: 0,
+            failed: 0,
         }
     }
 
@@ -131,8 +134,15 @@ impl Waiting {
             raised: state == RAISED,
             unwritten: None,
             refused: 0,
+            failed: 0,
         };
         (waiting.name(number) == name).then_some((number, waiting))
+    }
+
+    /// How often it was tried in vain, as far as that says something of it: what the URL fails over
+    /// a few times may be the URL's fault.
+    fn tried(&self) -> u32 {
+        self.refused.saturating_add(self.failed / FAILED_MIN)
     }
 
     fn is_about(&self, other: &Self) -> bool {
@@ -310,14 +320,19 @@ impl Outbox {
 
     /// The numbers of what waits, in the order in which it is told: what was refused least, so that
     /// nothing that is refused stands before what is not; of that, what lasts; of that, the oldest.
+    /// That something is over is never told before that it began.
     // Spec: GSP-193
     pub(super) fn numbers(&self) -> Vec<u64> {
         let waiting = lock(&self.waiting);
+        let mut tried: BTreeMap<(&str, &str), u32> = BTreeMap::new();
         let mut numbers: Vec<(u32, bool, u64)> = waiting
             .iter()
             .map(|(number, waiting)| {
                 let ends = !self.layout.lasting.contains(&&*waiting.kind);
-                (waiting.refused, ends, *number)
+                // What was told before about the same is no later.
+                let tried = tried.entry((&waiting.kind, &waiting.subject)).or_default();
+                *tried = (*tried).max(waiting.tried());
+                (*tried, ends, *number)
             })
             .collect();
         drop(waiting);
@@ -330,6 +345,21 @@ impl Outbox {
         if let Some(waiting) = lock(&self.waiting).get_mut(&number) {
             waiting.refused = waiting.refused.saturating_add(1);
         }
+    }
+
+    /// The URL failed over it.
+    pub(super) fn failed(&self, number: u64) {
+        if let Some(waiting) = lock(&self.waiting).get_mut(&number) {
+            waiting.failed = waiting.failed.saturating_add(1);
+        }
+    }
+
+    /// Whether an alarm is about the same as one of those.
+    pub(super) fn is_about_one_of(&self, number: u64, others: &[u64]) -> bool {
+        let waiting = lock(&self.waiting);
+        let mut others = others.iter().filter_map(|other| waiting.get(other));
+        let one = waiting.get(&number);
+        one.is_some_and(|one| others.any(|other| other.is_about(one)))
     }
 
     /// What the webhook is to get; nothing when it cannot be read, or waits no more.
@@ -396,6 +426,8 @@ const OVER: &str = "over";
 /// Some hundred kilobytes of files: a receiver that was away for days has enough to read.
 // Spec: GSP-136, SVC-65
 pub const WAITING_MAX: usize = 1_024;
+/// After so many failures over one alarm others are tried first.
+const FAILED_MIN: u32 = 3;
 /// A week: longer than any holiday that nobody stands in for should be.
 // Spec: GSP-136, SVC-65
 const KEPT_SECONDS: u64 = 604_800;
@@ -513,6 +545,41 @@ mod tests {
             outbox.refused(number);
         }
         assert_eq!(outbox.numbers(), [fork, other, one, three, two]);
+    }
+
+    // Spec: GSP-193
+    #[test]
+    fn that_something_is_over_is_told_behind_that_it_began() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = open(dir.path());
+        let isolated = told("isolated", "");
+        let began = put(&outbox, &isolated, 0);
+        let other = put(&outbox, &told("peer-silent", "a"), 0);
+        outbox.refused(began);
+        let ended = put(&outbox, &over(&isolated), 1);
+        assert_eq!(outbox.numbers(), [other, began, ended]);
+        assert!(outbox.is_about_one_of(ended, &[other, began]));
+        assert!(!outbox.is_about_one_of(other, &[began]));
+        outbox.taken(began);
+        assert_eq!(outbox.numbers(), [other, ended]);
+    }
+
+    // Spec: GSP-193
+    #[test]
+    fn what_the_url_fails_over_again_and_again_lets_others_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let outbox = open(dir.path());
+        let fork = put(&outbox, &told("proven", "a"), 0);
+        let silent = put(&outbox, &told("peer-silent", "b"), 0);
+        for _ in 0..FAILED_MIN {
+            assert_eq!(
+                outbox.numbers(),
+                [fork, silent],
+                "it may be the URL's fault"
+            );
+            outbox.failed(fork);
+        }
+        assert_eq!(outbox.numbers(), [silent, fork]);
     }
 
     // Spec: GSP-136, SVC-65

@@ -172,8 +172,12 @@ impl Webhook {
             outbox.expire(now);
             outbox.numbers()
         });
-        let mut refused = 0;
+        let mut refused = Vec::new();
         for number in expired.await.unwrap_or_default() {
+            // Spec: GSP-193
+            if self.parts.outbox.is_about_one_of(number, &refused) {
+                continue;
+            }
             let outbox = Arc::clone(&self.parts.outbox);
             let body = tokio::task::spawn_blocking(move || outbox.body(number));
             let Ok(Some(body)) = body.await else {
@@ -189,15 +193,18 @@ impl Webhook {
                 // Spec: GSP-193
                 Posted::Refused => {
                     self.parts.outbox.refused(number);
-                    refused += 1;
-                    if refused > REFUSED_MAX {
+                    refused.push(number);
+                    if refused.len() > REFUSED_MAX {
                         return Some(None);
                     }
                 }
-                Posted::Failed(wanted) => return Some(wanted),
+                Posted::Failed(wanted) => {
+                    self.parts.outbox.failed(number);
+                    return Some(wanted);
+                }
             }
         }
-        (refused > 0).then_some(None)
+        (!refused.is_empty()).then_some(None)
     }
 
     fn now(&self) -> u64 {
@@ -232,7 +239,7 @@ impl fmt::Debug for Webhook {
 }
 
 /// How many a webhook may refuse before it is left alone for a while.
-const REFUSED_MAX: u32 = 16;
+const REFUSED_MAX: usize = 16;
 /// After how many failures in a row, half a minute, that is told.
 const FAILURES_TOLD: u32 = 6;
 /// Between two tries when something new is to be told.
