@@ -9,6 +9,9 @@
 //! A stream takes one of the places that all clients of a bastion share. Who asks for much and
 //! takes nothing would keep it: the connection lives, and so no timer of the connection ends it.
 //!
+//! Not seen here: what becomes of the last part of a body after HTTP/2 has taken it, while its
+//! client leaves no window for it. The task of a stream ends before that.
+//!
 //! Rows: `spec/gossip.md` GSP-190.
 
 use std::convert::Infallible;
