@@ -36,10 +36,10 @@ use jurat_proto::policy::Policy;
 use jurat_proto::receipt::Receipt;
 use jurat_store::{Batch, LogStore, NewEntry, RedbOptions, RedbStore};
 use serde_json::json;
-use support::load::{Connection, Paced, Saturated, Statuses, paced, saturate};
-use support::process::cpu_time;
-use support::report::{Report, Times, ms, thousands};
+use support::load::{ClosedLoop, Connection, Paced, Statuses, paced};
+use support::report::{Report, Spread, Times, a_second, ms, thousands};
 use support::service::{Home, Process, Witness};
+use support::turns::Turns;
 use support::workload::Workload;
 use support::{Effort, Random};
 
@@ -91,53 +91,50 @@ fn throughput(effort: Effort, report: &mut Report) {
         if both {
             signers.push(home.key("cosigner.mldsa44.key"));
         }
-        let bare_before = bare_rate(&workload, &signers, effort);
         let service = home.serve();
-        let mut marks = Vec::new();
-        let warm_up = Duration::from_millis(effort.pick(2_000, 200));
-        let length = Duration::from_millis(effort.pick(12_000, 800));
-        let saturated = saturate(service.address, &lanes, warm_up, length, || {
-            marks.push((service.cpu_time(), cpu_time("self")));
-        });
-        only_200(&saturated.statuses);
-        let bare = f64::midpoint(bare_before, bare_rate(&workload, &signers, effort));
+        let mut load = ClosedLoop::open(service.address, &lanes);
+        let mut turns = Turns::new();
+        let mut bare = vec![bare_rate(&workload, &signers, effort)];
+        for _ in 0..effort.pick(5, 1) {
+            let warm_up = Duration::from_millis(effort.pick(500, 200));
+            let length = Duration::from_millis(effort.pick(2_500, 800));
+            turns.take(&mut load, warm_up, length, || service.cpu_time());
+            only_200(&turns.statuses);
+            bare.push(bare_rate(&workload, &signers, effort));
+        }
+        drop(load);
         drop(service);
         // The whole log is sound, after having been killed.
         home.fsck();
-        throughput_row(report, what, bar, &saturated, bare, &marks);
+        throughput_row(report, what, bar, &turns, &bare);
     }
 }
 
-fn throughput_row(
-    report: &mut Report,
-    what: &str,
-    bar: f64,
-    saturated: &Saturated,
-    bare: f64,
-    marks: &[(Duration, Duration)],
-) {
-    let each = |cpu: fn(&(Duration, Duration)) -> Duration| {
-        let spent = marks.last().map(cpu).unwrap() - marks.first().map(cpu).unwrap();
-        spent.as_secs_f64() * 1e6 / saturated.answered as f64
-    };
-    let (server_us, client_us) = (each(|mark| mark.0), each(|mark| mark.1));
-    let share = saturated.rate / bare;
+/// `bare`: before the first turn, and after each.
+fn throughput_row(report: &mut Report, what: &str, bar: f64, turns: &Turns, bare: &[f64]) {
+    let [server_us, client_us] = turns.each();
+    let share = turns.share_of(bare);
+    let bare = Spread::of(bare.iter().copied());
+    let (rate, times) = (turns.rate(), turns.times());
     report.row(
         &format!("POST /add-checkpoint, 64 connections, 1,000 logs, {what}"),
         &format!("≥ {}/s", thousands(bar)),
-        Some(saturated.rate >= bar),
+        Some(rate.median >= bar),
         &format!(
-            "{}/s; {:.0} % of the bare signatures ({}/s on both cores); processor time each: \
-             service {server_us:.0} µs, this client {client_us:.0} µs; {}",
-            thousands(saturated.rate),
-            share * 100.0,
-            thousands(bare),
-            saturated.times.summary()
+            "{}; {:.0} % ({:.0} to {:.0} %) of the bare signatures ({}/s on both cores); \
+             processor time each: service {server_us:.0} µs, this client {client_us:.0} µs; {}",
+            a_second(&rate),
+            share.median * 100.0,
+            share.least * 100.0,
+            share.most * 100.0,
+            thousands(bare.median),
+            times.summary()
         ),
         json!({
-            "per_second": saturated.rate, "bare_per_second": bare, "share": share,
+            "per_second": rate.median, "least": rate.least, "most": rate.most,
+            "bare_per_second": bare.median, "share": share.median,
             "service_cpu_us": server_us, "client_cpu_us": client_us,
-            "latency": saturated.times.json(),
+            "latency": times.json(),
         }),
     );
 }

@@ -51,10 +51,11 @@ use jurat_proto::tsp::tst_info::{Extensions, SerialNumber, TstInfo};
 use serde_json::json;
 use support::Effort;
 use support::authorities::{OURS, SIGSTORE, Sigstore, body, request, token_of};
-use support::load::{Connection, Saturated, Statuses, paced, paced_and_looked_at, saturate};
-use support::process::{cpu_time, thread_cpu_time};
-use support::report::{Report, Times, ms, thousands};
+use support::load::{ClosedLoop, Connection, Statuses, paced, paced_and_looked_at};
+use support::process::thread_cpu_time;
+use support::report::{Report, Times, a_second, ms, thousands};
 use support::service::{Home, ORIGIN, Process, Witness};
+use support::turns::Turns;
 use support::{disk, floor};
 use tikv_jemallocator::Jemalloc;
 
@@ -102,48 +103,53 @@ struct Target<'a> {
     address: SocketAddr,
 }
 
+/// Sigstore's and ours take turns, since the machine's speed is not always the same: what is
+/// compared is of one turn.
 fn throughput(effort: Effort, report: &mut Report) {
     let folder = support::scratch();
     let home = Home::with_authority(&folder.path().join("service"));
     let program = std::env::var_os("JURAT_BENCH_AUTHORITY").map(PathBuf::from);
-    let mut peers = Vec::new();
-    let mut peer = |report: &mut Report| {
-        if let Some(program) = &program {
-            let peer = Sigstore::start(program);
-            let target = Target {
-                who: Sigstore::NAME,
-                path: SIGSTORE,
-                address: peer.address,
-            };
-            peers.push(measure(effort, report, &target, || peer.cpu_time()));
-        }
-    };
-    // Before ours and after, since the machine's speed is not always the same; the better counts.
-    peer(report);
+    let peer = program.map(|program| Sigstore::start(&program));
     let service = home.serve();
-    let logged = measure(effort, report, &ours(LOGGED, &service), || {
-        service.cpu_time()
+    let server = unlogged_server(folder.path(), &home);
+    let requests = requests(OURS, effort.pick(12_000, 500));
+    let theirs = requests_of_peer(peer.as_ref(), effort);
+    let mut logged = Loaded::new(ours(LOGGED, &service), &requests);
+    let mut unlogged = Loaded::new(ours(UNLOGGED, &server), &requests);
+    let mut beside = peer.as_ref().map(|peer| {
+        let target = Target {
+            who: Sigstore::NAME,
+            path: SIGSTORE,
+            address: peer.address,
+        };
+        (Loaded::new(target, &theirs), peer)
     });
+    for _ in 0..effort.pick(5, 1) {
+        if let Some((loaded, peer)) = &mut beside {
+            loaded.take_turn(effort, || peer.cpu_time());
+        }
+        logged.take_turn(effort, || service.cpu_time());
+        unlogged.take_turn(effort, || server.cpu_time());
+    }
+    let beside = beside.map(|(loaded, _)| loaded.report(report));
+    let ours = [logged.report(report), unlogged.report(report)];
     drop(service);
     home.fsck();
-    let server = unlogged_server(folder.path(), &home);
-    let unlogged = measure(effort, report, &ours(UNLOGGED, &server), || {
-        server.cpu_time()
-    });
-    drop(server);
-    peer(report);
-    let Some(better) = peers.into_iter().reduce(f64::max) else {
+    let Some(beside) = beside else {
         report.more("No peer was measured: JURAT_BENCH_AUTHORITY is not set.");
         return;
     };
-    for (who, rate, bar) in [(LOGGED, logged, 3.0), (UNLOGGED, unlogged, 4.0)] {
-        let times = rate / better;
+    for ((who, bar), ours) in [(LOGGED, 3.0), (UNLOGGED, 4.0)].into_iter().zip(ours) {
+        let times = ours.beside(&beside.rates);
         report.row(
             &format!("{who}, beside {}", Sigstore::NAME),
             &format!("≥ {bar} times"),
-            Some(times >= bar),
-            &format!("{times:.1} times"),
-            json!({ "times": times }),
+            Some(times.median >= bar),
+            &format!(
+                "{:.1} times ({:.1} to {:.1})",
+                times.median, times.least, times.most
+            ),
+            json!({ "times": times.median, "least": times.least, "most": times.most }),
         );
     }
 }
@@ -159,46 +165,69 @@ fn ours<'a>(who: &'a str, process: &Process) -> Target<'a> {
     }
 }
 
-/// Gives the rate.
-fn measure(
-    effort: Effort,
-    report: &mut Report,
-    target: &Target<'_>,
-    server_cpu_time: impl Fn() -> Duration,
-) -> f64 {
-    let each = effort.pick(8_000, 500);
-    let lanes: Vec<Vec<Vec<u8>>> = (0..CONNECTIONS)
-        .map(|lane| {
-            (lane * each..(lane + 1) * each)
-                .map(|number| request(target.path, number, ""))
-                .collect()
-        })
-        .collect();
-    check_answer(target);
-    let mut marks = Vec::new();
-    let warm_up = Duration::from_millis(effort.pick(2_000, 200));
-    let length = Duration::from_millis(effort.pick(10_000, 800));
-    let saturated = saturate(target.address, &lanes, warm_up, length, || {
-        marks.push((server_cpu_time(), cpu_time("self")));
-    });
-    only_200(&saturated.statuses);
-    let [server_us, client_us] = processor_time(&saturated, &marks);
-    report.row(
-        &format!("{}: 64 connections", target.who),
-        "",
-        None,
-        &format!(
-            "{}/s; processor time each: authority {server_us:.0} µs, this client {client_us:.0} \
-             µs; {}",
-            thousands(saturated.rate),
-            saturated.times.summary()
-        ),
-        json!({
-            "per_second": saturated.rate, "authority_cpu_us": server_us,
-            "client_cpu_us": client_us, "latency": saturated.times.json(),
-        }),
-    );
-    saturated.rate
+/// So many requests for each connection.
+fn requests(path: &str, each: u64) -> Vec<Vec<Vec<u8>>> {
+    let lane = |lane: u64| {
+        let numbers = lane * each..(lane + 1) * each;
+        numbers.map(|number| request(path, number, "")).collect()
+    };
+    (0..CONNECTIONS).map(lane).collect()
+}
+
+fn requests_of_peer(peer: Option<&Sigstore>, effort: Effort) -> Vec<Vec<Vec<u8>>> {
+    peer.map_or_else(Vec::new, |_| requests(SIGSTORE, effort.pick(6_000, 500)))
+}
+
+/// An authority, and its load.
+struct Loaded<'a> {
+    target: Target<'a>,
+    load: ClosedLoop<'a>,
+    turns: Turns,
+}
+
+impl<'a> Loaded<'a> {
+    fn new(target: Target<'a>, requests: &'a [Vec<Vec<u8>>]) -> Self {
+        check_answer(&target);
+        let load = ClosedLoop::open(target.address, requests);
+        let turns = Turns::new();
+        Self {
+            target,
+            load,
+            turns,
+        }
+    }
+
+    fn take_turn(&mut self, effort: Effort, server_cpu_time: impl Fn() -> Duration) {
+        let warm_up = Duration::from_millis(effort.pick(500, 200));
+        let length = Duration::from_millis(effort.pick(3_000, 800));
+        self.turns
+            .take(&mut self.load, warm_up, length, server_cpu_time);
+        only_200(&self.turns.statuses);
+    }
+
+    fn report(self, report: &mut Report) -> Turns {
+        let Self { target, turns, .. } = self;
+        let rate = turns.rate();
+        let [server_us, client_us] = turns.each();
+        let times = turns.times();
+        report.row(
+            &format!("{}: 64 connections", target.who),
+            "",
+            None,
+            &format!(
+                "{}; processor time each: authority {server_us:.0} µs, this client \
+                 {client_us:.0} µs; {}",
+                a_second(&rate),
+                times.summary()
+            ),
+            json!({
+                "per_second": rate.median, "least": rate.least, "most": rate.most,
+                "authority_cpu_us": server_us, "client_cpu_us": client_us,
+                "latency": times.json(),
+            }),
+        );
+        turns
+    }
 }
 
 /// An answer holds the token that was asked for.
@@ -208,15 +237,6 @@ fn check_answer(target: &Target<'_>) {
     let status = connection.call(&request(target.path, number, ""));
     assert_eq!(status, 200);
     token_of(connection.body(), number);
-}
-
-/// Microseconds for each answer, of the server and of this process.
-fn processor_time(saturated: &Saturated, marks: &[(Duration, Duration)]) -> [f64; 2] {
-    let each = |cpu: fn(&(Duration, Duration)) -> Duration| {
-        let spent = marks.last().map(cpu).unwrap() - marks.first().map(cpu).unwrap();
-        spent.as_secs_f64() * 1e6 / saturated.answered as f64
-    };
-    [each(|mark| mark.0), each(|mark| mark.1)]
 }
 
 /// Starts this program as an authority without a log.

@@ -18,7 +18,6 @@
     clippy::unwrap_used,
     clippy::as_conversions,
     clippy::cast_precision_loss,
-    clippy::unchecked_time_subtraction,
     reason = "a program that measures, and stops at the first failure"
 )]
 
@@ -34,11 +33,11 @@ use jurat_proto::cosignature_lines::CosignatureLines;
 use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
 use serde_json::json;
 use support::Effort;
-use support::load::{Connection, Paced, Saturated, Statuses, paced, saturate};
+use support::load::{ClosedLoop, Connection, Paced, Saturated, Statuses, paced};
 use support::peers::{PEERS, Peer, Start, TUNED};
-use support::process::cpu_time;
-use support::report::{Report, Times, ms, thousands};
+use support::report::{Report, Spread, Times, a_second, ms, thousands};
 use support::service::{Process, WitnessHome};
+use support::turns::Turns;
 use support::workload::Workload;
 use support::{disk, floor};
 
@@ -51,26 +50,19 @@ fn main() {
         return;
     };
     let mut report = Report::new("witness");
-    let mut found = Found::default();
     if support::wants("throughput") {
-        throughput(effort, &mut report, &mut found);
+        throughput(effort, &mut report);
     }
     if support::wants("latency") {
         latency(effort, &mut report);
     }
     if support::wants("peer") {
-        peer(effort, &mut report, &found);
+        peer(effort, &mut report);
     }
     if support::wants("many") {
         many(effort, &mut report);
     }
     report.finish();
-}
-
-/// What a later part compares with.
-#[derive(Default)]
-struct Found {
-    ed25519_rate: Option<f64>,
 }
 
 /// The requests of each connection for some of the logs: every log's first checkpoint, then every
@@ -118,9 +110,9 @@ fn check_answer(process: &Process, workload: &Workload, log: usize, keys: &[Veri
     assert_eq!(verified.len(), keys.len());
 }
 
-fn throughput(effort: Effort, report: &mut Report, found: &mut Found) {
+fn throughput(effort: Effort, report: &mut Report) {
     // One more log than the load has: its answer is looked at.
-    let workload = Workload::new(LOGS + 1, effort.pick(150, 20));
+    let workload = Workload::new(LOGS + 1, effort.pick(220, 20));
     let lanes = lanes(&workload, LOGS);
     for (what, both, bar) in [
         ("Ed25519", false, 0.0),
@@ -130,38 +122,32 @@ fn throughput(effort: Effort, report: &mut Report, found: &mut Found) {
         let home = WitnessHome::init(&folder.path().join("witness"), both);
         home.register(&workload.registry());
         let signers = home.signers();
-        let bare_before = bare_rate(&workload, &signers, effort);
         let witness = home.serve();
-        let mut marks = Vec::new();
-        let warm_up = Duration::from_millis(effort.pick(2_000, 200));
-        let length = Duration::from_millis(effort.pick(10_000, 800));
-        let saturated = saturate(witness.address, &lanes, warm_up, length, || {
-            marks.push((witness.cpu_time(), cpu_time("self")));
-        });
-        only_200(&saturated.statuses);
+        let mut load = ClosedLoop::open(witness.address, &lanes);
+        let mut turns = Turns::new();
+        let mut bare = vec![bare_rate(&workload, &signers, effort)];
+        for _ in 0..effort.pick(5, 1) {
+            let warm_up = Duration::from_millis(effort.pick(500, 200));
+            let length = Duration::from_millis(effort.pick(2_000, 800));
+            turns.take(&mut load, warm_up, length, || witness.cpu_time());
+            only_200(&turns.statuses);
+            bare.push(bare_rate(&workload, &signers, effort));
+        }
         let keys: Vec<VerifierKey> = signers
             .iter()
             .map(|signer| signer.verifier_key().clone())
             .collect();
         check_answer(&witness, &workload, LOGS, &keys);
-        let bare = f64::midpoint(bare_before, bare_rate(&workload, &signers, effort));
-        if !both {
-            found.ed25519_rate = Some(saturated.rate);
-        }
-        throughput_row(report, what, both.then_some(bar), &saturated, bare, &marks);
+        throughput_row(report, what, both.then_some(bar), &turns, &bare);
     }
 }
 
-fn throughput_row(
-    report: &mut Report,
-    what: &str,
-    bar: Option<f64>,
-    saturated: &Saturated,
-    bare: f64,
-    marks: &[(Duration, Duration)],
-) {
-    let (server_us, client_us) = each(saturated, marks);
-    let share = saturated.rate / bare;
+/// `bare`: before the first turn, and after each.
+fn throughput_row(report: &mut Report, what: &str, bar: Option<f64>, turns: &Turns, bare: &[f64]) {
+    let [server_us, client_us] = turns.each();
+    let share = turns.share_of(bare);
+    let bare = Spread::of(bare.iter().copied());
+    let (rate, times) = (turns.rate(), turns.times());
     let bar_text = bar.map_or_else(
         || "≥ 10 times the better peer, below".to_owned(),
         |bar| format!("≥ {}/s, ≥ 70 % of the bare signatures", thousands(bar)),
@@ -169,30 +155,24 @@ fn throughput_row(
     report.row(
         &format!("witness: add-checkpoint, 64 connections, 1,000 logs, {what}"),
         &bar_text,
-        bar.map(|bar| saturated.rate >= bar && share >= 0.7),
+        bar.map(|bar| rate.median >= bar && share.median >= 0.7),
         &format!(
-            "{}/s; {:.0} % of the bare signatures ({}/s on both cores); processor time each: \
-             witness {server_us:.0} µs, this client {client_us:.0} µs; {}",
-            thousands(saturated.rate),
-            share * 100.0,
-            thousands(bare),
-            saturated.times.summary()
+            "{}; {:.0} % ({:.0} to {:.0} %) of the bare signatures ({}/s on both cores); \
+             processor time each: witness {server_us:.0} µs, this client {client_us:.0} µs; {}",
+            a_second(&rate),
+            share.median * 100.0,
+            share.least * 100.0,
+            share.most * 100.0,
+            thousands(bare.median),
+            times.summary()
         ),
         json!({
-            "per_second": saturated.rate, "bare_per_second": bare, "share": share,
+            "per_second": rate.median, "least": rate.least, "most": rate.most,
+            "bare_per_second": bare.median, "share": share.median,
             "witness_cpu_us": server_us, "client_cpu_us": client_us,
-            "latency": saturated.times.json(),
+            "latency": times.json(),
         }),
     );
-}
-
-/// Microseconds of processor time for each answer, of the server and of this process.
-fn each(saturated: &Saturated, marks: &[(Duration, Duration)]) -> (f64, f64) {
-    let each = |cpu: fn(&(Duration, Duration)) -> Duration| {
-        let spent = marks.last().map(cpu).unwrap() - marks.first().map(cpu).unwrap();
-        spent.as_secs_f64() * 1e6 / saturated.answered as f64
-    };
-    (each(|mark| mark.0), each(|mark| mark.1))
 }
 
 /// Answers a second that the signatures alone would allow: one verification of the log's and one
@@ -212,7 +192,7 @@ fn bare_rate(workload: &Workload, signers: &[SigningKey], effort: Effort) -> f64
         })
         .collect();
     let begun = Instant::now();
-    let end = begun + Duration::from_millis(effort.pick(1_500, 150));
+    let end = begun + Duration::from_millis(effort.pick(700, 150));
     let rounds: u32 = thread::scope(|scope| {
         let cores = thread::available_parallelism().unwrap().get();
         let work = || {
@@ -247,10 +227,16 @@ fn slow_requests(workload: &Workload, seconds: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// How many of them do not count: a witness meets each log once, and then for years.
+fn met(effort: Effort) -> usize {
+    effort.pick(LOGS, 100)
+}
+
 fn latency(effort: Effort, report: &mut Report) {
-    let seconds = effort.pick(60, 3);
+    let seconds = effort.pick(70, 3);
     let workload = Workload::new(LOGS, seconds / 10 + 1);
     let requests = slow_requests(&workload, seconds);
+    let skipped = met(effort);
     for both in [false, true] {
         let folder = support::scratch();
         let home = WitnessHome::init(&folder.path().join("witness"), both);
@@ -258,10 +244,10 @@ fn latency(effort: Effort, report: &mut Report) {
         let witness = home.serve();
         let before = fsyncs(folder.path(), effort);
         let bare = paced(witness.address, &healths(effort), SLOW_RATE, 16, 100);
-        let ours = paced(witness.address, &requests, SLOW_RATE, 16, 100);
+        let ours = paced(witness.address, &requests, SLOW_RATE, 16, skipped);
         drop(witness);
         let server = floor::start(folder.path());
-        let write = paced(server.address, &requests, SLOW_RATE, 16, 100).times;
+        let write = paced(server.address, &requests, SLOW_RATE, 16, skipped).times;
         drop(server);
         let after = fsyncs(folder.path(), effort);
         only_200(&ours.statuses);
@@ -416,7 +402,7 @@ fn with_many(effort: Effort, logs: usize) -> Many {
     let after_start = all_of(&witness, &rounds(1, 2)).rate;
     let lanes = rounds(2, checkpoints);
     let warm_up = Duration::from_millis(effort.pick(500, 50));
-    let saturated = saturate(witness.address, &lanes, warm_up, FOREVER, || {});
+    let saturated = ClosedLoop::open(witness.address, &lanes).run(warm_up, FOREVER, || {});
     only_200(&saturated.statuses);
     Many {
         logs,
@@ -433,7 +419,7 @@ const FOREVER: Duration = Duration::from_secs(600);
 /// Sends one request of each log, and has all of them taken. A closed loop ends when one lane has
 /// nothing left, and so the others' last requests are sent after it.
 fn all_of(witness: &Process, lanes: &[Vec<Vec<u8>>]) -> Saturated {
-    let saturated = saturate(witness.address, lanes, Duration::ZERO, FOREVER, || {});
+    let saturated = ClosedLoop::open(witness.address, lanes).run(Duration::ZERO, FOREVER, || {});
     only_200(&saturated.statuses);
     let mut connection = Connection::open(witness.address);
     for lane in lanes {
@@ -453,31 +439,40 @@ fn all_of(witness: &Process, lanes: &[Vec<Vec<u8>>]) -> Saturated {
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: bench.example\r\n\r\n";
 
-fn peer(effort: Effort, report: &mut Report, found: &Found) {
+fn peer(effort: Effort, report: &mut Report) {
     let Some(programs) = std::env::var_os("JURAT_BENCH_PEERS").map(PathBuf::from) else {
         report.more("No peer was measured: JURAT_BENCH_PEERS is not set.");
         return;
     };
-    let workload = Workload::new(LOGS + 1, effort.pick(150, 20));
+    let workload = Workload::new(LOGS + 1, effort.pick(240, 60));
     let lanes = lanes(&workload, LOGS);
+    let folder = support::scratch();
+    let home = WitnessHome::init(&folder.path().join("witness"), false);
+    home.register(&workload.registry());
+    let witness = home.serve();
+    let mut ours = (&witness, ClosedLoop::open(witness.address, &lanes));
     let mut measure = |(name, start): &(&str, Start)| {
         let folder = support::scratch();
         let peer = start(&programs, folder.path(), &workload);
-        peer_throughput(effort, report, name, &peer, (&workload, &lanes))
+        peer_throughput(
+            effort,
+            report,
+            name,
+            (&peer, &mut ours),
+            (&workload, &lanes),
+        )
     };
-    let as_they_come = PEERS.iter().map(&mut measure).fold(0.0, f64::max);
-    let tuned = measure(&TUNED).max(as_they_come);
-    if let Some(ours) = found.ed25519_rate {
-        let (times, of_tuned) = (ours / as_they_come, ours / tuned);
-        report.row(
-            "witness: the same with Ed25519, beside the better peer as it comes",
-            "≥ 10 times",
-            Some(times >= 10.0),
-            &format!("{times:.1} times; {of_tuned:.1} times the better one when tuned"),
-            json!({ "times": times, "of_tuned": of_tuned }),
-        );
-    }
-    let seconds = effort.pick(30, 3);
+    let as_they_come = PEERS.iter().map(&mut measure).fold(f64::MAX, f64::min);
+    let of_tuned = measure(&TUNED).min(as_they_come);
+    report.row(
+        "witness: the same with Ed25519, beside the better peer as it comes",
+        "≥ 10 times",
+        Some(as_they_come >= 10.0),
+        &format!("{as_they_come:.1} times; {of_tuned:.1} times the better one when tuned"),
+        json!({ "times": as_they_come, "of_tuned": of_tuned }),
+    );
+    drop(witness);
+    let seconds = effort.pick(40, 3);
     let slow = Workload::new(LOGS, seconds / 10 + 1);
     let requests = slow_requests(&slow, seconds);
     for (name, start) in PEERS {
@@ -485,7 +480,7 @@ fn peer(effort: Effort, report: &mut Report, found: &Found) {
         let peer = start(&programs, folder.path(), &slow);
         let disk = Times::new(fsyncs(folder.path(), effort));
         let bare = paced(peer.address(), &healths(effort), SLOW_RATE, 16, 100);
-        let paced = paced(peer.address(), &requests, SLOW_RATE, 16, 100);
+        let paced = paced(peer.address(), &requests, SLOW_RATE, 16, met(effort));
         let who = format!("{name}, Ed25519{}", other_statuses(&paced.statuses));
         let http = bare.times;
         latency_row(
@@ -502,39 +497,53 @@ fn peer(effort: Effort, report: &mut Report, found: &Found) {
     }
 }
 
-/// Gives the rate. What a peer answers with another status than 200 is told, and does not count.
+/// A peer and ours take turns; gives how many times as many answers ours gave. What a peer answers
+/// with another status than 200 is told, and does not count.
 fn peer_throughput(
     effort: Effort,
     report: &mut Report,
     name: &str,
-    peer: &Peer,
+    (peer, (witness, load)): (&Peer, &mut (&Process, ClosedLoop<'_>)),
     (workload, lanes): (&Workload, &[Vec<Vec<u8>>]),
 ) -> f64 {
-    let mut marks = Vec::new();
-    let warm_up = Duration::from_millis(effort.pick(2_000, 200));
-    let length = Duration::from_millis(effort.pick(10_000, 800));
-    let saturated = saturate(peer.address(), lanes, warm_up, length, || {
-        marks.push((peer.cpu_time(), cpu_time("self")));
-    });
-    let (server_us, client_us) = each(&saturated, &marks);
+    let mut loaded = ClosedLoop::open(peer.address(), lanes);
+    let (mut theirs, mut ours) = (Turns::new(), Turns::new());
+    let warm_up = Duration::from_millis(effort.pick(500, 200));
+    let length = Duration::from_millis(effort.pick(4_000, 800));
+    let short = Duration::from_millis(effort.pick(1_000, 200));
+    for _ in 0..effort.pick(3, 1) {
+        theirs.take(&mut loaded, warm_up, length, || peer.cpu_time());
+        ours.take(load, warm_up / 2, short, || witness.cpu_time());
+    }
+    only_200(&ours.statuses);
+    drop(loaded);
+    let beside = ours.beside(&theirs.rates);
+    let [server_us, client_us] = theirs.each();
+    let (rate, times) = (theirs.rate(), theirs.times());
     let fsyncs = peer.fsyncs_a_request(workload);
     report.row(
         &format!("{name}: add-checkpoint, 64 connections, 1,000 logs, Ed25519"),
         "",
         None,
         &format!(
-            "{}/s{}; processor time each: peer {server_us:.0} µs (without any ssh-agent), this \
-             client {client_us:.0} µs; {}; fsyncs for each lone request: {fsyncs:.1}",
-            thousands(saturated.rate),
-            other_statuses(&saturated.statuses),
-            saturated.times.summary()
+            "{}{}; processor time each: peer {server_us:.0} µs (without any ssh-agent), this \
+             client {client_us:.0} µs; {}; fsyncs for each lone request: {fsyncs:.1}; ours in \
+             turns with it {}, {:.1} times as many ({:.1} to {:.1})",
+            a_second(&rate),
+            other_statuses(&theirs.statuses),
+            times.summary(),
+            a_second(&ours.rate()),
+            beside.median,
+            beside.least,
+            beside.most
         ),
         json!({
-            "per_second": saturated.rate, "cpu_us": server_us, "fsyncs_a_request": fsyncs,
-            "latency": saturated.times.json(),
+            "per_second": rate.median, "cpu_us": server_us, "fsyncs_a_request": fsyncs,
+            "latency": times.json(), "ours_per_second": ours.rate().median,
+            "times": beside.median,
         }),
     );
-    saturated.rate
+    beside.median
 }
 
 /// What was answered beside 200, for the table.

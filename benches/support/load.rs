@@ -1,21 +1,26 @@
-//! Load: threads that write ready bytes to kept-alive connections and read answers. No HTTP
-//! library: client and server share the machine, and what the client costs the server lacks.
+//! Load: ready bytes are written to kept-alive connections and answers read. No HTTP library:
+//! client and server share the machine, and what the client costs the server lacks. For the same
+//! reason one thread drives all connections of a closed loop, and lets answers gather before it
+//! looks at them: a client that is woken and switched to for each answer pays more for that than
+//! for the rest, and part of it is paid by whoever sends the answer.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 
 use super::report::Times;
 
 /// A kept-alive connection. One request at a time.
 pub struct Connection {
     stream: TcpStream,
-    buffer: Vec<u8>,
-    body_from: usize,
+    answer: Answer,
 }
 
 impl Connection {
@@ -25,42 +30,86 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
-            buffer: Vec::with_capacity(16 << 10),
-            body_from: 0,
+            answer: Answer::new(),
         }
     }
 
     /// Sends a request and reads the answer; returns its status.
     pub fn call(&mut self, request: &[u8]) -> u16 {
-        self.stream.write_all(request).unwrap();
-        self.buffer.clear();
-        let mut end = None;
-        while end.is_none_or(|end| self.buffer.len() < end) {
-            let mut chunk = [0; 8 << 10];
-            let count = self.stream.read(&mut chunk).expect("an answer in time");
-            assert!(count > 0, "the server closed the connection");
-            self.buffer.extend_from_slice(&chunk[..count]);
-            if end.is_none() {
-                end = self.answer_end();
+        self.send(request);
+        loop {
+            if let Some(status) = self.receive() {
+                return status;
             }
         }
-        let status = std::str::from_utf8(&self.buffer[9..12]).unwrap();
-        status.parse().unwrap()
+    }
+
+    fn send(&mut self, request: &[u8]) {
+        self.stream.write_all(request).unwrap();
+        self.answer.clear();
+    }
+
+    /// Reads once; gives the status when the answer is whole.
+    fn receive(&mut self) -> Option<u16> {
+        let mut chunk = [0; 8 << 10];
+        let count = self.stream.read(&mut chunk).expect("an answer in time");
+        self.answer.push(&chunk[..count]);
+        self.answer.is_whole().then(|| self.answer.status())
     }
 
     /// The body of the last answer.
     pub fn body(&self) -> &[u8] {
-        &self.buffer[self.body_from..]
+        self.answer.body()
+    }
+}
+
+/// What came of an answer.
+struct Answer {
+    bytes: Vec<u8>,
+    body_from: usize,
+    end: Option<usize>,
+}
+
+impl Answer {
+    fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(16 << 10),
+            body_from: 0,
+            end: None,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.end = None;
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        assert!(!more.is_empty(), "the server closed the connection");
+        self.bytes.extend_from_slice(more);
+        if self.end.is_none() {
+            self.end = self.find_end();
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.end.is_some_and(|end| self.bytes.len() >= end)
+    }
+
+    fn status(&self) -> u16 {
+        let status = std::str::from_utf8(&self.bytes[9..12]).unwrap();
+        status.parse().unwrap()
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.bytes[self.body_from..]
     }
 
     /// Where the answer ends, once its head is there.
-    fn answer_end(&mut self) -> Option<usize> {
-        let head = self
-            .buffer
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")?;
+    fn find_end(&mut self) -> Option<usize> {
+        let head = self.bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         self.body_from = head + 4;
-        let text = std::str::from_utf8(&self.buffer[..head]).unwrap();
+        let text = std::str::from_utf8(&self.bytes[..head]).unwrap();
         let length = text.split("\r\n").find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("content-length")
@@ -70,6 +119,9 @@ impl Connection {
     }
 }
 
+/// How long answers gather in a closed loop: of 64 connections at 20,000 answers a second five.
+const GATHER: Duration = Duration::from_micros(250);
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const TOO_MANY: u16 = 429;
@@ -77,83 +129,133 @@ const TOO_MANY: u16 = 429;
 /// How often each status was answered.
 pub type Statuses = BTreeMap<u16, u64>;
 
-/// What a closed loop gave.
+/// What a stretch of a closed loop gave.
 pub struct Saturated {
     /// Answers with status 200 a second.
     pub rate: f64,
-    /// Over this time, after the warm-up.
-    pub elapsed: Duration,
-    /// Answers in it.
+    /// Answers, after the warm-up.
     pub answered: u64,
-    /// Of the whole run.
+    /// Of the whole stretch, with its warm-up.
     pub statuses: Statuses,
-    /// Of the whole run.
-    pub times: Times,
+    /// As `statuses`.
+    pub times: Vec<Duration>,
 }
 
-/// As many requests as the server takes: one connection a lane, each sending its next request when
-/// the last is answered. Ends after `length`, or when a lane has nothing left. `mark` is called at
-/// both ends of the measured stretch.
-pub fn saturate(
-    address: SocketAddr,
-    lanes: &[Vec<Vec<u8>>],
-    warm_up: Duration,
-    length: Duration,
-    mut mark: impl FnMut(),
-) -> Saturated {
-    let stop = AtomicBool::new(false);
-    let answered = AtomicU64::new(0);
-    let start = Barrier::new(lanes.len() + 1);
-    let (stop, answered, start) = (&stop, &answered, &start);
-    thread::scope(|scope| {
-        let clients: Vec<_> = lanes
-            .iter()
-            .map(|lane| {
-                scope.spawn(move || {
-                    let mut connection = Connection::open(address);
-                    let mut statuses = Statuses::new();
-                    let mut times = Vec::with_capacity(lane.len());
-                    start.wait();
-                    for request in lane {
-                        if stop.load(Ordering::Relaxed) {
-                            return (statuses, times);
-                        }
-                        let sent = Instant::now();
-                        let mut status = connection.call(request);
-                        *statuses.entry(status).or_default() += 1;
-                        // Told to come again, it does: the log's later requests stand on this.
-                        while status == TOO_MANY && !stop.load(Ordering::Relaxed) {
-                            status = connection.call(request);
-                            *statuses.entry(status).or_default() += 1;
-                        }
-                        times.push(sent.elapsed());
-                        answered.fetch_add(u64::from(status == 200), Ordering::Relaxed);
-                    }
-                    stop.store(true, Ordering::Relaxed);
-                    (statuses, times)
-                })
-            })
-            .collect();
-        start.wait();
-        thread::sleep(warm_up);
-        mark();
-        let from = (Instant::now(), answered.load(Ordering::Relaxed));
-        while from.0.elapsed() < length && !stop.load(Ordering::Relaxed) {
-            thread::sleep(Duration::from_millis(5));
+/// As many requests as the server takes, in stretches: one connection a lane, each sending its next
+/// request when the last is answered.
+pub struct ClosedLoop<'requests> {
+    ready: OwnedFd,
+    lanes: Vec<Lane<'requests>>,
+}
+
+impl<'requests> ClosedLoop<'requests> {
+    pub fn open(address: SocketAddr, lanes: &'requests [Vec<Vec<u8>>]) -> Self {
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let lanes: Vec<_> = lanes.iter().map(|lane| Lane::open(address, lane)).collect();
+        for (number, lane) in lanes.iter().enumerate() {
+            let data = epoll::EventData::new_u64(number.try_into().unwrap());
+            let stream = &lane.connection.stream;
+            epoll::add(&ready, stream, data, epoll::EventFlags::IN).unwrap();
         }
-        let elapsed = from.0.elapsed();
-        let counted = answered.load(Ordering::Relaxed) - from.1;
-        mark();
-        stop.store(true, Ordering::Relaxed);
-        let (statuses, times) = join(clients);
+        Self { ready, lanes }
+    }
+
+    /// One stretch, which goes on where the last one ended. It ends after `length`, or when a lane
+    /// has nothing left. `mark` is called at both ends of what is measured.
+    pub fn run(
+        &mut self,
+        warm_up: Duration,
+        length: Duration,
+        mut mark: impl FnMut(),
+    ) -> Saturated {
+        let (mut statuses, mut times) = (Statuses::new(), Vec::new());
+        let (mut answered, mut waiting) = (0_u64, self.lanes.len());
+        // When what is measured began and ended, and how many had been answered.
+        let mut from: Option<(Instant, u64)> = None;
+        let mut until: Option<(Instant, u64)> = None;
+        let mut events = Vec::with_capacity(self.lanes.len());
+        let begun = Instant::now();
+        for lane in &mut self.lanes {
+            assert!(lane.send(), "nothing is left to send");
+        }
+        // Whoever has sent is still given its answer at the end.
+        while waiting > 0 {
+            events.clear();
+            let patience = PATIENCE.try_into().unwrap();
+            epoll::wait(&self.ready, spare_capacity(&mut events), Some(&patience)).unwrap();
+            assert!(!events.is_empty(), "no answer in time");
+            let mut is_empty = false;
+            for event in &events {
+                let lane = &mut self.lanes[usize::try_from(event.data.u64()).unwrap()];
+                let Some(status) = lane.connection.receive() else {
+                    continue;
+                };
+                *statuses.entry(status).or_default() += 1;
+                // Told to come again, it does: the log's later requests stand on this.
+                if status == TOO_MANY && until.is_none() {
+                    lane.send_again();
+                    continue;
+                }
+                times.push(lane.sent.elapsed());
+                answered += u64::from(status == 200);
+                lane.at += usize::from(status != TOO_MANY);
+                let sent = until.is_none() && lane.send();
+                waiting -= usize::from(!sent);
+                is_empty |= !sent;
+            }
+            if from.is_none() && (is_empty || begun.elapsed() >= warm_up) {
+                mark();
+                from = Some((Instant::now(), answered));
+            }
+            let over = |(since, _): (Instant, u64)| is_empty || since.elapsed() >= length;
+            if until.is_none() && from.is_some_and(over) {
+                until = Some((Instant::now(), answered));
+                mark();
+            }
+            thread::sleep(GATHER);
+        }
+        let ((since, before), (end, all)) = from.zip(until).unwrap();
         Saturated {
-            rate: counted as f64 / elapsed.as_secs_f64(),
-            elapsed,
-            answered: counted,
+            rate: (all - before) as f64 / (end - since).as_secs_f64(),
+            answered: all - before,
             statuses,
-            times: Times::new(times),
+            times,
         }
-    })
+    }
+}
+
+/// A connection and what it has to send.
+struct Lane<'requests> {
+    connection: Connection,
+    requests: &'requests [Vec<u8>],
+    /// What is sent next, or was sent and is not answered.
+    at: usize,
+    sent: Instant,
+}
+
+impl<'requests> Lane<'requests> {
+    fn open(address: SocketAddr, requests: &'requests [Vec<u8>]) -> Self {
+        Self {
+            connection: Connection::open(address),
+            requests,
+            at: 0,
+            sent: Instant::now(),
+        }
+    }
+
+    /// False if nothing is left.
+    fn send(&mut self) -> bool {
+        self.sent = Instant::now();
+        self.send_again()
+    }
+
+    fn send_again(&mut self) -> bool {
+        let request = self.requests.get(self.at);
+        if let Some(request) = request {
+            self.connection.send(request);
+        }
+        request.is_some()
+    }
 }
 
 /// What an open loop gave.

@@ -27,6 +27,7 @@ pub mod peers;
 pub mod process;
 pub mod report;
 pub mod service;
+pub mod turns;
 pub mod workload;
 
 use std::path::{Path, PathBuf};

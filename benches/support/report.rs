@@ -102,6 +102,31 @@ impl Times {
     }
 }
 
+/// What several turns gave.
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    pub fn of(numbers: impl Iterator<Item = f64>) -> Self {
+        let mut numbers: Vec<f64> = numbers.collect();
+        numbers.sort_unstable_by(f64::total_cmp);
+        Self {
+            least: *numbers.first().expect("at least one turn"),
+            median: numbers[numbers.len() / 2],
+            most: *numbers.last().expect("at least one turn"),
+        }
+    }
+}
+
+/// `12,300/s (11,000 to 13,000 in turns)`
+pub fn a_second(rate: &Spread) -> String {
+    let [least, median, most] = [rate.least, rate.median, rate.most].map(thousands);
+    format!("{median}/s ({least} to {most} in turns)")
+}
+
 /// Milliseconds with three digits that count.
 pub fn ms(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;

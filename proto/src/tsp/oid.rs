@@ -179,7 +179,8 @@ impl fmt::Display for Oid {
             match arc {
                 Some(both) if first => {
                     let root = (both / 40).min(2);
-                    write!(f, "{root}.")?;
+                    write_arc(f, root)?;
+                    f.write_char('.')?;
                     write_arc(f, both - root * 40)?;
                 }
                 Some(arc) => {
