@@ -21,7 +21,7 @@ impl Witness {
         let current = self.logs.current();
         let listed = current.hold(origin);
         let listed = listed.filter(|hold| !self.joins.is_reached(origin, hold));
-        let floor = listed.and_then(|hold| Floor::of(origin, hold, &self.every_key));
+        let floor = listed.and_then(|hold| self.joins.floor(origin, hold, &self.every_key));
         let held = listed.filter(|_| floor.is_none()).map(Held::by);
         let held = held.or_else(|| self.holds.held(origin));
         let held = held.or_else(|| self.copied(origin));
@@ -46,7 +46,7 @@ impl Witness {
         let hold = current.hold(origin)?;
         let hold = hold.below.as_deref().unwrap_or(hold);
         let open = !self.joins.is_reached(origin, hold);
-        open.then(|| Floor::of(origin, hold, &self.every_key))?
+        open.then(|| self.joins.floor(origin, hold, &self.every_key))?
     }
 
     /// What requests proved of imported heads.

@@ -13,7 +13,7 @@ use jurat_store::HeadSwap;
 use jurat_store::registry::{Hold, HoldCause, Log};
 
 use super::Guard;
-use super::imported::Floor;
+use super::imported::Imported;
 use crate::cosign::Witness;
 use crate::heads::Latest;
 
@@ -62,10 +62,10 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
     }
     // Spec: GSP-188. Signed anew it would be later than the larger one.
     if let Some(below) = hold.below.as_deref()
-        && let Some(floor) = Floor::of(&log.origin, below, witness.every_key())
-        && floor.head.size > note.head().size
+        && let Some(imported) = Imported::of(&log.origin, below)
+        && imported.head().size > note.head().size
     {
-        let size = floor.head.size.get();
+        let size = imported.head().size.get();
         return Err(format!("size {size} was imported; dismiss it"));
     }
     let signed = verify_log_signatures(Some(&log.every_key()), &note);
