@@ -343,6 +343,12 @@ impl Gossip {
         self.standings.of(origin)
     }
 
+    /// Whether nothing of any log is cosigned, since no peer is heard.
+    // Spec: GSP-194, GSP-213
+    pub(crate) fn holds_all(&self) -> bool {
+        self.standings.hold_all()
+    }
+
     async fn ask(self: Arc<Self>, peer: KeyName, ask: AskId, question: Question) {
         let answer = match self.settings.url(&peer) {
             Some(url) => {

@@ -241,6 +241,7 @@ impl Api {
         }
         faults.extend(self.state_faults());
         faults.extend(self.own_fault());
+        faults.extend(self.isolated());
         let alarms = [self.name_alarm(), self.alarms()].concat().concat();
         if faults.is_empty() {
             let text = format!("ok\n{alarms}");
@@ -284,6 +285,13 @@ impl Api {
         Some(Convicted::Ours(id).to_string())
     }
 
+    /// That we sign nothing, since no peer is heard.
+    // Spec: GSP-213
+    fn isolated(&self) -> Option<String> {
+        let gossip = self.witness.gossip()?;
+        gossip.holds_all().then(|| Held::Isolated.to_string())
+    }
+
     fn is_copy(&self) -> bool {
         let guard = self.witness.guard();
         guard.is_some_and(|guard| guard.copy().is_some())
@@ -321,6 +329,7 @@ impl Api {
         };
         let faults = self.clock_fault().into_iter().chain(heads).chain(holds);
         let faults = faults.chain(self.own_fault()).chain(self.state_faults());
+        let faults = faults.chain(self.isolated());
         let faults: Vec<String> = faults.collect();
         (!faults.is_empty()).then(|| faults.join("\n"))
     }

@@ -182,6 +182,55 @@ fn a_fork_that_no_witness_saw_alone_is_proven_kept_and_refused_by_all() {
     }
 }
 
+// Spec: GSP-194, GSP-213
+#[test]
+fn a_witness_that_hears_nobody_cosigns_nothing_where_that_is_wanted_and_goes_on_by_itself() {
+    const ALARM: &str = "alarm: more than half of the peers do not answer\n";
+    const NOBODY: &str = "this witness has not heard from other witnesses for so long";
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    for hold in [true, false] {
+        let word = if hold { "hold" } else { "sign" };
+        let more = format!("{QUICK}peer_silence_ms = 2000\nisolated = \"{word}\"\n");
+        let circle = Circle::of(&NAMES[..2], &more);
+        for home in &circle.homes {
+            home.add_log(&log);
+        }
+        let mut processes = circle.serve();
+        let mut other = processes.pop().unwrap();
+        let alone = processes.pop().unwrap();
+        // The first round may have found nobody yet.
+        until(|| alone.add(&log.request(0, 5)).status == 200);
+        assert_eq!(alone.get("/health").status, 200);
+
+        other.kill();
+        until(|| alone.get("/health").text().contains(ALARM));
+        let (health, metrics) = (alone.get("/health"), alone.get("/metrics"));
+        let answer = alone.add(&log.request(5, 9));
+        let wanted = if hold { 503 } else { 200 };
+        assert_eq!((health.status, answer.status), (wanted, wanted), "{word}");
+        assert_eq!(health.text().contains(NOBODY), hold, "{}", health.text());
+        let healthy = format!("jurat_witness_healthy {}\n", u8::from(!hold));
+        assert!(metrics.text().contains(&healthy), "{word}");
+        if hold {
+            assert!(answer.text().contains(NOBODY), "{}", answer.text());
+            assert_eq!(answer.header("retry-after"), Some("60"));
+            // Nothing of it is stored, and what was is served.
+            let stored = alone.get(&log.checkpoint_path());
+            let stored = SignedCheckpoint::parse(&stored.body).unwrap();
+            assert_eq!(stored.head(), log.head(5));
+        }
+
+        // Nobody has to decide: one that is heard again is enough.
+        let other = circle.homes[1].serve();
+        circle.doors[1].lead_to(&other);
+        until(|| !alone.get("/health").text().contains(ALARM));
+        assert_eq!(alone.get("/health").status, 200, "{word}");
+        let from = if hold { 5 } else { 9 };
+        assert_eq!(alone.add(&log.request(from, 12)).status, 200, "{word}");
+    }
+}
+
 // Spec: GSP-74, GSP-75, GSP-76
 #[test]
 fn what_a_witness_says_of_itself_is_signed_by_its_gossip_key() {

@@ -41,8 +41,7 @@ impl Standings {
         if let Some(id) = self.stopped.get() {
             return Cosigning::Stopped { id: *id };
         }
-        let alone = self.hold_isolated && self.isolated.load(Ordering::Acquire);
-        let otherwise = if alone {
+        let otherwise = if self.hold_all() {
             Cosigning::Isolated
         } else {
             Cosigning::Free
@@ -52,6 +51,12 @@ impl Standings {
         }
         let logs = self.logs.read().unwrap_or_else(PoisonError::into_inner);
         logs.get(&origin.hash()).copied().unwrap_or(otherwise)
+    }
+
+    /// Whether nothing of any log is cosigned, since no peer is heard.
+    // Spec: GSP-194
+    pub(super) fn hold_all(&self) -> bool {
+        self.hold_isolated && self.isolated.load(Ordering::Acquire)
     }
 
     /// Says how it is with a log.
