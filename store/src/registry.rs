@@ -119,43 +119,44 @@ impl Log {
         self.keys.iter().chain(&self.retired).cloned().collect()
     }
 
-    /// What it is held for, and what that stands above.
-    fn holds(&self) -> impl Iterator<Item = &Hold> {
-        let hold = self.hold.as_deref();
-        let below = hold.and_then(|hold| hold.below.as_deref());
-        hold.into_iter().chain(below)
+    /// What it is held for, and all that this stands above.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.hold.iter().flat_map(|hold| hold.all())
+    }
+
+    /// What its operator has to decide about.
+    pub fn decision(&self) -> Option<&Hold> {
+        let mut holds = self.holds();
+        holds.find(|hold| hold.cause != HoldCause::Imported)
     }
 
     /// Whether it is held until its operator decides.
     pub fn awaits_decision(&self) -> bool {
-        let mut holds = self.holds();
-        holds.any(|hold| hold.cause != HoldCause::Imported)
+        self.decision().is_some()
     }
 
-    /// Whether there is an imported head of it that is not reached, whatever stands above that.
+    /// The imported heads of it that are not reached, whatever stands above them.
+    pub fn imported(&self) -> impl Iterator<Item = &Hold> {
+        self.holds()
+            .filter(|hold| hold.cause == HoldCause::Imported)
+    }
+
+    /// Whether there is any.
     pub fn has_imported(&self) -> bool {
-        let mut holds = self.holds();
-        holds.any(|hold| hold.cause == HoldCause::Imported)
+        self.imported().next().is_some()
     }
 
     /// Takes back what it was held for and is no more: what awaits a decision stands above.
     fn keep_hold(&mut self, was: &Self) {
-        let of = |log: &Self, imported: bool| {
-            let mut holds = log.holds();
-            let hold = holds.find(|hold| (hold.cause == HoldCause::Imported) == imported);
-            hold.map(|hold| {
-                Box::new(Hold {
-                    below: None,
-                    ..hold.clone()
-                })
-            })
-        };
-        let either = |imported| of(self, imported).or_else(|| of(was, imported));
-        let (above, below) = (either(false), either(true));
-        self.hold = match above {
-            Some(above) => Some(Box::new(Hold { below, ..*above })),
-            None => below,
-        };
+        let mut imported: Vec<Hold> = self.imported().cloned().collect();
+        for was in was.imported() {
+            if !imported.iter().any(|now| now.evidence == was.evidence) {
+                imported.push(was.clone());
+            }
+        }
+        let decision = self.decision().or_else(|| was.decision());
+        let all: Vec<Hold> = decision.cloned().into_iter().chain(imported).collect();
+        self.hold = stack(all);
     }
 
     /// How many bytes it takes in the file, at most.
@@ -174,6 +175,20 @@ impl Log {
             + dismissed.chain(texts).chain(keys).sum::<usize>()
     }
 }
+
+/// Holds that stand upon each other, the first one uppermost.
+fn stack(holds: Vec<Hold>) -> Option<Box<Hold>> {
+    let mut below = None;
+    for hold in holds.into_iter().rev() {
+        below = Some(Box::new(Hold { below, ..hold }));
+    }
+    below
+}
+
+/// More imported heads than this do not wait for one log. Each costs it a request, and the list some
+/// hundred bytes.
+// Spec: GSP-212
+pub const IMPORTED_MAX: usize = 8;
 
 /// What the file has beside the texts of a log.
 const LOG_BYTES: usize = 260;
@@ -207,12 +222,18 @@ pub struct Hold {
     pub reason: Option<String>,
     /// The evidence: a signed checkpoint, with the signatures that were verified.
     pub evidence: String,
-    /// What was imported and is not reached yet: the log is held for it again when this is decided.
+    /// What was imported and is not reached yet: the log is held for it again when this is decided,
+    /// and for it, too, when this was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<Box<Hold>>,
 }
 
 impl Hold {
+    /// It, and all that it stands above.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |hold| hold.below.as_deref())
+    }
+
     fn bytes_max(&self) -> usize {
         let texts = [&self.source, &self.why, &self.evidence];
         let texts = texts.into_iter().chain(&self.reason);
@@ -803,8 +824,9 @@ impl Registry {
         })
     }
 
-    /// Holds a known log, unless it is held already or the operator dismissed this evidence (which
-    /// is known again by `evidence`).
+    /// Holds a known log, unless it is held already for what its operator has to decide, or for
+    /// this, or for [`IMPORTED_MAX`] imported heads where this is one more, or the operator
+    /// dismissed this evidence (which is known again by `evidence`).
     ///
     /// # Errors
     /// [`RegistryError::UnknownLog`].
@@ -816,10 +838,14 @@ impl Registry {
     ) -> Result<Change, RegistryError> {
         let log = self.known(origin)?;
         let dismissed = log.dismissed.iter().any(|known| known.evidence == evidence);
-        // Spec: GSP-188. An imported checkpoint stays below what an operator has to decide.
-        let gives_way =
-            |now: &Hold| now.cause == HoldCause::Imported && hold.cause != HoldCause::Imported;
-        if dismissed || log.hold.as_ref().is_some_and(|now| !gives_way(now)) {
+        // Spec: GSP-188, GSP-211. Imported heads stay below what an operator has to decide, and
+        // below each other: none takes the place of another.
+        let fits = || {
+            hold.cause != HoldCause::Imported
+                || (log.imported().count() < IMPORTED_MAX
+                    && log.imported().all(|known| known.evidence != hold.evidence))
+        };
+        if dismissed || log.awaits_decision() || !fits() {
             return Ok(Change::Nothing);
         }
         let below = log.hold.take();
@@ -827,6 +853,24 @@ impl Registry {
             below,
             ..hold.clone()
         }));
+        Ok(Change::Changed)
+    }
+
+    /// Takes away the imported heads with these texts, wherever they stand.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownLog`].
+    // Spec: GSP-187
+    pub fn reach(&mut self, origin: &Origin, reached: &[String]) -> Result<Change, RegistryError> {
+        let log = self.known(origin)?;
+        let is_reached = |hold: &&Hold| {
+            hold.cause == HoldCause::Imported && reached.iter().any(|text| *text == hold.evidence)
+        };
+        if log.holds().filter(is_reached).count() == 0 {
+            return Ok(Change::Nothing);
+        }
+        let left = log.holds().filter(|hold| !is_reached(hold)).cloned();
+        log.hold = stack(left.collect());
         Ok(Change::Changed)
     }
 

@@ -10,8 +10,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::key::{KeyName, SignatureType, VerifierKey};
 use jurat_store::registry::{
-    About, Change, Dismissed, Edit, Hold, HoldCause, LogState, Problem, REGISTRY_BYTES_MAX, Record,
-    Registry, RegistryError, Resolution,
+    About, Change, Dismissed, Edit, Hold, HoldCause, IMPORTED_MAX, LogState, Problem,
+    REGISTRY_BYTES_MAX, Record, Registry, RegistryError, Resolution,
 };
 
 fn key(name: &str) -> VerifierKey {
@@ -264,9 +264,9 @@ fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_agai
     assert_eq!((log.hold, log.dismissed), (None, [dismissed].into()));
 }
 
-// Spec: GSP-188
+// Spec: GSP-187, GSP-188, GSP-211, GSP-212
 #[test]
-fn what_was_imported_stands_again_when_what_is_worse_is_decided() {
+fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("logs.toml");
     let a = origin("example.com/a");
@@ -290,7 +290,13 @@ fn what_was_imported_stands_again_when_what_is_worse_is_decided() {
     let standing = |list: &Registry| list.log(&a).unwrap().hold.as_deref().cloned();
     assert_eq!(put(&imported).0, Change::Changed);
     let larger = hold(HoldCause::Imported, "twelve");
-    assert_eq!(put(&larger).0, Change::Nothing, "the first one stays");
+    assert_eq!(put(&larger).0, Change::Changed);
+    assert_eq!(put(&larger).0, Change::Nothing, "it is there");
+    assert_eq!(put(&imported).0, Change::Nothing, "it is there");
+    let imported = Hold {
+        below: Some(Box::new(imported.clone())),
+        ..larger.clone()
+    };
     let worse = hold(HoldCause::Fork, "another nine");
     let (change, list) = put(&worse);
     assert_eq!(change, Change::Changed);
@@ -301,13 +307,38 @@ fn what_was_imported_stands_again_when_what_is_worse_is_decided() {
     assert_eq!(standing(&list), Some(both));
     let other = hold(HoldCause::Ours, "eleven");
     assert_eq!(put(&other).0, Change::Nothing);
+    let more = hold(HoldCause::Imported, "fifteen");
+    assert_eq!(put(&more).0, Change::Nothing, "until that is decided");
     let resolve = |hold: &Hold| {
         let release = Resolution::Release;
         Registry::edit(&path, &(), |list| list.resolve(&a, &hold.evidence, release)).unwrap();
         standing(&Registry::load(&path).unwrap())
     };
     assert_eq!(resolve(&worse), Some(imported.clone()));
-    assert_eq!(resolve(&imported), None);
+    let reach = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        let edited = Registry::edit(&path, &(), |list| list.reach(&a, &texts));
+        (edited.unwrap(), standing(&Registry::load(&path).unwrap()))
+    };
+    assert_eq!(reach(&["another nine"]), (Change::Nothing, Some(imported)));
+    put(&worse);
+    // Also from below what has to be decided, which is not reached.
+    let above = Hold {
+        below: Some(Box::new(larger.clone())),
+        ..worse.clone()
+    };
+    let both = ["nine", "another nine"];
+    assert_eq!(reach(&both), (Change::Changed, Some(above)));
+    assert_eq!(resolve(&worse), Some(larger));
+    assert_eq!(reach(&["twelve"]), (Change::Changed, None));
+    for n in 0..IMPORTED_MAX {
+        let head = hold(HoldCause::Imported, &n.to_string());
+        assert_eq!(put(&head).0, Change::Changed);
+    }
+    let (change, list) = put(&more);
+    assert_eq!(change, Change::Nothing, "there is no room");
+    assert_eq!(list.log(&a).unwrap().imported().count(), IMPORTED_MAX);
+    assert_eq!(put(&worse).0, Change::Changed);
 }
 
 // Spec: GSP-185

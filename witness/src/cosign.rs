@@ -66,7 +66,7 @@ use crate::heads::{Heads, Latest, ReadError, Told};
 use crate::log_list::LogList;
 use crate::metrics::{Call, Metrics, Outcome};
 use crate::quota::{Admitted, Client, Crowded, Kind, NotAdmitted, OverQuota, QuotaLimits, Quotas};
-use crate::restore::imported::{Floor, Joins};
+use crate::restore::imported::{Floors, Joins};
 use crate::restore::{self, Found, Guard, Held, Holds};
 use crate::unlisted::{Known, Unlisted};
 use jurat_proto::gossip::node::Cosigning;
@@ -477,8 +477,8 @@ impl Witness {
             match self.commits.submit(swap).await {
                 // Spec: WIT-83. It may be held since; that it is stored harms nobody.
                 Ok(Ok(())) => {
-                    if let Some(floor) = &prepared.floor {
-                        self.joins.reach(request.origin(), floor);
+                    if let Some(floors) = &prepared.floors {
+                        self.joins.reach(request.origin(), floors);
                     }
                     if let (Some(gossip), Some(old)) = (&self.gossip, old) {
                         gossip.grown(old, &request.proof, &request.checkpoint);
@@ -562,10 +562,11 @@ impl Witness {
         }
         let stored = self.heads.note(shown.origin()).ok().flatten();
         let stored = stored.and_then(|note| SignedCheckpoint::parse(&note).ok());
-        let imported = self.floor(shown.origin()).map(|floor| floor.note);
+        let imported = self.floors(shown.origin());
+        let imported = imported.into_iter().flat_map(Floors::into_notes);
         // Spec: EVI-30, GSP-189
-        let mut known = stored.iter().chain(&imported);
-        known.find_map(|known| Evidence::of_growth(known, shown, proof).ok())
+        let mut known = stored.into_iter().chain(imported);
+        known.find_map(|known| Evidence::of_growth(&known, shown, proof).ok())
     }
 
     /// Why nothing is signed for a log any more, if that is so.
@@ -682,7 +683,7 @@ impl Witness {
     fn prepare(&self, request: &AddCheckpoint, verified: &[usize]) -> Result<Prepared, AddError> {
         let origin = request.origin();
         // Again: it may have been held or disabled since the request came.
-        let floor = self.may_grow(origin).map_err(AddError::Held)?;
+        let floors = self.may_grow(origin).map_err(AddError::Held)?;
         if !self.logs.current().is_active(origin) {
             let origin = origin.clone();
             return Err(AddError::Refused(Refusal::UnknownOrigin { origin }));
@@ -693,17 +694,17 @@ impl Witness {
         let latest = self.heads.latest(origin)?;
         let expected = latest.map(|latest| latest.head);
         // Spec: WIT-48
-        let decided = match &floor {
+        let decided = match &floors {
             None => add_checkpoint::decide_consistency(expected.as_ref(), request)
                 .map(|progress| progress.refresh),
-            Some(floor) => self.decide_above(expected.as_ref(), floor, request),
+            Some(floors) => self.decide_above(expected.as_ref(), floors, request),
         };
         let refresh = decided.inspect_err(|refusal| tell_of_fork(request, refusal))?;
-        let not_before = match &floor {
+        let not_before = match &floors {
             None => latest,
-            Some(floor) => floor.not_before(latest),
+            Some(floors) => floors.not_before(latest),
         };
-        if let Some(latest) = latest.filter(|_| refresh && floor.is_none())
+        if let Some(latest) = latest.filter(|_| refresh && floors.is_none())
             && self.time_after(Some(latest))? == latest.time
             && let Some(lines) = self.repeated(request, verified, latest)?
         {
@@ -711,7 +712,7 @@ impl Witness {
                 swap: None,
                 lines,
                 progress: Progress::Refreshed,
-                floor: None,
+                floors: None,
             });
         }
         let (new, cosignatures) = self.sign(&request.checkpoint, verified, not_before)?;
@@ -727,7 +728,7 @@ impl Witness {
             } else {
                 Progress::Grown
             },
-            floor,
+            floors,
         })
     }
 
@@ -1117,7 +1118,7 @@ struct Prepared {
     lines: CosignatureLines,
     progress: Progress,
     /// What was imported, and is reached when it is durable.
-    floor: Option<Floor>,
+    floors: Option<Floors>,
 }
 
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@
 //! The state is read and never written: what is here already is neither replaced nor lowered. So it
 //! is safe while the witness serves, which takes the list and the evidence over within seconds.
 //!
-//! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189.
+//! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189, GSP-211, GSP-212.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Decoder, ExportError, Header, Part, STEP_BYTES_MAX, Step};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
-use jurat_store::registry::{Change, HoldCause, Log, Registry, RegistryError};
+use jurat_store::registry::{Change, Hold, HoldCause, IMPORTED_MAX, Log, Registry, RegistryError};
 
 use crate::cli::Failed;
 use crate::config::Admin;
@@ -34,6 +34,7 @@ use crate::heads::Latest;
 use crate::journal::{Journal, Recorder};
 use crate::logs_command::{shown, uid};
 use crate::metrics::Metrics;
+use crate::restore::imported::Imported;
 use crate::restore::{Finding, Found, Keys, Unusable, evidence_id, judge_import};
 
 /// What to read.
@@ -98,17 +99,33 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), Failed> {
             message: "what was imported contradicts what is here".to_owned(),
         });
     }
-    let waits = outcomes.values().filter(|done| **done == Done::Waits);
-    let waits = waits.count();
+    not_taken(&outcomes)
+}
+
+/// What was left out and can be taken later.
+fn not_taken(outcomes: &Outcomes) -> Result<(), Failed> {
+    let count = |wanted| outcomes.values().filter(|done| **done == wanted).count();
+    let mut told = Vec::new();
+    let waits = count(Done::Waits);
     if waits > 0 {
-        return Err(Failed {
-            code: exit::RETRY,
-            message: format!(
-                "{waits} logs are held for something else already; import again when they are free"
-            ),
-        });
+        told.push(format!(
+            "{waits} logs are held for something else already; import again when they are free"
+        ));
     }
-    Ok(())
+    let full = count(Done::Full);
+    if full > 0 {
+        told.push(format!(
+            "{full} logs wait for {IMPORTED_MAX} imported heads already; import again when they \
+             have reached these"
+        ));
+    }
+    if told.is_empty() {
+        return Ok(());
+    }
+    Err(Failed {
+        code: exit::RETRY,
+        message: told.join(", and "),
+    })
 }
 
 /// What a file does.
@@ -138,6 +155,8 @@ enum Done {
     Dismissed,
     /// The log is held for something else.
     Waits,
+    /// It waits for as many imported heads as it may.
+    Full,
 }
 
 #[derive(Default)]
@@ -213,15 +232,25 @@ impl Plan<'_> {
             }
             finding => finding,
         };
-        let finding =
-            finding.map_err(|reason| data(format!("the head of {}: {reason}", shown(origin))))?;
+        let bad = |reason| data(format!("the head of {}: {reason}", shown(origin)));
+        let mut finding = finding.map_err(bad)?;
+        let mut contradicted = here;
+        // Spec: GSP-211. What was imported before says as much as what was cosigned.
+        if !is_fork(&finding)
+            && let Some(before) = imported_fork(log, note)
+        {
+            let (head, time) = (before.head(), UnixSeconds::ZERO);
+            let before_it = Some(Latest { head, time });
+            finding = judge_import(note, keys, before_it, self.from).map_err(bad)?;
+            contradicted = Some(before);
+        }
         match finding {
             Finding::Same => self.tally.same += 1,
             Finding::Known | Finding::New => self.tally.known += 1,
             Finding::Evidence(evidence) => {
-                if let (HoldCause::Fork, Some(here)) = (evidence.cause, here) {
+                if let (HoldCause::Fork, Some(other)) = (evidence.cause, contradicted) {
                     self.proven
-                        .extend(Evidence::same_size(here, note.clone()).ok());
+                        .extend(Evidence::same_size(other, note.clone()).ok());
                 }
                 let source = format!("the export of {}", self.from);
                 let evidence = *evidence;
@@ -239,16 +268,44 @@ impl Plan<'_> {
         for (origin, found) in &self.found {
             let hold = found.hold(now);
             let id = evidence_id(&hold);
-            let done = match list.hold(origin, &hold, &id)? {
-                Change::Nothing => standing(list.log(origin), &id),
-                changed => {
-                    change = changed;
-                    Done::Held
-                }
+            let standing = list
+                .log(origin)
+                .and_then(|log| self.standing(log, &hold, &id));
+            let done = match standing {
+                Some(done) => done,
+                None => match list.hold(origin, &hold, &id)? {
+                    Change::Nothing if list.log(origin).is_some_and(Log::awaits_decision) => {
+                        Done::Waits
+                    }
+                    Change::Nothing => Done::Full,
+                    changed => {
+                        change = changed;
+                        Done::Held
+                    }
+                },
             };
             outcomes.insert(origin.clone(), done);
         }
         Ok((change, outcomes))
+    }
+
+    /// Why a log is not to be held anew for what has this id.
+    fn standing(&self, log: &Log, hold: &Hold, id: &str) -> Option<Done> {
+        // Of one tree, what we cosigned later says more.
+        let time = |hold: &Hold| Imported::of(&log.origin, hold)?.cosigned(self.own);
+        let is_known = |known: &Hold| {
+            evidence_id(known) == id
+                && (known.evidence == hold.evidence || time(hold) <= time(known))
+        };
+        if log.holds().any(is_known) {
+            return Some(Done::Known);
+        }
+        if log.dismissed.iter().any(|known| known.evidence == id) {
+            return Some(Done::Dismissed);
+        }
+        // Another import was faster, of another history: this one has to be judged again.
+        let imported = Imported::of(&log.origin, hold)?;
+        imported_fork(log, imported.note()).map(|_| Done::Waits)
     }
 
     fn contradicts(&self) -> bool {
@@ -320,18 +377,20 @@ fn apply(admin: &Admin, plan: &Plan<'_>, args: &ImportArgs, now: u64) -> Result<
     Ok(outcomes)
 }
 
-/// Why a log was not held anew for what has this id.
-fn standing(log: Option<&Log>, id: &str) -> Done {
-    let Some(log) = log else { return Done::Waits };
-    let below = log.hold.as_ref().and_then(|now| now.below.as_deref());
-    let mut standing = log.hold.as_deref().into_iter().chain(below);
-    if standing.any(|known| evidence_id(known) == id) {
-        Done::Known
-    } else if log.dismissed.iter().any(|known| known.evidence == id) {
-        Done::Dismissed
-    } else {
-        Done::Waits
-    }
+fn is_fork(finding: &Finding) -> bool {
+    matches!(finding, Finding::Evidence(evidence) if evidence.cause == HoldCause::Fork)
+}
+
+/// What was imported of a log before, with another root at the size of this.
+fn imported_fork(log: &Log, note: &SignedCheckpoint) -> Option<SignedCheckpoint> {
+    let head = note.head();
+    let before = log.imported();
+    let before = before.filter_map(|hold| Imported::of(&log.origin, hold));
+    let mut before = before.map(Imported::into_note);
+    before.find(|before| {
+        let before = before.head();
+        before.size == head.size && before.root_hash != head.root_hash
+    })
 }
 
 // Spec: GSP-189

@@ -25,6 +25,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use jurat_daemon::clock::Clock;
+use jurat_proto::hash::sha256;
 use jurat_store::registry::{DISMISSED_MAX, Edit, Log, LogState, Record};
 use serde::{Deserialize, Serialize};
 
@@ -125,6 +126,9 @@ pub struct Entry {
     /// Whether there is an imported head below what it is held for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub imported_below: bool,
+    /// Which imported heads it waits for: of each the first 16 hex digits of SHA-256 of its text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<String>,
     /// How much evidence was dismissed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dismissed: usize,
@@ -156,10 +160,20 @@ impl From<&Log> for Entry {
             hold: log.hold.as_ref().map(|hold| hold.why.clone()),
             hold_imported: log.has_imported() && !log.awaits_decision(),
             imported_below: log.has_imported() && log.awaits_decision(),
+            imported: imported_ids(log).map(|id| format!("{id:016x}")).collect(),
             dismissed: log.dismissed.len(),
             decision: decision(log).map(str::to_owned),
         }
     }
+}
+
+/// What the imported heads of a log are known again by.
+pub(crate) fn imported_ids(log: &Log) -> impl Iterator<Item = u64> {
+    log.imported().map(|hold| {
+        let hash = sha256(hold.evidence.as_bytes());
+        let first = hash.as_bytes().first_chunk().copied();
+        u64::from_be_bytes(first.unwrap_or_default())
+    })
 }
 
 /// The reason that was given to adopt what the log is held for; else the one that was given to put
@@ -209,6 +223,8 @@ fn action(edit: &Edit<'_>) -> &'static str {
         _ if before.hold.is_some() && after.hold.is_none() => "released",
         _ if !before.awaits_decision() && after.awaits_decision() => "held",
         _ if before.awaits_decision() && !after.awaits_decision() => "released",
+        _ if after.imported().count() > before.imported().count() => "held",
+        _ if after.imported().count() < before.imported().count() => "released",
         _ => "changed",
     }
 }
@@ -323,6 +339,7 @@ impl Recorder<'_> {
             hold: None,
             hold_imported: false,
             imported_below: false,
+            imported: Vec::new(),
             dismissed: 0,
             decision: None,
         };

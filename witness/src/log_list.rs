@@ -264,11 +264,17 @@ impl Logs {
 
     /// Why nothing is signed for a log, if it is held.
     pub fn hold(&self, origin: &Origin) -> Option<&Hold> {
+        self.held_log(origin)?.hold.as_deref()
+    }
+
+    /// A log that is held.
+    pub fn held_log(&self, origin: &Origin) -> Option<&Log> {
         // Hardly ever is any.
         if self.held.is_empty() {
             return None;
         }
-        self.registry.log(origin)?.hold.as_deref()
+        let log = self.registry.log(origin)?;
+        log.hold.is_some().then_some(log)
     }
 
     /// Whether a log is served, as for [`Self::keys_for`].

@@ -392,7 +392,7 @@ fn list(admin: &Admin, wanted: impl Fn(&Log) -> bool, json: bool) -> Result<(), 
         for key in &log.retired {
             let _ = writeln!(text, "         {key} (retired)");
         }
-        if let Some(hold) = &log.hold {
+        for hold in log.holds() {
             let _ = writeln!(text, "         held: {}", hold.why);
         }
         if let Some(id) = convicted.get(&log.origin) {
@@ -475,7 +475,7 @@ fn show(admin: &Admin, origin: &Origin, at: Option<&str>) -> Result<(), Failed> 
     if let Some(added) = log.added {
         line("added", &format!("at {added}"));
     }
-    if let Some(hold) = &log.hold {
+    for hold in log.holds() {
         line(
             "held",
             &format!("since {}: {} ({})", hold.since, hold.why, hold.source),
@@ -557,14 +557,20 @@ fn resolve(
     } else {
         dismissal(hold, reason)
     };
+    let mut left = None;
     Registry::edit(&admin.logs, recorder, |registry| {
-        registry.resolve(origin, &hold.evidence, resolution)
+        let done = registry.resolve(origin, &hold.evidence, resolution)?;
+        let hold = registry.log(origin).and_then(|log| log.hold.as_deref());
+        left = hold.map(|hold| hold.why.clone());
+        Ok(done)
     })?;
-    print(if adopt {
-        "to be adopted by the witness that serves, within seconds, or when one starts; the log is \
-         held until then\n"
-    } else {
-        "dismissed; the log is free\n"
+    print(&match left {
+        _ if adopt => "to be adopted by the witness that serves, within seconds, or when one \
+                       starts; the log is held until then\n"
+            .to_owned(),
+        // Spec: GSP-188
+        Some(why) => format!("dismissed; the log is held for what stood below: {why}\n"),
+        None => "dismissed; the log is free\n".to_owned(),
     });
     Ok(())
 }

@@ -40,7 +40,7 @@ use jurat_proto::key::VerifierKey;
 use jurat_store::registry::{LogState, Registry};
 
 use self::kept::Last;
-use crate::journal::{ACCEPTED, Entry, Journal, LINE_BYTES_MAX, Line, state_name};
+use crate::journal::{ACCEPTED, Entry, Journal, LINE_BYTES_MAX, Line, imported_ids, state_name};
 
 /// What the journal says of each log, as far as it was read: about 150 bytes a log.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Default for Said {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one flag of what is kept"
@@ -82,6 +82,8 @@ struct Facts {
     imported: bool,
     /// The log may never have been in the list: the line that added it is the only one.
     only_added: bool,
+    /// Which imported heads those are ([`imported_ids`]), as far as the lines say it; in order.
+    heads: Box<[u64]>,
 }
 
 impl Facts {
@@ -92,6 +94,7 @@ impl Facts {
             held: entry.hold.is_some() && !entry.hold_imported,
             imported: entry.hold_imported || entry.imported_below,
             only_added: false,
+            heads: in_order(entry.imported.iter().filter_map(|id| head(id)).collect()),
         }
     }
 
@@ -99,15 +102,32 @@ impl Facts {
         [self.disabled, self.held, self.imported, self.only_added]
     }
 
-    fn from_flags(keys: Hash, [disabled, held, imported, only_added]: [bool; 4]) -> Self {
+    fn from_flags(
+        keys: Hash,
+        [disabled, held, imported, only_added]: [bool; 4],
+        heads: Vec<u64>,
+    ) -> Self {
         Self {
             keys,
             disabled,
             held,
             imported,
             only_added,
+            heads: in_order(heads),
         }
     }
+}
+
+fn in_order(mut heads: Vec<u64>) -> Box<[u64]> {
+    heads.sort_unstable();
+    heads.dedup();
+    heads.into()
+}
+
+/// As lines, and what is kept, name an imported head: 16 hex digits.
+fn head(id: &str) -> Option<u64> {
+    let digits = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u64::from_str_radix(id, 16).ok().filter(|_| digits)
 }
 
 /// The keys in any order, and those that the log has done with.
@@ -201,10 +221,17 @@ impl Said {
         match (known, &line.before) {
             (Some(known), before) if line.action != ACCEPTED => {
                 let before = before.as_ref().map(Facts::of);
-                now.disabled |= known.disabled && before.is_none_or(|before| !before.disabled);
-                now.held |= known.held && before.is_none_or(|before| !before.held);
-                now.imported |= known.imported && before.is_none_or(|before| !before.imported);
-                if now.keys != known.keys && before.is_none_or(|before| before.keys != known.keys) {
+                let was = before.as_ref();
+                now.disabled |= known.disabled && was.is_none_or(|before| !before.disabled);
+                now.held |= known.held && was.is_none_or(|before| !before.held);
+                // Spec: GSP-211
+                now.imported |= known.imported && was.is_none_or(|before| !before.imported);
+                let lost = known.heads.iter();
+                let lost = lost
+                    .filter(|head| was.is_none_or(|before| !before.heads.contains(head)))
+                    .copied();
+                now.heads = in_order(now.heads.iter().copied().chain(lost).collect());
+                if now.keys != known.keys && was.is_none_or(|before| before.keys != known.keys) {
                     now.keys = known.keys;
                 }
             }
@@ -234,7 +261,9 @@ impl Said {
             if said.held && !log.awaits_decision() {
                 lost(Lost::Hold);
             }
-            if said.imported && !log.has_imported() {
+            // Spec: GSP-211. More than there has to be is no loss.
+            let has = |head: &u64| imported_ids(log).any(|id| id == *head);
+            if (said.imported && !log.has_imported()) || !said.heads.iter().all(has) {
                 lost(Lost::Imported);
             }
             if said.disabled && log.state == LogState::Active {
@@ -267,7 +296,7 @@ pub enum Lost {
     Log,
     /// The log is held no more.
     Hold,
-    /// What was imported of it, and is not reached, is not there any more.
+    /// Some of what was imported of it, and is not reached, is not there any more.
     Imported,
     /// The log is active again.
     Disabled,
@@ -434,6 +463,61 @@ mod tests {
         assert_eq!(bench.lost(), []);
     }
 
+    // Spec: WIT-74, WIT-76, GSP-211
+    #[test]
+    fn an_imported_head_is_missed_although_another_is_still_there() {
+        let bench = Bench::new();
+        bench.edit(import);
+        let one = bench.text();
+        bench.edit(|list| {
+            let mut larger = list.log(&a()).unwrap().hold.as_deref().unwrap().clone();
+            larger.evidence = "j".to_owned();
+            list.hold(&a(), &larger, "another imported id")
+        });
+        let two = bench.text();
+        assert_eq!(bench.lost(), []);
+        fs::write(bench.list(), &one).unwrap();
+        assert_eq!(bench.lost(), [Lost::Imported]);
+        // Another change does not make up for it, nor does what is kept.
+        bench.edit(|list| {
+            let contact = Some("me".to_owned());
+            list.describe(
+                &a(),
+                jurat_store::registry::About {
+                    contact,
+                    ..Default::default()
+                },
+            )
+        });
+        assert_eq!(bench.lost(), [Lost::Imported]);
+        let mut said = Said::default();
+        said.read_on(&bench.journal).unwrap();
+        said.keep(&bench.journal, 1).unwrap();
+        let mut again = Said::default();
+        again.read_on(&bench.journal).unwrap();
+        assert!(again.kept > 0);
+        assert_eq!(again, said);
+        assert_eq!(bench.lost(), [Lost::Imported]);
+        // What is put back has both again.
+        let was = Registry::parse(&two).unwrap().log(&a()).unwrap().clone();
+        let mut list = Registry::load(bench.list()).unwrap();
+        list.keep(&was);
+        assert_eq!(list.log(&a()).unwrap().imported().count(), 2);
+        fs::write(bench.list(), &two).unwrap();
+        assert_eq!(bench.lost(), []);
+        // One that is reached leaves a line, and the other is missed as before.
+        bench.edit(|list| list.reach(&a(), &["i".to_owned()]));
+        let other = bench.text();
+        assert_eq!(bench.lost(), []);
+        fs::write(bench.list(), &one).unwrap();
+        assert_eq!(bench.lost(), [Lost::Imported]);
+        fs::write(bench.list(), &two).unwrap();
+        assert_eq!(bench.lost(), [], "more than there has to be");
+        fs::write(bench.list(), &other).unwrap();
+        bench.edit(|list| list.reach(&a(), &["j".to_owned()]));
+        assert_eq!(bench.lost(), []);
+    }
+
     fn off(list: &mut Registry) -> Result<Change, RegistryError> {
         list.switch(&a(), LogState::Disabled, None)
     }
@@ -522,7 +606,7 @@ mod tests {
         let bench = Bench::new();
         let mut said = Said::default();
         said.read_on(&bench.journal).unwrap();
-        let facts = said.logs[&a()];
+        let facts = said.logs[&a()].clone();
         let registry = Registry::load(bench.list()).unwrap();
         let listed = registry.log(&a()).unwrap().origin.as_str();
         let name = |said: &Said| said.logs.keys().next().unwrap().as_str().as_ptr();

@@ -1,7 +1,7 @@
 //! What one witness exports and another imports: nothing is signed below it, and nobody has to
 //! decide.
 //!
-//! Spec: GSP-182, GSP-183, GSP-184, GSP-185, GSP-186, GSP-187, GSP-188, GSP-189.
+//! Spec: GSP-182, GSP-183, GSP-184, GSP-185, GSP-186, GSP-187, GSP-188, GSP-189, GSP-211, GSP-212.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,85 +15,16 @@
 mod rig;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::Path;
 
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::Evidence;
-use jurat_proto::export::{Header, Part, parse, to_bytes};
-use jurat_proto::key::{KeyName, UnixSeconds};
+use jurat_proto::export::{Part, parse};
 
+use rig::carry::{
+    code, export, file_of, head_of, held, import, imported, journal, nowhere, said, state,
+};
 use rig::{Home, Process, TestLog, files, run, until, verified};
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-}
-
-fn said(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8(both).unwrap()
-}
-
-/// A file that is not there, and the folder that it is in.
-fn nowhere() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("heads.export");
-    (dir, path)
-}
-
-fn export(home: &Home, file: &Path, more: &[&str]) -> Output {
-    let config = home.config();
-    run(&[
-        &["export", file.to_str().unwrap(), "--config", &config],
-        more,
-    ]
-    .concat())
-}
-
-fn import(home: &Home, file: &Path, more: &[&str]) -> Output {
-    let config = home.config();
-    run(&[
-        &["import", file.to_str().unwrap(), "--config", &config],
-        more,
-    ]
-    .concat())
-}
-
-fn imported(home: &Home, file: &Path) {
-    let output = import(home, file, &[]);
-    assert_eq!(code(&output), 0, "{}", said(&output));
-}
-
-/// A file of another witness, with these notes, in order.
-fn file_of(parts: &[Part]) -> (tempfile::TempDir, PathBuf) {
-    let header = Header {
-        name: KeyName::parse("other.example/w2").unwrap(),
-        time: UnixSeconds::new(1_790_000_000).unwrap(),
-    };
-    let (dir, path) = nowhere();
-    fs::write(&path, to_bytes(&header, parts).unwrap()).unwrap();
-    (dir, path)
-}
-
-fn head_of(log: &TestLog, size: u64) -> (tempfile::TempDir, PathBuf) {
-    file_of(&[Part::Head(log.checkpoint(size))])
-}
-
-fn state(home: &Home) -> [Option<Vec<u8>>; 2] {
-    let files = ["logs.toml", "journal.ndjson"];
-    files.map(|file| fs::read(home.path(file)).ok())
-}
-
-fn held(home: &Home) -> String {
-    String::from_utf8(home.logs(&["list", "--held"]).stdout).unwrap()
-}
-
-fn journal(home: &Home) -> String {
-    let output = home.logs(&["journal"]);
-    assert_eq!(code(&output), 0);
-    assert_eq!(code(&home.logs(&["journal", "--check"])), 0);
-    said(&output)
-}
 
 fn stored(process: &Process, log: &TestLog) -> SignedCheckpoint {
     SignedCheckpoint::parse(&process.get(&log.checkpoint_path()).body).unwrap()
@@ -324,27 +255,158 @@ fn what_an_operator_has_to_decide_stands_above_what_was_imported() {
     assert_eq!(process.add(&log.request(5, 9)).status, 200);
 }
 
-// Spec: GSP-185
+// Spec: GSP-211
 #[test]
-fn a_log_that_is_held_for_something_else_is_told_of() {
+fn a_larger_import_stands_beside_a_smaller_one_and_one_checkpoint_continues_both() {
     let mut log = TestLog::new("example.com/log");
     log.grow(20);
     let home = Home::new();
     home.add_log(&log);
-    let (_dir, nine) = head_of(&log, 9);
+    let ((_nine, nine), (_twelve, twelve)) = (head_of(&log, 9), head_of(&log, 12));
     imported(&home, &nine);
-    imported(&home, &nine);
-    let (_dir, twelve) = head_of(&log, 12);
+    let before = state(&home);
+    let again = import(&home, &nine, &[]);
+    assert_eq!(code(&again), 0, "{}", said(&again));
+    assert!(said(&again).contains("1 logs are held for that already"));
+    assert_eq!(state(&home)[0], before[0]);
     let output = import(&home, &twelve, &[]);
-    assert_eq!(code(&output), 75, "{}", said(&output));
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(said(&output).contains("example.com/log: held: size 12 was imported"));
+    let told = held(&home);
+    assert!(told.contains("size 9 was imported") && told.contains("size 12 was imported"));
+    // A smaller one takes the place of none either, and is there already.
+    let output = import(&home, &nine, &[]);
+    assert!(said(&output).contains("1 logs are held for that already"));
+    assert_eq!(held(&home), told);
     let process = home.serve();
-    assert_eq!(process.add(&log.request(0, 9)).status, 200);
+    for (old, new) in [(0, 9), (9, 11), (0, 13), (9, 13)] {
+        let answer = process.add(&log.request(old, new));
+        assert_eq!((answer.status, answer.text()), (409, "12\n"), "{old} {new}");
+    }
+    assert_eq!(process.get(&log.checkpoint_path()).status, 404);
+    // The proof from 9 is known: that from 12 is what was missing.
+    let answer = process.add(&log.request(12, 13));
+    assert_eq!(answer.status, 200, "{}", answer.text());
     until(|| held(&home).is_empty());
-    process.terminate();
+    assert_eq!(process.add(&log.request(13, 20)).status, 200);
+    journal(&home);
+}
+
+// Spec: GSP-189, GSP-211
+#[test]
+fn a_larger_import_of_another_history_makes_nobody_forget_the_smaller_one() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let ((_nine, nine), (_twelve, twelve)) = (head_of(&log, 9), head_of(&fork, 12));
+    imported(&home, &nine);
     imported(&home, &twelve);
     let process = home.serve();
-    let answer = process.add(&log.request(9, 10));
-    assert_eq!((answer.status, answer.text()), (409, "12\n"));
+    // Who has the log's key leads on from the larger one, and comes to the smaller.
+    let answer = process.add(&fork.request(12, 13));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    let answer = process.add(&fork.request(9, 13));
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert_eq!(process.get(&log.checkpoint_path()).status, 404);
+    // That answer's request is the proof: both are its log's.
+    until(|| process.add(&log.request(9, 13)).status == 403);
+    let output = run(&["evidence", "--config", &home.config(), "list"]);
+    assert!(
+        said(&output).contains("opening example.com/log"),
+        "{}",
+        said(&output)
+    );
+}
+
+// Spec: GSP-189, GSP-211
+#[test]
+fn another_root_at_the_size_of_an_earlier_import_is_evidence() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let ((_one, one), (_other, other)) = (head_of(&log, 9), head_of(&fork, 9));
+    let (_twelve, twelve) = head_of(&log, 12);
+    imported(&home, &one);
+    imported(&home, &twelve);
+    let output = import(&home, &other, &[]);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    assert!(said(&output).contains("two trees of size 9"));
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(12, 13)).status, 403);
+    process.terminate();
+    let output = run(&["evidence", "--config", &home.config(), "list"]);
+    assert!(
+        said(&output).contains("same-size example.com/log"),
+        "{}",
+        said(&output)
+    );
+}
+
+// Spec: GSP-185, GSP-212
+#[test]
+fn a_log_that_is_held_for_something_else_or_for_too_many_is_told_of() {
+    let (mut log, mut full) = (TestLog::new("a.example/log"), TestLog::new("b.example/log"));
+    log.grow(20);
+    full.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    home.add_log(&full);
+    for size in 1..=8 {
+        let (_dir, file) = head_of(&full, size);
+        imported(&home, &file);
+    }
+    let ((_nine, nine), (_twelve, twelve)) = (head_of(&full, 9), head_of(&log, 12));
+    let before = state(&home)[0].clone();
+    let output = import(&home, &nine, &[]);
+    assert_eq!(code(&output), 75, "{}", said(&output));
+    assert!(
+        said(&output).contains(
+            "1 logs wait for 8 imported heads already; import again when they have reached these"
+        ),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(state(&home)[0], before);
+    let process = home.serve();
+    // One request for each of them, about one tree.
+    let mut asked = 8;
+    for left in (1..8).rev() {
+        let answer = process.add(&full.request(asked, 20));
+        assert_eq!((answer.status, answer.text()), (409, &*format!("{left}\n")));
+        asked = left;
+    }
+    assert_eq!(process.add(&full.request(1, 20)).status, 200);
+    until(|| held(&home).is_empty());
+    process.terminate();
+
+    // What its operator has to decide stands above, until it is decided.
+    let elsewhere = with_keys_of(&home);
+    elsewhere.add_log(&log);
+    let process = elsewhere.serve();
+    assert_eq!(process.add(&log.request(0, 6)).status, 200);
+    let later = stored(&process, &log);
+    process.terminate();
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    process.terminate();
+    let (_six, six) = file_of(&[Part::Head(later)]);
+    let output = import(&home, &six, &[]);
+    assert_eq!(code(&output), 1, "{}", said(&output));
+    let output = import(&home, &twelve, &[]);
+    assert_eq!(code(&output), 75, "{}", said(&output));
+    assert!(
+        said(&output).contains(
+            "1 logs are held for something else already; import again when they are free"
+        ),
+        "{}",
+        said(&output)
+    );
 }
 
 /// As of a witness with the keys of `home`, which never reached this.

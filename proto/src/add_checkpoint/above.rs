@@ -1,20 +1,24 @@
-//! What a witness decides while it knows a head of a log that it has not cosigned itself, and must
-//! not sign below: what it was told of by an import.
+//! What a witness decides while it knows heads of a log that it has not cosigned itself, and must
+//! not sign below: what it was told of by imports.
 //!
 //! ```text
 //!   latest 5 ──────────────┐
-//!                          ├──► 12 is cosigned when it is proven from both
-//!   floor  9 ──────────────┘
+//!   floor  9 ──────────────┼──► 15 is cosigned when it is proven from all of them
+//!   floor 12 ──────────────┘
 //! ```
 //!
-//! A request brings one proof. So a log that is asked for both sends two requests about one tree,
-//! as it does after any 409: the first answer says the size from which a proof is still missing.
-//! What the first one proved is remembered ([`Joined`]) and counts for that very tree alone.
+//! A request brings one proof. So a log that is asked for several sends as many requests about one
+//! tree, as it does after any 409: the first answer says the size from which a proof is still
+//! missing. What they proved is remembered ([`Proven`]): for that very tree, and, since two trees
+//! that one tree continues are of one history, for good between the heads themselves. So a log that
+//! grows between its requests comes to an end, too.
 //!
 //! In scope: the decision, as a pure function. Out of scope: what is remembered, where, and how a
 //! floor came to be.
 //!
-//! Rules: `spec/gossip.md` GSP-186, GSP-187.
+//! Rules: `spec/gossip.md` GSP-186, GSP-187, GSP-211.
+
+use alloc::vec::Vec;
 
 use super::{AddCheckpoint, Refusal};
 use crate::proof::verify_consistency;
@@ -23,10 +27,80 @@ use crate::tree::{TreeHead, TreeSize};
 /// A tree that was proven to be a continuation of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// The older tree: what was cosigned last, or the floor.
+    /// The older tree: what was cosigned last, or a floor.
     pub base: TreeHead,
     /// The newer tree.
     pub head: TreeHead,
+}
+
+/// What the requests for a log have proven so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proven {
+    /// At most one for each two heads that count, and one from each of these to the newest tree.
+    joined: Vec<Joined>,
+}
+
+impl Proven {
+    /// Takes over what a request proved; `latest` and `floors` are as for [`decide_above`]. What
+    /// was proven of another tree than the one of this request is forgotten, unless it is one of
+    /// the heads that count.
+    // Spec: GSP-187, GSP-211
+    pub fn add(&mut self, latest: Option<&TreeHead>, floors: &[TreeHead], new: Joined) {
+        let bases = bases(latest, floors);
+        let counts = |joined: &Joined| {
+            bases.contains(&joined.base)
+                && (joined.head == new.head || bases.contains(&joined.head))
+        };
+        self.joined.retain(counts);
+        // The smaller of two that one tree continues is continued by the larger.
+        let implied = self.joined.iter().filter(|other| other.head == new.head);
+        let implied = implied.map(|other| {
+            let (base, head) = if other.base.size <= new.base.size {
+                (other.base, new.base)
+            } else {
+                (new.base, other.base)
+            };
+            Joined { base, head }
+        });
+        let implied: Vec<Joined> = implied.chain([new]).collect();
+        for joined in implied {
+            if joined.base != joined.head && counts(&joined) && !self.joined.contains(&joined) {
+                self.joined.push(joined);
+            }
+        }
+    }
+
+    /// Which of `bases`, the largest first, a tree continues, when a request proved it from
+    /// `proven`; the others are open.
+    fn open<'a>(
+        &self,
+        bases: &'a [TreeHead],
+        head: TreeHead,
+        proven: Option<TreeHead>,
+    ) -> Option<&'a TreeHead> {
+        let mut continued: Vec<TreeHead> = Vec::from([head]);
+        continued.extend(proven);
+        let mut open = None;
+        for base in bases {
+            let known = self.joined.iter().filter(|joined| joined.base == *base);
+            let mut known = known.map(|joined| joined.head);
+            if continued.contains(base) || known.any(|head| continued.contains(&head)) {
+                continued.push(*base);
+            } else {
+                open = open.or(Some(base));
+            }
+        }
+        open
+    }
+}
+
+/// The heads that a tree has to continue, the largest first.
+fn bases(latest: Option<&TreeHead>, floors: &[TreeHead]) -> Vec<TreeHead> {
+    let cosigned = latest.filter(|latest| latest.size > TreeSize::ZERO);
+    let mut bases: Vec<TreeHead> = floors.iter().chain(cosigned).copied().collect();
+    bases.sort_by_key(|base| core::cmp::Reverse((base.size, base.root_hash)));
+    bases.dedup();
+    bases
 }
 
 /// What becomes of a request for a log that has a floor.
@@ -48,16 +122,16 @@ pub enum Above {
 
 /// Decides about a request whose signatures are verified.
 ///
-/// `latest` is what was cosigned last for the origin, nothing when it never was; `floor` the head
-/// that must not be signed below; `joined` what an earlier request proved, if one did.
+/// `latest` is what was cosigned last for the origin, nothing when it never was; `floors` the heads
+/// that must not be signed below; `proven` what earlier requests proved.
 ///
 /// # Errors
 /// [`Refusal`] with status 400, 409 or 422. No state has changed.
-// Spec: GSP-186
+// Spec: GSP-186, GSP-211
 pub fn decide_above(
     latest: Option<&TreeHead>,
-    floor: &TreeHead,
-    joined: Option<&Joined>,
+    floors: &[TreeHead],
+    proven: &Proven,
     request: &AddCheckpoint,
 ) -> Result<Above, Refusal> {
     let (head, old_size) = (request.head(), request.old_size);
@@ -69,10 +143,8 @@ pub fn decide_above(
         });
     }
     // The larger first: a log that is below it has to go there.
-    let cosigned = latest.filter(|latest| latest.size > TreeSize::ZERO);
-    let mut bases = [Some(floor), cosigned];
-    bases.sort_by_key(|base| core::cmp::Reverse(base.map(|base| base.size)));
-    for base in bases.into_iter().flatten() {
+    let bases = bases(latest, floors);
+    for base in &bases {
         if head.size < base.size {
             return Err(Refusal::Conflict {
                 old_size,
@@ -88,13 +160,8 @@ pub fn decide_above(
             });
         }
     }
-    let proven = prove(&bases, old_size, request)?;
-    let is_open = |base: &&TreeHead| {
-        let this = Joined { base: **base, head };
-        **base != head && proven != Some(**base) && joined != Some(&this)
-    };
-    let missing = bases.into_iter().flatten().find(is_open);
-    match (missing, proven) {
+    let base = prove(&bases, old_size, request)?;
+    match (proven.open(&bases, head, base), base) {
         (None, _) => Ok(Above::Cosign {
             refresh: latest == Some(&head),
         }),
@@ -112,7 +179,7 @@ pub fn decide_above(
 
 /// The tree from which the request's proof leads to its head, if it begins at one that counts.
 fn prove(
-    bases: &[Option<&TreeHead>],
+    bases: &[TreeHead],
     old_size: TreeSize,
     request: &AddCheckpoint,
 ) -> Result<Option<TreeHead>, Refusal> {
@@ -125,15 +192,18 @@ fn prove(
             hashes => Err(Refusal::ProofNotEmpty { hashes }),
         };
     }
-    let mut all = bases.iter().flatten();
-    let Some(base) = all.find(|base| base.size == old_size) else {
-        return Ok(None);
-    };
-    // Spec: WIT-19
-    verify_consistency(base, &head, &request.proof).map_err(|reason| Refusal::Inconsistent {
-        old_size,
-        size: head.size,
-        reason,
-    })?;
-    Ok(Some(**base))
+    // Of two trees of one size no tree continues both.
+    let mut proven = None;
+    for base in bases.iter().filter(|base| base.size == old_size) {
+        // Spec: WIT-19
+        verify_consistency(base, &head, &request.proof).map_err(|reason| {
+            Refusal::Inconsistent {
+                old_size,
+                size: head.size,
+                reason,
+            }
+        })?;
+        proven = Some(*base);
+    }
+    Ok(proven)
 }

@@ -1,6 +1,6 @@
-//! Rows GSP-186 and GSP-187 of `spec/gossip.md`: what is decided above an imported head.
+//! Rows GSP-186, GSP-187 and GSP-211 of `spec/gossip.md`: what is decided above imported heads.
 
-use jurat_proto::add_checkpoint::above::{Above, Joined, decide_above};
+use jurat_proto::add_checkpoint::above::{Above, Joined, Proven, decide_above};
 use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal};
 use jurat_proto::proof::ConsistencyProof;
 use jurat_proto::tree::TreeHead;
@@ -38,7 +38,14 @@ fn conflict(old: u64, current: u64) -> Result<Above, Refusal> {
 fn a_new_witness_signs_what_continues_the_imported_head_and_nothing_below_it() {
     let tree = Tree::new(20, "e");
     let floor = head(&tree, 9);
-    let decide = |from, to| decide_above(None, &floor, None, &request(&tree, from, to));
+    let decide = |from, to| {
+        decide_above(
+            None,
+            &[floor],
+            &Proven::default(),
+            &request(&tree, from, to),
+        )
+    };
     // What every log sends first to a witness that it does not know.
     assert_eq!(decide(0, 12), conflict(0, 9));
     assert_eq!(decide(9, 12), Ok(Above::Cosign { refresh: false }));
@@ -48,7 +55,7 @@ fn a_new_witness_signs_what_continues_the_imported_head_and_nothing_below_it() {
         assert_eq!(decide(0, below), conflict(0, 9));
     }
     assert_eq!(decide(4, 12), conflict(4, 9));
-    let above = decide_above(None, &floor, None, &{
+    let above = decide_above(None, &[floor], &Proven::default(), &{
         let mut request = request(&tree, 9, 12);
         request.old_size = size(13);
         request
@@ -62,7 +69,11 @@ fn two_requests_about_one_tree_prove_it_from_both() {
     let tree = Tree::new(20, "e");
     let (latest, floor) = (head(&tree, 5), head(&tree, 9));
     let decide = |joined: Option<&Joined>, from, to| {
-        decide_above(Some(&latest), &floor, joined, &request(&tree, from, to))
+        let mut proven = Proven::default();
+        if let Some(joined) = joined {
+            proven.add(Some(&latest), &[floor], *joined);
+        }
+        decide_above(Some(&latest), &[floor], &proven, &request(&tree, from, to))
     };
     for (first, second) in [(5, 9), (9, 5)] {
         let Ok(Above::Missing { proven, from }) = decide(None, first, 12) else {
@@ -86,7 +97,8 @@ fn two_requests_about_one_tree_prove_it_from_both() {
     }
     // What was cosigned may be the larger one.
     let small = head(&tree, 3);
-    let decide = |from, to| decide_above(Some(&latest), &small, None, &request(&tree, from, to));
+    let none = Proven::default();
+    let decide = |from, to| decide_above(Some(&latest), &[small], &none, &request(&tree, from, to));
     assert!(matches!(decide(5, 5), Ok(Above::Missing { from, .. }) if from == size(3)));
     assert_eq!(decide(3, 5), Ok(Above::Cosign { refresh: true }));
     assert_eq!(decide(3, 4), conflict(3, 5));
@@ -97,7 +109,8 @@ fn two_requests_about_one_tree_prove_it_from_both() {
 fn another_history_than_the_imported_one_is_refused() {
     let (tree, fork) = (Tree::new(20, "e"), Tree::new(20, "x"));
     let (latest, floor) = (head(&tree, 5), head(&tree, 9));
-    let decide = |request: &AddCheckpoint| decide_above(Some(&latest), &floor, None, request);
+    let none = Proven::default();
+    let decide = |request: &AddCheckpoint| decide_above(Some(&latest), &[floor], &none, request);
     let other = decide(&request(&fork, 9, 9));
     assert!(matches!(other, Err(Refusal::RootMismatch { size: at, .. }) if at == size(9)));
     for from in [5, 9] {
@@ -112,14 +125,100 @@ fn another_history_than_the_imported_one_is_refused() {
     ));
 }
 
+/// A log that answers each 409 once with the proof that is asked for, and then grows; how many
+/// trees it needs until one is cosigned.
+fn trees_until_cosigned(tree: &Tree, latest: Option<u64>, floors: &[u64], known: u64) -> usize {
+    let latest = latest.map(|latest| head(tree, latest));
+    let floors: Vec<TreeHead> = floors.iter().map(|floor| head(tree, *floor)).collect();
+    let (mut proven, mut from) = (Proven::default(), known);
+    for (count, to) in (16..).take(16).enumerate() {
+        for _ in 0..2 {
+            let request = request(tree, from, to);
+            match decide_above(latest.as_ref(), &floors, &proven, &request) {
+                Ok(Above::Cosign { .. }) => return count + 1,
+                Ok(Above::Missing {
+                    proven: joined,
+                    from: missing,
+                }) => {
+                    proven.add(latest.as_ref(), &floors, joined);
+                    from = missing.get();
+                }
+                Err(Refusal::Conflict { current, .. }) => from = current.get(),
+                Err(refusal) => panic!("{refusal}"),
+            }
+        }
+    }
+    panic!("it is never cosigned");
+}
+
+// Spec: GSP-211
+#[test]
+fn a_log_that_grows_between_its_requests_comes_to_an_end_above_many_heads() {
+    let tree = Tree::new(40, "e");
+    assert_eq!(trees_until_cosigned(&tree, None, &[9], 0), 1);
+    assert_eq!(trees_until_cosigned(&tree, Some(5), &[9], 5), 1);
+    assert_eq!(trees_until_cosigned(&tree, Some(5), &[9, 12], 5), 2);
+    let eight = [6, 7, 8, 9, 10, 11, 12, 13];
+    assert!(trees_until_cosigned(&tree, Some(5), &eight, 0) <= 9);
+}
+
+// Spec: GSP-211
+#[test]
+fn a_larger_head_does_not_take_the_place_of_a_smaller_one_of_another_history() {
+    let (tree, fork) = (Tree::new(20, "e"), Tree::new(20, "x"));
+    let floors = [head(&tree, 9), head(&fork, 12)];
+    let mut proven = Proven::default();
+    // Each of them is proven, of its own history, and none is cosigned.
+    let first = decide_above(None, &floors, &proven, &request(&fork, 12, 15));
+    let Ok(Above::Missing {
+        proven: joined,
+        from,
+    }) = first
+    else {
+        panic!("{first:?}");
+    };
+    assert_eq!(from, size(9));
+    proven.add(None, &floors, joined);
+    let second = decide_above(None, &floors, &proven, &request(&fork, 9, 15));
+    assert!(
+        matches!(second, Err(Refusal::Inconsistent { .. })),
+        "{second:?}"
+    );
+    let other = decide_above(None, &floors, &proven, &request(&tree, 9, 15));
+    let Ok(Above::Missing {
+        proven: joined,
+        from,
+    }) = other
+    else {
+        panic!("{other:?}");
+    };
+    assert_eq!(from, size(12));
+    proven.add(None, &floors, joined);
+    let last = decide_above(None, &floors, &proven, &request(&tree, 12, 15));
+    assert!(
+        matches!(last, Err(Refusal::Inconsistent { .. })),
+        "{last:?}"
+    );
+    // Nor is anything above two trees of one size.
+    let floors = [head(&tree, 9), head(&fork, 9)];
+    for tree in [&tree, &fork] {
+        let decided = decide_above(None, &floors, &Proven::default(), &request(tree, 9, 15));
+        assert!(
+            matches!(decided, Err(Refusal::Inconsistent { .. })),
+            "{decided:?}"
+        );
+    }
+}
+
 proptest! {
-    /// Whatever is asked for and remembered: what is cosigned continues both.
-    // Spec: GSP-186, GSP-187
+    /// Whatever is asked for and remembered: what is cosigned continues all.
+    // Spec: GSP-186, GSP-187, GSP-211
     #[test]
-    fn nothing_is_cosigned_that_does_not_continue_both(
+    fn nothing_is_cosigned_that_does_not_continue_all(
         split in 0_u64..12,
-        at in (0_u64..12, 1_u64..12),
-        asked in prop::collection::vec((0_u64..14, 1_u64..14, any::<bool>()), 1..12),
+        at in 0_u64..12,
+        floors in prop::collection::vec((1_u64..12, any::<bool>()), 1..4),
+        asked in prop::collection::vec((0_u64..14, 1_u64..14, any::<bool>()), 1..16),
     ) {
         let one = Tree::new(16, "e");
         let entry = |place: u64| {
@@ -127,27 +226,27 @@ proptest! {
             format!("{label}{place}").into_bytes()
         };
         let other = Tree::of(&(0..16).map(entry).collect::<Vec<_>>());
-        let latest = (at.0 > 0).then(|| head(&one, at.0));
-        // The imported head may be of the other history.
-        let floor = head(&other, at.1);
-        let mut joined = None;
+        let latest = (at > 0).then(|| head(&one, at));
+        // Imported heads may be of the other history.
+        let of = |of_other| if of_other { &other } else { &one };
+        let floors: Vec<TreeHead> = floors.iter().map(|(at, is)| head(of(*is), *at)).collect();
+        let mut proven = Proven::default();
         for (from, to, of_other) in asked {
-            let tree = if of_other { &other } else { &one };
-            let request = request(tree, from.min(to), to);
-            match decide_above(latest.as_ref(), &floor, joined.as_ref(), &request) {
+            let request = request(of(of_other), from.min(to), to);
+            match decide_above(latest.as_ref(), &floors, &proven, &request) {
                 Ok(Above::Cosign { .. }) => {
                     let found = request.head();
                     let is_of = |tree: &Tree, base: TreeHead| {
                         head(tree, to) == found && head(tree, base.size.get()) == base
                             && base.size <= found.size
                     };
-                    let of_both = |tree| is_of(tree, floor)
-                        && latest.is_none_or(|latest| is_of(tree, latest));
-                    prop_assert!(of_both(&one) || of_both(&other));
+                    let of_all = |tree| floors.iter().chain(&latest).all(|base| is_of(tree, *base));
+                    prop_assert!(of_all(&one) || of_all(&other));
                 }
-                Ok(Above::Missing { proven, from }) => {
-                    prop_assert!(from == floor.size || latest.is_some_and(|l| l.size == from));
-                    joined = Some(proven);
+                Ok(Above::Missing { proven: joined, from }) => {
+                    let mut sizes = floors.iter().chain(&latest).map(|base| base.size);
+                    prop_assert!(sizes.any(|size| from == size));
+                    proven.add(latest.as_ref(), &floors, joined);
                 }
                 Err(_) => {}
             }

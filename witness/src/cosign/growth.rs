@@ -4,11 +4,11 @@ use jurat_proto::add_checkpoint::above::{self, Above};
 use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::tree::TreeHead;
-use jurat_store::registry::HoldCause;
+use jurat_store::registry::Log;
 
 use super::Witness;
 use crate::restore::Held;
-use crate::restore::imported::{Floor, Joins};
+use crate::restore::imported::{Floors, Joins};
 
 impl Witness {
     /// Why nothing is signed for a log, whatever it proves; or what it has to continue besides what
@@ -16,18 +16,25 @@ impl Witness {
     ///
     /// # Errors
     /// [`Held`].
-    // Spec: GSP-186
-    pub(crate) fn may_grow(&self, origin: &Origin) -> Result<Option<Floor>, Held> {
+    // Spec: GSP-186, GSP-211
+    pub(crate) fn may_grow(&self, origin: &Origin) -> Result<Option<Floors>, Held> {
         let current = self.logs.current();
-        let listed = current.hold(origin);
-        let listed = listed.filter(|hold| !self.joins.is_reached(origin, hold));
-        let floor = listed.and_then(|hold| self.joins.floor(origin, hold, &self.every_key));
-        let held = listed.filter(|_| floor.is_none()).map(Held::by);
+        let (mut floors, mut held) = (Vec::new(), None);
+        if let Some(log) = current.held_log(origin) {
+            held = log.decision().map(Held::by);
+            let open = log.imported();
+            for hold in open.filter(|hold| !self.joins.is_reached(origin, hold)) {
+                match self.joins.floor(origin, hold, &self.every_key) {
+                    Some(floor) => floors.push(floor),
+                    None => held = held.or_else(|| Some(Held::by(hold))),
+                }
+            }
+        }
         let held = held.or_else(|| self.holds.held(origin));
         let held = held.or_else(|| self.copied(origin));
         match held.or_else(|| self.suspect(origin)) {
             Some(held) => Err(held),
-            None => Ok(floor),
+            None => Ok(Floors::of(floors)),
         }
     }
 
@@ -35,18 +42,17 @@ impl Witness {
     // Spec: GSP-188
     pub(crate) fn undecided(&self, origin: &Origin) -> Option<Held> {
         let current = self.logs.current();
-        let listed = current.hold(origin);
-        let listed = listed.filter(|hold| hold.cause != HoldCause::Imported);
+        let listed = current.held_log(origin).and_then(Log::decision);
         listed.map(Held::by).or_else(|| self.holds.held(origin))
     }
 
     /// What was imported of a log and is not reached yet, whatever else it is held for.
-    pub(crate) fn floor(&self, origin: &Origin) -> Option<Floor> {
+    pub(crate) fn floors(&self, origin: &Origin) -> Option<Floors> {
         let current = self.logs.current();
-        let hold = current.hold(origin)?;
-        let hold = hold.below.as_deref().unwrap_or(hold);
-        let open = !self.joins.is_reached(origin, hold);
-        open.then(|| self.joins.floor(origin, hold, &self.every_key))?
+        let imported = current.held_log(origin)?.imported();
+        let open = imported.filter(|hold| !self.joins.is_reached(origin, hold));
+        let floors = open.filter_map(|hold| self.joins.floor(origin, hold, &self.every_key));
+        Floors::of(floors.collect())
     }
 
     /// What requests proved of imported heads.
@@ -54,20 +60,20 @@ impl Witness {
         &self.joins
     }
 
-    /// Whether the request is a refresh, while nothing may be signed below an imported head.
-    // Spec: GSP-186
+    /// Whether the request is a refresh, while nothing may be signed below imported heads.
+    // Spec: GSP-186, GSP-211
     pub(super) fn decide_above(
         &self,
         latest: Option<&TreeHead>,
-        floor: &Floor,
+        floors: &Floors,
         request: &AddCheckpoint,
     ) -> Result<bool, Refusal> {
         let origin = request.origin();
-        let joined = self.joins.joined(origin);
-        match above::decide_above(latest, &floor.head, joined.as_ref(), request)? {
+        let (floors, proven) = (floors.heads(), self.joins.proven(origin));
+        match above::decide_above(latest, &floors, &proven, request)? {
             Above::Cosign { refresh } => Ok(refresh),
             Above::Missing { proven, from } => {
-                self.joins.join(origin, proven);
+                self.joins.join(origin, latest, &floors, proven);
                 Err(Refusal::Conflict {
                     old_size: request.old_size,
                     current: from,

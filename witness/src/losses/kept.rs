@@ -1,10 +1,10 @@
 //! What a journal said, kept beside it, so that a start need not read years of it.
 //!
 //! ```text
-//! jurat-journal-said/v2
+//! jurat-journal-said/v3
 //! 120877810 601 <SHA-256 of the last line that was read>      bytes read, length of that line
-//! <SHA-256 of the keys> dh example.com/log                    a log: disabled, held, imported,
-//!                                                             only added
+//! <SHA-256 of the keys> dhi,<16 hex digits> example.com/log   a log: disabled, held, imported,
+//!                                                             only added; the imported heads
 //! <SHA-256 of all above>
 //! ```
 //!
@@ -86,6 +86,9 @@ fn text(said: &Said) -> String {
         if flags.is_empty() {
             flags.push('-');
         }
+        for head in &facts.heads {
+            let _ = write!(flags, ",{head:016x}");
+        }
         let _ = writeln!(text, "{} {flags} {origin}", shown(&facts.keys));
     }
     let digest = shown(&sha256(text.as_bytes()));
@@ -111,8 +114,12 @@ fn parse(text: &str) -> Option<Said> {
     };
     let log = |line: &str| -> Option<(Origin, Facts)> {
         let (keys, rest) = line.split_once(' ')?;
-        let (flags, origin) = rest.split_once(' ')?;
-        let facts = Facts::from_flags(hash(keys)?, FLAGS.map(|flag| flags.contains(flag)));
+        let (said, origin) = rest.split_once(' ')?;
+        let mut said = said.split(',');
+        let flags = said.next()?;
+        let heads = said.map(super::head).collect::<Option<Vec<u64>>>()?;
+        let flags = FLAGS.map(|flag| flags.contains(flag));
+        let facts = Facts::from_flags(hash(keys)?, flags, heads);
         Some((Origin::parse(origin).ok()?, facts))
     };
     // All at once: the nodes of the map are full then.
@@ -144,7 +151,7 @@ fn hash(text: &str) -> Option<Hash> {
     Some(Hash::new(bytes))
 }
 
-const TITLE: &str = "jurat-journal-said/v2";
+const TITLE: &str = "jurat-journal-said/v3";
 
 /// As [`Facts::flags`] has them: disabled, held, imported, only added.
 const FLAGS: [char; 4] = ['d', 'h', 'i', 'a'];

@@ -61,11 +61,11 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
         return Err(format!("it is a checkpoint of {}", note.origin()));
     }
     // Spec: GSP-188. Signed anew it would be later than the larger one.
-    if let Some(below) = hold.below.as_deref()
-        && let Some(imported) = Imported::of(&log.origin, below)
-        && imported.head().size > note.head().size
-    {
-        let size = imported.head().size.get();
+    let imported = log.imported();
+    let imported = imported.filter_map(|hold| Imported::of(&log.origin, hold));
+    let larger = imported.map(|imported| imported.head().size).max();
+    if let Some(larger) = larger.filter(|larger| *larger > note.head().size) {
+        let size = larger.get();
         return Err(format!("size {size} was imported; dismiss it"));
     }
     let signed = verify_log_signatures(Some(&log.every_key()), &note);

@@ -2,9 +2,14 @@
 //!
 //! ```text
 //! import ─► hold, cause `imported`, in the list of logs
-//!             ├─ a checkpoint that continues it and what we cosigned last ─► cosigned; released
+//!             ├─ a checkpoint that continues it, and all others that were imported, and what we
+//!             │  cosigned last ─► cosigned; released
 //!             └─ anything else ─► 409 with the size from which a proof is missing, or 422
 //! ```
+//!
+//! A file has no proofs. So of two imported heads neither takes the place of the other, however
+//! large it is: a larger one may be of another history, whose log would be glad to have the smaller
+//! one forgotten. They stand together until one checkpoint continues them all (GSP-211).
 //!
 //! So no operator has to decide on each of a hundred thousand logs that a witness took over: the
 //! log itself proves that it is the one that was imported, with requests as it makes them anyway.
@@ -13,17 +18,17 @@
 //! In scope: what is remembered between requests, and the release. Out of scope: the decision
 //! ([`jurat_proto::add_checkpoint::above`]), and the file ([`crate::import_command`]).
 //!
-//! Rows: `spec/gossip.md` GSP-184 to GSP-188, GSP-210.
+//! Rows: `spec/gossip.md` GSP-184 to GSP-188, GSP-210 to GSP-212.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use jurat_proto::add_checkpoint::above::Joined;
+use jurat_proto::add_checkpoint::above::{Joined, Proven};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::hash::{Hash, sha256};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
 use jurat_proto::tree::{TreeHead, TreeSize};
-use jurat_store::registry::{Change, Hold, HoldCause, RegistryError, Resolution};
+use jurat_store::registry::{Change, Hold, HoldCause, RegistryError};
 
 use super::{Guard, lock};
 use crate::cosign::Witness;
@@ -54,6 +59,22 @@ impl<'a> Imported<'a> {
     pub(crate) fn head(&self) -> TreeHead {
         self.note.head()
     }
+
+    /// As its log signed it.
+    pub(crate) fn note(&self) -> &SignedCheckpoint {
+        &self.note
+    }
+
+    /// As its log signed it.
+    pub(crate) fn into_note(self) -> SignedCheckpoint {
+        self.note
+    }
+
+    /// When we cosigned it, if we did.
+    pub(crate) fn cosigned(&self, own: &[VerifierKey]) -> Option<UnixSeconds> {
+        let ours = self.note.verify_signatures(own).unwrap_or_default();
+        ours.iter().filter_map(|line| line.timestamp).max()
+    }
 }
 
 /// A head that must not be signed below, with what our own cosignatures in it say. Only
@@ -70,31 +91,48 @@ pub(crate) struct Floor {
     evidence: String,
 }
 
-impl Floor {
-    /// What we know of the log besides what we cosigned last, where that is less.
-    pub(super) fn or(&self, latest: Option<Latest>) -> Option<Latest> {
-        let known = latest.filter(|latest| latest.head.size >= self.head.size);
-        known.or_else(|| {
-            Some(Latest {
-                head: self.head,
-                time: self
-                    .not_before(latest)
-                    .map_or(UnixSeconds::ZERO, |latest| latest.time),
-            })
-        })
+/// All heads of one log that must not be signed below, at least one.
+#[derive(Debug, Clone)]
+pub(crate) struct Floors(Vec<Floor>);
+
+impl Floors {
+    /// Nothing, when there are none.
+    pub(crate) fn of(floors: Vec<Floor>) -> Option<Self> {
+        (!floors.is_empty()).then_some(Self(floors))
+    }
+
+    /// The trees.
+    pub(crate) fn heads(&self) -> Vec<TreeHead> {
+        self.0.iter().map(|floor| floor.head).collect()
+    }
+
+    /// As their log signed them.
+    pub(crate) fn into_notes(self) -> impl Iterator<Item = SignedCheckpoint> {
+        self.0.into_iter().map(|floor| floor.note)
+    }
+
+    /// What we know of the log besides what we cosigned last: the larger of that and what was
+    /// imported, and then the other imported heads.
+    pub(super) fn known(&self, latest: Option<Latest>) -> Vec<Latest> {
+        let time = self.not_before(latest);
+        let time = time.map_or(UnixSeconds::ZERO, |latest| latest.time);
+        let heads = self.0.iter().map(|floor| floor.head);
+        let mut known: Vec<Latest> = heads.map(|head| Latest { head, time }).collect();
+        known.extend(latest);
+        // What we cosigned first, where an imported head is no larger.
+        known.reverse();
+        known.sort_by_key(|known| std::cmp::Reverse(known.head.size));
+        known
     }
 
     /// The time before which nothing may be signed.
     pub(crate) fn not_before(&self, latest: Option<Latest>) -> Option<Latest> {
-        let ours = self.time.map(|time| Latest {
-            head: self.head,
-            time,
+        let ours = self.0.iter().filter_map(|floor| {
+            let (head, time) = (floor.head, floor.time?);
+            Some(Latest { head, time })
         });
-        match (latest, ours) {
-            (Some(latest), Some(ours)) if ours.time > latest.time => Some(ours),
-            (Some(latest), _) => Some(latest),
-            (None, ours) => ours,
-        }
+        // The last of equals: what we cosigned last, which is a head that is stored.
+        ours.chain(latest).max_by_key(|known| known.time)
     }
 }
 
@@ -102,9 +140,9 @@ impl Floor {
 #[derive(Debug, Default)]
 pub(crate) struct Joins {
     /// At most one for each log that is known.
-    joined: Mutex<HashMap<Origin, Joined>>,
+    proven: Mutex<HashMap<Origin, Proven>>,
     /// Those that are reached durably, with what they were held for, until the list says so.
-    reached: Mutex<HashMap<Origin, String>>,
+    reached: Mutex<HashMap<Origin, Vec<String>>>,
     /// By SHA-256 of the text of an imported head: when we cosigned it, if we did. Requests that
     /// nobody signed ask for it, so it is verified once; and a hundred thousand logs may be held,
     /// so no more is kept of each than that.
@@ -116,13 +154,12 @@ impl Joins {
     /// had, and always the same ones.
     // Spec: GSP-210
     pub(crate) fn floor(&self, origin: &Origin, hold: &Hold, own: &[VerifierKey]) -> Option<Floor> {
-        let Imported { note, evidence } = Imported::of(origin, hold)?;
-        let text = sha256(evidence.as_bytes());
+        let imported = Imported::of(origin, hold)?;
+        let text = sha256(imported.evidence.as_bytes());
         let known = lock(&self.cosigned).get(&text).copied();
         let time = known.unwrap_or_else(|| {
             // Not under the lock: two that verify it at once find the same.
-            let ours = note.verify_signatures(own).unwrap_or_default();
-            let time = ours.iter().filter_map(|line| line.timestamp).max();
+            let time = imported.cosigned(own);
             let mut cosigned = lock(&self.cosigned);
             if cosigned.len() >= COSIGNED_MAX {
                 cosigned.clear();
@@ -131,34 +168,51 @@ impl Joins {
             time
         });
         Some(Floor {
-            head: note.head(),
+            head: imported.head(),
             time,
-            note,
-            evidence: evidence.to_owned(),
+            note: imported.note,
+            evidence: imported.evidence.to_owned(),
         })
     }
 
-    /// What an earlier request proved.
-    pub(crate) fn joined(&self, origin: &Origin) -> Option<Joined> {
-        lock(&self.joined).get(origin).copied()
+    /// What earlier requests proved.
+    pub(crate) fn proven(&self, origin: &Origin) -> Proven {
+        lock(&self.proven).get(origin).cloned().unwrap_or_default()
     }
 
-    /// A request proved this.
-    pub(crate) fn join(&self, origin: &Origin, joined: Joined) {
-        lock(&self.joined).insert(origin.clone(), joined);
+    /// A request proved this, beside what else counts.
+    pub(crate) fn join(
+        &self,
+        origin: &Origin,
+        latest: Option<&TreeHead>,
+        floors: &[TreeHead],
+        joined: Joined,
+    ) {
+        let mut all = lock(&self.proven);
+        let proven = all.entry(origin.clone()).or_default();
+        proven.add(latest, floors, joined);
     }
 
     /// A checkpoint is durable that continues what was imported.
-    pub(crate) fn reach(&self, origin: &Origin, floor: &Floor) {
-        lock(&self.joined).remove(origin);
-        lock(&self.cosigned).remove(&sha256(floor.evidence.as_bytes()));
-        lock(&self.reached).insert(origin.clone(), floor.evidence.clone());
+    pub(crate) fn reach(&self, origin: &Origin, floors: &Floors) {
+        lock(&self.proven).remove(origin);
+        let texts = floors.0.iter().map(|floor| floor.evidence.clone());
+        lock(&self.reached)
+            .entry(origin.clone())
+            .or_default()
+            .extend(texts);
+        let mut cosigned = lock(&self.cosigned);
+        for floor in &floors.0 {
+            cosigned.remove(&sha256(floor.evidence.as_bytes()));
+        }
     }
 
     /// Whether that was so, and the list does not say it yet.
     pub(crate) fn is_reached(&self, origin: &Origin, hold: &Hold) -> bool {
         let reached = lock(&self.reached);
-        reached.get(origin) == Some(&hold.evidence)
+        reached
+            .get(origin)
+            .is_some_and(|texts| texts.contains(&hold.evidence))
     }
 }
 
@@ -173,19 +227,19 @@ pub(super) async fn release(guard: &Arc<Guard>, witness: &Arc<Witness>) {
     let all = reached.clone();
     let released = guard.edit(witness, move |registry| {
         let mut change = Change::Nothing;
-        for (origin, evidence) in &all {
-            match registry.resolve(origin, evidence, Resolution::Release) {
+        for (origin, texts) in &all {
+            match registry.reach(origin, texts) {
+                Ok(Change::Nothing) | Err(RegistryError::UnknownLog { .. }) => {}
                 Ok(_) => change = Change::Changed,
-                // Its operator was faster.
-                Err(RegistryError::NotHeld { .. } | RegistryError::UnknownLog { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok((change, ()))
     });
     match released.await {
+        // What was reached meanwhile is released with the next ones.
         Ok(()) => lock(&witness.joins().reached)
-            .retain(|origin, evidence| reached.get(origin) != Some(evidence)),
+            .retain(|origin, texts| reached.get(origin) != Some(texts)),
         Err(error) => {
             tracing::error!(%error, "logs that reached what was imported are not released yet");
         }
@@ -285,9 +339,50 @@ mod tests {
         let foreign = hold(&log, &other, 12, 1_790_000_002);
         assert_eq!(joins.floor(&origin(), &foreign, &keys).unwrap().time, None);
         // What is reached is forgotten.
-        joins.reach(&origin(), &floor);
+        joins.reach(&origin(), &Floors::of(vec![floor]).unwrap());
         assert!(joins.is_reached(&origin(), &later));
         assert_eq!(lock(&joins.cosigned).len(), 2);
+    }
+
+    // Spec: GSP-186, GSP-211
+    #[test]
+    fn what_is_known_of_a_log_begins_with_the_largest_and_no_time_is_before_any_of_ours() {
+        let log = key("example.com/log", Algorithm::Ed25519);
+        let own = key("witness.example/w", Algorithm::CosignatureV1);
+        let other = key("other.example/w", Algorithm::CosignatureV1);
+        let (joins, keys) = (Joins::default(), [own.verifier_key().clone()]);
+        let floor = |by: &SigningKey, size, time| {
+            let hold = hold(&log, by, size, time);
+            joins.floor(&origin(), &hold, &keys).unwrap()
+        };
+        // Of the larger one the time is not ours.
+        let floors = vec![
+            floor(&other, 12, 1_790_000_300),
+            floor(&own, 9, 1_790_000_200),
+        ];
+        let floors = Floors::of(floors).unwrap();
+        let latest = |size, time| Latest {
+            head: TreeHead {
+                size: TreeSize::new(size).unwrap(),
+                root_hash: sha256(b"a tree"),
+            },
+            time: at(time),
+        };
+        for (time, not_before) in [
+            (1_790_000_100, 1_790_000_200),
+            (1_790_000_250, 1_790_000_250),
+        ] {
+            let latest = Some(latest(5, time));
+            assert_eq!(floors.not_before(latest).unwrap().time, at(not_before));
+            let known = floors.known(latest);
+            let sizes: Vec<u64> = known.iter().map(|known| known.head.size.get()).collect();
+            assert_eq!(sizes, [12, 9, 5]);
+            assert_eq!(known[0].time, at(not_before));
+        }
+        // What was cosigned is known with its own time, where it is no smaller.
+        let latest = latest(12, 1_790_000_100);
+        assert_eq!(floors.known(Some(latest))[0], latest);
+        assert_eq!(floors.not_before(None).unwrap().time, at(1_790_000_200));
     }
 
     // Spec: GSP-210

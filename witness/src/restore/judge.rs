@@ -109,10 +109,11 @@ pub fn judge(
     })))
 }
 
-/// As [`judge`], where what was imported is known, too: `known` is the larger of that and what we
-/// remember, if anything is imported. That our memory is wrong is said of `known`; whether others
-/// are ahead, and whether we remember what we published last, of what we remember. So an import
-/// makes no log wait that would not wait without it.
+/// As [`judge`], where what was imported is known, too: `known` is all of that and what we
+/// remember, the largest first, if anything is imported. That our memory is wrong is said of the
+/// largest, and that there are two trees of one size of any; whether others are ahead, and whether
+/// we remember what we published last, of what we remember. So an import makes no log wait that
+/// would not wait without it.
 ///
 /// # Errors
 /// As for [`judge`].
@@ -122,17 +123,24 @@ pub(crate) fn judge_both(
     origin: &Origin,
     keys: Keys<'_>,
     latest: Option<Latest>,
-    known: Option<Latest>,
+    known: &[Latest],
 ) -> Result<Finding, Unusable> {
     let remembered = judge(note, origin, keys, latest)?;
-    let Some(known) = known else {
+    let Some((largest, smaller)) = known.split_first() else {
         return Ok(remembered);
     };
     let of = |finding: &Finding| match finding {
         Finding::Evidence(evidence) => Some(evidence.cause),
         Finding::Same | Finding::Known | Finding::New => None,
     };
-    let imported = judge(note, origin, keys, Some(known))?;
+    // Spec: GSP-211
+    for known in smaller {
+        let imported = judge(note, origin, keys, Some(*known))?;
+        if of(&imported) == Some(HoldCause::Fork) {
+            return Ok(imported);
+        }
+    }
+    let imported = judge(note, origin, keys, Some(*largest))?;
     Ok(match (of(&remembered), of(&imported)) {
         (_, Some(HoldCause::Ours | HoldCause::Fork)) => imported,
         // What was imported accounts for it.

@@ -12,6 +12,7 @@
     reason = "tests; and each test file uses its own part of this one"
 )]
 
+pub mod carry;
 pub mod circle;
 
 use std::collections::{BTreeMap, HashMap};
