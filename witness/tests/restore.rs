@@ -630,6 +630,64 @@ fn a_hold_that_cannot_be_written_holds_all_the_same() {
     assert_eq!(process.add(&log.request(6, 7)).status, 503);
 }
 
+// Spec: WIT-83, GSP-188
+#[test]
+fn a_hold_in_memory_stands_above_an_imported_head_that_the_list_has() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let (home, published) = (Home::new(), Published::new());
+    home.add_log(&log);
+    let own = format!("own = [\"http://{}\"]\n", published.address);
+    configure(&home, &format!("{own}logs_per_second = 1000\n"));
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 6)).status, 200);
+    assert!(process.terminate().success());
+    let (_dir, nine) = rig::carry::head_of(&log, 9);
+    rig::carry::imported(&home, &nine);
+    let process = home.serve();
+    let answer = process.add(&log.request(6, 13));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    assert!(process.terminate().success());
+    let process = home.serve();
+    // The journal takes no line and cannot be read, so the list cannot be changed.
+    let (journal, aside) = (home.path("journal.ndjson"), home.path("journal.aside"));
+    fs::rename(&journal, &aside).unwrap();
+    fs::create_dir(&journal).unwrap();
+    let ours = cosigned_by(&home, &log.checkpoint(12), &[1_790_000_000]);
+    published.publish(log.checkpoint_path(), ours);
+    // The first request since the start is what has others asked.
+    until(|| process.add(&log.request(6, 13)).status == 503);
+    until(|| process.get("/health").status == 503);
+    let health = process.get("/health").text().to_owned();
+    assert!(
+        health.contains("example.com/log is held in memory only"),
+        "{health}"
+    );
+    // What would have been enough for the imported head is not for this.
+    let answer = process.add(&log.request(9, 13));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(
+        answer.text().contains("cosigned size 12"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(stored_size(&process, &log), 6);
+    let listed = held(&home);
+    assert!(
+        listed.contains("size 9 was imported") && !listed.contains("cosigned size 12"),
+        "{listed}"
+    );
+    // It is written as soon as it can be, above the other.
+    fs::remove_dir(&journal).unwrap();
+    fs::rename(&aside, &journal).unwrap();
+    until(|| held(&home).contains("cosigned size 12"));
+    until(|| process.get("/health").status == 200);
+    assert!(held(&home).contains("size 9 was imported"));
+    assert_eq!(process.add(&log.request(9, 13)).status, 503);
+    assert!(resolve(&home, &log, "--dismiss").status.success());
+    until(|| process.add(&log.request(6, 13)).text() == "9\n");
+}
+
 #[test]
 fn a_reference_checkpoint_that_we_do_not_remember_holds_the_log() {
     let mut log = TestLog::new("example.com/log");

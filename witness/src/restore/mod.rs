@@ -488,16 +488,10 @@ impl Guard {
             let log = registry.log(&of);
             Ok((change, log.is_some_and(Log::awaits_decision)))
         });
-        let is_listed = || {
-            let current = witness.logs().current();
-            current.log(origin).is_some_and(Log::awaits_decision)
-        };
-        let reason = match written.await {
-            // Spec: GSP-188. One of an imported head is not the one that was written.
-            Ok(true) if !is_listed() => "the list of logs cannot be read again".to_owned(),
-            // It is there; or the operator has put this evidence aside meanwhile.
-            Ok(_) => return witness.holds().end(origin),
-            Err(error) => error.to_string(),
+        let written = written.await;
+        let current = witness.logs().current();
+        let Some(reason) = only_in_memory(&written, current.log(origin)) else {
+            return witness.holds().end(origin);
         };
         tracing::error!(%origin, %reason, "the hold is not durable; it is tried again");
         witness.holds().failed(origin, reason);
@@ -557,6 +551,21 @@ impl Guard {
             tried.insert(origin.clone(), now);
         }
         !waits
+    }
+}
+
+/// Why a hold has to stay in memory: what became of writing it (whether the list has a hold that is
+/// to be decided then), and the log as the list that is in use has it.
+// Spec: WIT-83
+fn only_in_memory(written: &Result<bool, Held>, listed: Option<&Log>) -> Option<String> {
+    match written {
+        Err(error) => Some(error.to_string()),
+        // Spec: GSP-188. One of an imported head is not the one that was written.
+        Ok(true) if !listed.is_some_and(Log::awaits_decision) => {
+            Some("the list of logs cannot be read again".to_owned())
+        }
+        // It is there; or the operator has put this evidence aside meanwhile.
+        Ok(_) => None,
     }
 }
 
@@ -756,4 +765,53 @@ pub enum Held {
     /// The hold cannot be written down; without it the log would be free after a restart.
     #[error("the list of logs cannot be changed: {0}")]
     List(#[from] RegistryError),
+}
+
+#[cfg(test)]
+mod tests {
+    use jurat_store::registry::LogState;
+
+    use super::*;
+
+    fn hold(cause: HoldCause, below: Option<Hold>) -> Hold {
+        Hold {
+            cause,
+            since: 1,
+            source: "s".to_owned(),
+            why: "w".to_owned(),
+            adopt: false,
+            reason: None,
+            evidence: format!("{cause:?}"),
+            below: below.map(Box::new),
+        }
+    }
+
+    // Spec: WIT-83, GSP-188
+    #[test]
+    fn a_hold_leaves_the_memory_only_for_a_list_in_use_that_has_what_is_to_be_decided() {
+        use HoldCause::{Fork, Imported, Ours};
+        let listed = |hold| {
+            let origin = Origin::parse("example.com/log").unwrap();
+            let mut log = Log::new(origin, Vec::new(), LogState::Active);
+            log.hold = Option::map(hold, Box::new);
+            log
+        };
+        let imported = || hold(Imported, None);
+        let above = hold(Ours, Some(imported()));
+        for (log, stays) in [
+            (listed(None), true),
+            (listed(Some(imported())), true),
+            (listed(Some(hold(Imported, Some(imported())))), true),
+            (listed(Some(above)), false),
+            (listed(Some(hold(Fork, None))), false),
+        ] {
+            let reason = only_in_memory(&Ok(true), Some(&log));
+            assert_eq!(reason.is_some(), stays, "{log:?}");
+            // Put aside meanwhile, so that the list has nothing new.
+            assert_eq!(only_in_memory(&Ok(false), Some(&log)), None);
+            let failed = only_in_memory(&Err(Held::Panicked), Some(&log));
+            assert_eq!(failed, Some(Held::Panicked.to_string()));
+        }
+        assert!(only_in_memory(&Ok(true), None).is_some());
+    }
 }
