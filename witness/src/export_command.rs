@@ -7,7 +7,7 @@
 //! evidence/                  │                        └─ anything wrong: no FILE
 //! ```
 //!
-//! Rows: `spec/gossip.md` GSP-180 to GSP-183.
+//! Rows: `spec/gossip.md` GSP-180 to GSP-183, GSP-214.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use jurat_daemon::client::{Client, ClientOptions, ClientRequest};
+use jurat_daemon::client::{Client, ClientError, ClientOptions, ClientRequest};
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
@@ -141,14 +141,22 @@ pub(crate) struct Server {
     runtime: Runtime,
 }
 
+impl Server {
+    /// Whether anybody is there to be asked, whatever the answer is.
+    fn listens(&self) -> bool {
+        let url = format!("{}/health", self.at);
+        let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
+        let answer = self.runtime.block_on(self.client.send(request));
+        !matches!(answer, Err(ClientError::Connect { .. }))
+    }
+}
+
 impl Heads {
     /// Those of a witness, `at` being where it serves, if that is said.
     pub(crate) fn open(admin: &Admin, at: Option<&str>) -> Result<Self, Failed> {
         before_opening(&admin.database);
-        match Peek::open(&admin.database, RedbOptions::default()) {
-            Ok(peek) => return Ok(Self::Stopped(Box::new(peek))),
-            Err(OpenError::InUse { .. }) => {}
-            Err(error) => return Err(data(error.to_string())),
+        if let Some(stopped) = Self::stopped(admin)? {
+            return Ok(stopped);
         }
         let listen = admin.listen.map(|listen| format!("http://{listen}"));
         let at = at.map(str::to_owned).or(listen).ok_or_else(|| Failed {
@@ -164,11 +172,42 @@ impl Heads {
             .build()
             .map_err(|error| failed(&error))?;
         let client = Client::new(ClientOptions::default()).map_err(|error| failed(&error))?;
-        Ok(Self::Serving(Box::new(Server {
+        let server = Server {
             at: at.trim_end_matches('/').to_owned(),
             client,
             runtime,
-        })))
+        };
+        // Spec: GSP-214. Who has the database may be a command like this one, which ends, or a
+        // witness that does not listen yet.
+        let mut left = BUSY_TRIES;
+        while !server.listens() {
+            left -= 1;
+            if left == 0 {
+                let database = admin.database.display();
+                return Err(Failed {
+                    code: exit::UNAVAILABLE,
+                    message: format!(
+                        "another process has {database}, and no witness answers at {}; nothing \
+                         was done",
+                        server.at
+                    ),
+                });
+            }
+            std::thread::sleep(BUSY_PAUSE);
+            if let Some(stopped) = Self::stopped(admin)? {
+                return Ok(stopped);
+            }
+        }
+        Ok(Self::Serving(Box::new(server)))
+    }
+
+    /// Those in a database that no other process has.
+    fn stopped(admin: &Admin) -> Result<Option<Self>, Failed> {
+        match Peek::open(&admin.database, RedbOptions::default()) {
+            Ok(peek) => Ok(Some(Self::Stopped(Box::new(peek)))),
+            Err(OpenError::InUse { .. }) => Ok(None),
+            Err(error) => Err(data(error.to_string())),
+        }
     }
 
     /// The newest note of a log.
@@ -199,6 +238,8 @@ impl Heads {
                         match answer {
                             // Too many ask at once; one log more must not cost all that were read.
                             Ok(answer) if answer.status == 503 && left > 0 => {}
+                            // Nor must a moment in which it does not answer, where it did before.
+                            Err(ClientError::Timeout { .. }) if left > BUSY_TRIES - SLOW_TRIES => {}
                             answer => return answer,
                         }
                         tokio::time::sleep(BUSY_PAUSE).await;
@@ -409,6 +450,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a witness is asked that says it is busy, and the time between.
 const BUSY_TRIES: u32 = 20;
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often one is asked that does not answer within [`ASK_TIMEOUT`].
+const SLOW_TRIES: u32 = 3;
 
 /// Between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_secs(2);

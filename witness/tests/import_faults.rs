@@ -1,0 +1,360 @@
+//! Imports that are killed, that meet each other, a witness that is busy, names that a terminal
+//! would obey, and a list that is full: what is held is as before or as after.
+//!
+//! Spec: GSP-182, GSP-183, GSP-185, GSP-211, GSP-214.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod rig;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use jurat_proto::checkpoint::Origin;
+use jurat_proto::evidence::Evidence;
+use jurat_proto::export::{Part, parse};
+use jurat_store::registry::{REGISTRY_BYTES_MAX, Registry};
+
+use rig::carry::{
+    code, export, file_of, head_of, held, import, imported, journal, nowhere, said, state,
+};
+use rig::{Home, TestLog, run};
+
+/// Many logs, in the order of their names.
+fn logs(count: usize) -> Vec<TestLog> {
+    let log = |n| {
+        let mut log = TestLog::new(&format!("{n:04}.example/log"));
+        log.grow(20);
+        log
+    };
+    (0..count).map(log).collect()
+}
+
+/// A list as an operator writes it before the first start.
+fn list_of(logs: &[TestLog]) -> String {
+    let mut text = String::new();
+    for log in logs {
+        let origin = log
+            .origin
+            .as_str()
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"");
+        let escaped = |character: char| match character {
+            control if control.is_control() => format!("\\u{:04X}", u32::from(control)),
+            other => other.to_string(),
+        };
+        let origin: String = origin.chars().map(escaped).collect();
+        let key = log.vkey();
+        let entry = format!("[[log]]\norigin = \"{origin}\"\nkeys = [\"{key}\"]\n");
+        write!(text, "{entry}state = \"active\"\n\n").unwrap();
+    }
+    text
+}
+
+fn heads(logs: &[TestLog], size: u64) -> Vec<Part> {
+    logs.iter()
+        .map(|log| Part::Head(log.checkpoint(size)))
+        .collect()
+}
+
+/// How many imported heads each log waits for.
+fn waiting(home: &Home) -> Vec<usize> {
+    let list = Registry::load(home.path("logs.toml")).unwrap();
+    list.logs().map(|log| log.imported().count()).collect()
+}
+
+fn begin(home: &Home, file: &Path) -> Child {
+    let config = home.config();
+    Command::new(env!("CARGO_BIN_EXE_jurat-witness"))
+        .args(["import", file.to_str().unwrap(), "--config", &config])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+// Spec: GSP-182, GSP-185
+#[test]
+fn an_import_that_is_killed_holds_all_logs_or_none_and_a_second_one_completes_it() {
+    const LOGS: usize = 150;
+    const ROUNDS: u32 = 24;
+    let mut logs = logs(LOGS);
+    let fork = logs[0].fork(5);
+    let evidence = Evidence::same_size(logs[0].checkpoint(6), fork.checkpoint(6)).unwrap();
+    let mut parts = heads(&logs, 9);
+    parts.push(Part::Evidence(Box::new(evidence)));
+    let (_dir, file) = file_of(&parts);
+    let list = list_of(&logs);
+    let home = Home::new();
+    let afresh = || {
+        for file in ["journal.ndjson", "journal.said", "logs.toml.new"] {
+            drop(fs::remove_file(home.path(file)));
+        }
+        drop(fs::remove_dir_all(home.path("evidence")));
+        fs::write(home.path("logs.toml"), &list).unwrap();
+    };
+    afresh();
+    let began = Instant::now();
+    imported(&home, &file);
+    let whole = began.elapsed();
+    assert_eq!(waiting(&home), [1; LOGS]);
+
+    let (mut killed, mut before, mut between, mut after) = (0, 0, 0, 0);
+    for round in 0..ROUNDS {
+        afresh();
+        let mut process = begin(&home, &file);
+        // Wait: it is killed at another moment of its work in each round.
+        thread::sleep(whole * round / ROUNDS);
+        process.kill().unwrap();
+        killed += u32::from(process.wait().unwrap().code().is_none());
+        let left = waiting(&home);
+        assert!(left == [0; LOGS] || left == [1; LOGS], "{round}: {left:?}");
+        let journaled = fs::read_to_string(home.path("journal.ndjson"));
+        let journaled = journaled.is_ok_and(|text| text.contains("\"imported\""));
+        match (left[0], journaled) {
+            (0, false) => before += 1,
+            (0, true) => between += 1,
+            (_, journaled) => {
+                assert!(journaled, "no change without its line");
+                after += 1;
+            }
+        }
+        // What it did not do, or not to the end.
+        imported(&home, &file);
+        assert_eq!(waiting(&home), [1; LOGS]);
+        journal(&home);
+        let kept = fs::read_dir(home.path("evidence")).unwrap().count();
+        assert!(kept > 0, "{round}");
+    }
+    println!("killed {killed}: before {before}, between {between}, after {after}");
+    assert!(killed > 0 && before > 0, "nothing was interrupted");
+    let process = home.serve();
+    let answer = process.add(&logs[1].request(0, 12));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    assert_eq!(process.add(&logs[0].request(9, 12)).status, 403);
+}
+
+// Spec: GSP-185, GSP-211, GSP-214
+#[test]
+fn two_imports_at_once_take_turns_and_both_hold() {
+    const LOGS: usize = 60;
+    let logs = logs(LOGS);
+    let home = Home::new();
+    fs::write(home.path("logs.toml"), list_of(&logs)).unwrap();
+    let ((_nine, nine), (_twelve, twelve)) =
+        (file_of(&heads(&logs, 9)), file_of(&heads(&logs, 12)));
+    let both = [begin(&home, &nine), begin(&home, &twelve)];
+    for process in both {
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        assert!(
+            said(&output).contains("40 more logs: held"),
+            "{}",
+            said(&output)
+        );
+    }
+    assert_eq!(waiting(&home), [2; LOGS]);
+    let lines = journal(&home);
+    assert_eq!(lines.matches("logs to be held").count(), 2, "{lines}");
+    let process = home.serve();
+    let answer = process.add(&logs[7].request(9, 13));
+    assert_eq!((answer.status, answer.text()), (409, "12\n"));
+    assert_eq!(process.add(&logs[7].request(12, 13)).status, 200);
+}
+
+// Spec: GSP-214
+#[test]
+fn a_database_that_somebody_has_who_is_no_witness_is_told_of_and_nothing_is_done() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let (_dir, file) = head_of(&log, 9);
+    let before = state(&home);
+    let database = home.path("witness.redb");
+    let options = jurat_store::RedbOptions::default();
+    let somebody = jurat_store::Peek::open(&database, options).unwrap();
+    let output = import(&home, &file, &[]);
+    assert_eq!(code(&output), 69, "{}", said(&output));
+    let wanted = format!(
+        "another process has {}, and no witness answers at http://127.0.0.1:0; nothing was done",
+        database.display()
+    );
+    assert!(said(&output).contains(&wanted), "{}", said(&output));
+    assert_eq!(state(&home), before);
+    drop(somebody);
+    imported(&home, &file);
+}
+
+/// Answers 503 so often, then 200 with this note; and how often it was asked.
+fn busy(times: usize, note: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut line, mut first) = (String::new(), String::new());
+            stream.read_line(&mut first).unwrap();
+            let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+            while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                line.clear();
+            }
+            // Whether anybody is there is asked first.
+            let before = match path.as_str() {
+                "/health" => times,
+                _ => count.fetch_add(1, Ordering::SeqCst),
+            };
+            let (status, body) = if before < times {
+                (503, &b"too many\n"[..])
+            } else {
+                (200, &note[..])
+            };
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            let _ = stream.get_mut().write_all(head.as_bytes());
+            let _ = stream.get_mut().write_all(body);
+        }
+    });
+    (address, asked)
+}
+
+// Spec: GSP-183, GSP-185
+#[test]
+fn a_witness_that_is_busy_is_asked_again_and_one_that_stays_so_is_told_of() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    let ours = process.get(&log.checkpoint_path()).body;
+    let (_dir, file) = head_of(&log, 9);
+
+    // It never has time: nothing is done, after as many questions as there may be.
+    let before = state(&home);
+    let (address, asked) = busy(usize::MAX, Vec::new());
+    let output = import(&home, &file, &["--at", &format!("http://{address}")]);
+    assert_eq!(code(&output), 69, "{}", said(&output));
+    assert!(
+        said(&output).contains("/checkpoint answers 503"),
+        "{}",
+        said(&output)
+    );
+    assert_eq!(asked.load(Ordering::SeqCst), 20);
+    assert_eq!(state(&home), before);
+
+    let (address, asked) = busy(3, ours.clone());
+    let output = import(&home, &file, &["--at", &format!("http://{address}")]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    assert!(held(&home).contains("size 9 was imported"));
+
+    let (address, asked) = busy(2, ours.clone());
+    let (_other, whole) = nowhere();
+    let output = export(&home, &whole, &["--at", &format!("http://{address}")]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let (_, parts) = parse(&fs::read(&whole).unwrap()).unwrap();
+    let [Part::Head(head)] = &parts[..] else {
+        panic!("{parts:?}")
+    };
+    assert_eq!(head.to_bytes(), ours);
+}
+
+// Spec: GSP-183
+#[test]
+fn origins_that_a_list_or_a_terminal_reads_otherwise_are_carried_as_they_are() {
+    let names = [
+        "a \"quoted\" 'log' = [[x]] # \\ back",
+        "b \u{1f333} \u{fc} e\u{301}",
+        // A terminal would turn this around.
+        "c \u{202e}gol",
+    ];
+    let named = |(n, name): (usize, &&str)| {
+        let mut log = TestLog::new(&format!("{n}.example/log"));
+        log.origin = Origin::parse(name).unwrap();
+        log.grow(20);
+        log
+    };
+    let logs: Vec<TestLog> = names.iter().enumerate().map(named).collect();
+    let (old, new) = (Home::new(), Home::named("other.example/w2"));
+    for home in [&old, &new] {
+        fs::write(home.path("logs.toml"), list_of(&logs)).unwrap();
+    }
+    let process = old.serve();
+    for log in &logs {
+        assert_eq!(process.add(&log.request(0, 9)).status, 200);
+    }
+    let (_dir, file) = nowhere();
+    let at = format!("http://{}", process.address);
+    let output = export(&old, &file, &["--at", &at]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    process.terminate();
+
+    let output = import(&new, &file, &[]);
+    let told = said(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    for name in &names[..2] {
+        assert!(told.contains(&format!("{name}: held: size 9")), "{told}");
+    }
+    assert!(told.contains("c \\u{202e}gol: held: size 9"), "{told}");
+    for text in [told, held(&new), journal(&new)] {
+        assert!(!text.contains('\u{202e}'), "{text}");
+    }
+    assert_eq!(waiting(&new), [1; 3]);
+    let list = Registry::load(new.path("logs.toml")).unwrap();
+    let listed: Vec<&str> = list.logs().map(|log| log.origin.as_str()).collect();
+    assert_eq!(listed, names);
+    let process = new.serve();
+    for log in &logs {
+        let answer = process.add(&log.request(0, 12));
+        assert_eq!((answer.status, answer.text()), (409, "9\n"));
+        assert_eq!(process.add(&log.request(9, 12)).status, 200);
+    }
+}
+
+// Spec: GSP-185
+#[test]
+fn an_import_for_which_the_list_has_no_room_is_refused_and_changes_nothing() {
+    let logs = logs(2);
+    let home = Home::new();
+    let list = list_of(&logs);
+    // The rest is what somebody says of a log: the list can be read, and takes not one hold more.
+    let most = REGISTRY_BYTES_MAX - list.len() - 200;
+    let text = format!("{list}contact = \"{}\"\n", "x".repeat(most));
+    let text = text.replacen("\n\ncontact", "\ncontact", 1);
+    fs::write(home.path("logs.toml"), &text).unwrap();
+    let (_dir, file) = file_of(&heads(&logs, 9));
+    for more in [&["--dry-run"][..], &[]] {
+        let output = import(&home, &file, more);
+        let told = said(&output);
+        assert_eq!(code(&output), 64, "{told}");
+        assert!(told.contains("the list would have 1342"), "{told}");
+        assert!(told.contains("bytes, 134217728 at most are read"), "{told}");
+        assert!(!told.contains("held"), "{told}");
+    }
+    assert!(fs::read(home.path("logs.toml")).unwrap() == text.as_bytes());
+    assert!(!home.path("journal.ndjson").exists());
+    assert!(!home.path("logs.toml.new").exists());
+    let output = run(&["check-config", "--config", &home.config()]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}
