@@ -126,7 +126,7 @@ async fn run_alerting(
 
 /// A store that fails in the last moment is no orderly end either, though nothing that was answered
 /// is lost.
-// Spec: SVC-80
+// Spec: SVC-80, SVC-90
 fn ended(outcome: anyhow::Result<()>, closed: Result<(), StoreError>) -> anyhow::Result<()> {
     let Err(error) = closed else {
         return outcome;

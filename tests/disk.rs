@@ -162,6 +162,47 @@ fn a_full_disk_stops_the_service_and_loses_nothing() {
     }
 }
 
+/// A disk that is full when the service ends: all that it answered was durable, in a journal that
+/// has its room already, and what the database would have to grow for does not get there. The end
+/// says that it was none in order, and the next start finds everything.
+// Spec: SVC-80, SVC-90
+#[test]
+fn a_store_that_cannot_be_closed_makes_a_stop_a_failure_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(dir.path(), 48) else {
+        println!("mounting is not permitted here");
+        return;
+    };
+    let home = Home::new();
+    let mut log = filling(&home);
+    let database = disk.path.join("jurat.redb");
+    std::fs::copy(home.database(), &database).unwrap();
+    let journal = |database: &std::path::Path| database.with_extension("redb.journal");
+    std::fs::copy(journal(&home.database()), journal(&database)).unwrap();
+    home.edit("\"jurat.redb\"", &format!("\"{}\"", database.display()));
+    let mut service = home.serve();
+    let mut acknowledged = Vec::new();
+    for size in 1..=40 {
+        log.grow(size);
+        let request = body(size - 1, log.proof(size - 1, size), large(&log, size));
+        let answer = service.add(&request);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        acknowledged.push((answer.index(), log.head(size)));
+    }
+    // Published: nothing is on its way any more.
+    let (last, _) = acknowledged[39];
+    let receipt = service.get(&format!("/receipt/{last}?wait=25"));
+    assert_eq!(receipt.status, 200, "{}", receipt.text());
+    let ballast = disk.fill(100_000);
+    let status = service.process.terminate();
+    assert_eq!(status.code(), Some(1), "{status}");
+    let said = service.process.stderr();
+    assert!(said.contains("the store was not closed in order"), "{said}");
+    drop(service);
+    std::fs::remove_file(ballast).unwrap();
+    recovers(&home, &mut log, &acknowledged);
+}
+
 fn append(text: &str) -> Append {
     Append {
         entry: NewEntry::new(text.as_bytes().to_vec()).unwrap(),

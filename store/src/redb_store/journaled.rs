@@ -366,7 +366,10 @@ impl RedbStore {
     }
 
     /// Ends a commit that was checked: in the journal, and then in the engine.
-    // Spec: STO-27
+    ///
+    /// Once its frame is durable, a commit has happened, and is told so. When the engine then does
+    /// not take it, the store stops, as it does for what was answered ahead of the engine.
+    // Spec: STO-27, STO-70
     pub(super) fn finish_journaled(
         &self,
         journal: &mut Journal,
@@ -396,12 +399,11 @@ impl RedbStore {
         journal
             .append(after)
             .map_err(|error| self.unknown("writing the journal", error))?;
-        // Durable as it is, whatever the engine says.
-        write.commit().map_err(|error| {
-            let error = engine("committing")(error);
-            self.stop(Stop::NotTaken, &error);
-            CommitError::Unknown(error)
-        })
+        // Durable as it is, whatever the engine says: the next opening finds it.
+        if let Err(error) = write.commit() {
+            self.stop(Stop::NotTaken, &engine("committing")(error));
+        }
+        Ok(())
     }
 
     fn unknown(&self, doing: &'static str, error: io::Error) -> CommitError {
