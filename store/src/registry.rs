@@ -185,8 +185,8 @@ fn stack(holds: Vec<Hold>) -> Option<Box<Hold>> {
     below
 }
 
-/// More imported heads than this do not wait for one log. Each costs it a request, and the list some
-/// hundred bytes.
+/// More imported heads than this do not wait for one log. Each costs it a request, and the list
+/// some hundred bytes.
 // Spec: GSP-212
 pub const IMPORTED_MAX: usize = 8;
 

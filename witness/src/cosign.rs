@@ -268,7 +268,7 @@ impl Witness {
     /// Why nothing is signed for a log until the operator decides, if that is so.
     // Spec: WIT-83
     pub(crate) fn held(&self, origin: &Origin) -> Option<Held> {
-        let listed = self.logs.current().hold(origin).map(Held::by);
+        let listed = self.listed(origin);
         let held = listed.or_else(|| self.holds.held(origin));
         let held = held.or_else(|| self.copied(origin));
         held.or_else(|| self.suspect(origin))

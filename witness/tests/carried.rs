@@ -1,7 +1,8 @@
 //! What one witness exports and another imports: nothing is signed below it, and nobody has to
 //! decide.
 //!
-//! Spec: GSP-182, GSP-183, GSP-184, GSP-185, GSP-186, GSP-187, GSP-188, GSP-189, GSP-211, GSP-212.
+//! Spec: GSP-182, GSP-183, GSP-184, GSP-185, GSP-186, GSP-187, GSP-188, GSP-189, GSP-211, GSP-212,
+//! GSP-215.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,6 +21,8 @@ use std::path::Path;
 use jurat_proto::checkpoint::SignedCheckpoint;
 use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Part, parse};
+use jurat_proto::proof::{ConsistencyProof, Subtree};
+use jurat_proto::sign_subtree::SignSubtree;
 
 use rig::carry::{
     code, export, file_of, head_of, held, import, imported, journal, nowhere, said, state,
@@ -286,6 +289,12 @@ fn a_larger_import_stands_beside_a_smaller_one_and_one_checkpoint_continues_both
     assert_eq!(process.get(&log.checkpoint_path()).status, 404);
     // The proof from 9 is known: that from 12 is what was missing.
     let answer = process.add(&log.request(12, 13));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // Spec: GSP-215. It is free at once, whatever the list still says.
+    let subtree = Subtree::new(0, 13).unwrap();
+    let (root, none) = (log.head(13).root_hash, ConsistencyProof::new(Vec::new()));
+    let body = SignSubtree::new(subtree, root, none.unwrap(), stored(&process, &log)).unwrap();
+    let answer = process.call("POST", "/sign-subtree", &body.to_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
     until(|| held(&home).is_empty());
     assert_eq!(process.add(&log.request(13, 20)).status, 200);

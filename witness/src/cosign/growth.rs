@@ -4,7 +4,7 @@ use jurat_proto::add_checkpoint::above::{self, Above};
 use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal};
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::tree::TreeHead;
-use jurat_store::registry::Log;
+use jurat_store::registry::{Hold, HoldCause, Log};
 
 use super::Witness;
 use crate::restore::Held;
@@ -36,6 +36,18 @@ impl Witness {
             Some(held) => Err(held),
             None => Ok(Floors::of(floors)),
         }
+    }
+
+    /// What the list holds a log for.
+    // Spec: GSP-215
+    pub(super) fn listed(&self, origin: &Origin) -> Option<Held> {
+        let current = self.logs.current();
+        // What is reached holds no more, before the list says so.
+        let is_open = |hold: &&Hold| {
+            hold.cause != HoldCause::Imported || !self.joins.is_reached(origin, hold)
+        };
+        let mut holds = current.held_log(origin)?.holds();
+        holds.find(is_open).map(Held::by)
     }
 
     /// What an operator has to decide about a log first.

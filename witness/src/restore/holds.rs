@@ -121,6 +121,7 @@ impl fmt::Debug for Holds {
 /// Writes holds that could not be written, releases logs that reached what was imported, and looks
 /// whether logs that are held because others are ahead can be let go, for ever.
 pub async fn keep(guard: Arc<Guard>, witness: Arc<Witness>) {
+    let mut rests_until = guard.clock.instant();
     loop {
         tokio::time::sleep(EVERY).await;
         for (origin, hold) in witness.holds().all() {
@@ -129,7 +130,13 @@ pub async fn keep(guard: Arc<Guard>, witness: Arc<Witness>) {
                 guard.write(&witness, &origin, hold).await;
             }
         }
-        super::imported::release(&guard, &witness).await;
+        // Spec: GSP-215
+        let began = guard.clock.instant();
+        if began >= rests_until && super::imported::release(&guard, &witness).await {
+            let ended = guard.clock.instant();
+            let took = ended.saturating_duration_since(began);
+            rests_until = ended + super::imported::rest_after(took);
+        }
         if guard.settings.own.is_empty() {
             continue;
         }

@@ -18,10 +18,11 @@
 //! In scope: what is remembered between requests, and the release. Out of scope: the decision
 //! ([`jurat_proto::add_checkpoint::above`]), and the file ([`crate::import_command`]).
 //!
-//! Rows: `spec/gossip.md` GSP-184 to GSP-188, GSP-210 to GSP-212.
+//! Rows: `spec/gossip.md` GSP-184 to GSP-188, GSP-210 to GSP-212, GSP-215.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jurat_proto::add_checkpoint::above::{Joined, Proven};
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
@@ -216,13 +217,25 @@ impl Joins {
     }
 }
 
-/// Releases the logs that reached what was imported, all in one change of the list. What cannot be
-/// written is tried again.
+/// How long no log is released after a release that took so long. The list is written and read
+/// whole for each, which takes seconds of processor time with a hundred thousand logs; and these
+/// come one after the other, for hours. What is reached is free meanwhile.
+// Spec: GSP-215
+pub(super) fn rest_after(took: Duration) -> Duration {
+    took.saturating_mul(REST_FACTOR).min(REST_MAX)
+}
+
+/// Of the time, one part for releases and so many for other work.
+const REST_FACTOR: u32 = 20;
+const REST_MAX: Duration = Duration::from_secs(300);
+
+/// Releases the logs that reached what was imported, all in one change of the list; whether there
+/// were any. What cannot be written is tried again.
 // Spec: GSP-187
-pub(super) async fn release(guard: &Arc<Guard>, witness: &Arc<Witness>) {
+pub(super) async fn release(guard: &Arc<Guard>, witness: &Arc<Witness>) -> bool {
     let reached = lock(&witness.joins().reached).clone();
     if reached.is_empty() {
-        return;
+        return false;
     }
     let all = reached.clone();
     let released = guard.edit(witness, move |registry| {
@@ -244,6 +257,7 @@ pub(super) async fn release(guard: &Arc<Guard>, witness: &Arc<Witness>) {
             tracing::error!(%error, "logs that reached what was imported are not released yet");
         }
     }
+    true
 }
 
 /// More than a list of logs has room for imported heads: what is kept is then of heads that the
@@ -383,6 +397,16 @@ mod tests {
         let latest = latest(12, 1_790_000_100);
         assert_eq!(floors.known(Some(latest))[0], latest);
         assert_eq!(floors.not_before(None).unwrap().time, at(1_790_000_200));
+    }
+
+    // Spec: GSP-215
+    #[test]
+    fn releases_take_a_small_part_of_the_time_and_are_not_put_off_for_long() {
+        let rest = |took_ms| rest_after(Duration::from_millis(took_ms));
+        assert_eq!(rest(10), Duration::from_millis(200));
+        assert_eq!(rest(4_000), Duration::from_secs(80));
+        assert_eq!(rest(60_000), Duration::from_secs(300));
+        assert_eq!(rest_after(Duration::MAX), Duration::from_secs(300));
     }
 
     // Spec: GSP-210
