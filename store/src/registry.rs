@@ -863,9 +863,8 @@ impl Registry {
     // Spec: GSP-187
     pub fn reach(&mut self, origin: &Origin, reached: &[String]) -> Result<Change, RegistryError> {
         let log = self.known(origin)?;
-        let is_reached = |hold: &&Hold| {
-            hold.cause == HoldCause::Imported && reached.iter().any(|text| *text == hold.evidence)
-        };
+        let is_reached =
+            |hold: &&Hold| hold.cause == HoldCause::Imported && reached.contains(&hold.evidence);
         if log.holds().filter(is_reached).count() == 0 {
             return Ok(Change::Nothing);
         }

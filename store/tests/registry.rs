@@ -264,7 +264,7 @@ fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_agai
     assert_eq!((log.hold, log.dismissed), (None, [dismissed].into()));
 }
 
-// Spec: GSP-187, GSP-188, GSP-211, GSP-212
+// Spec: GSP-187, GSP-188, GSP-211
 #[test]
 fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
     let directory = tempfile::tempdir().unwrap();
@@ -331,14 +331,33 @@ fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
     assert_eq!(reach(&both), (Change::Changed, Some(above)));
     assert_eq!(resolve(&worse), Some(larger));
     assert_eq!(reach(&["twelve"]), (Change::Changed, None));
-    for n in 0..IMPORTED_MAX {
-        let head = hold(HoldCause::Imported, &n.to_string());
-        assert_eq!(put(&head).0, Change::Changed);
+}
+
+// Spec: GSP-212
+#[test]
+fn a_log_waits_for_so_many_imported_heads_and_no_more() {
+    let a = origin("example.com/a");
+    let mut list = Registry::default();
+    list.add_keys(&a, &[key("a")]).unwrap();
+    let hold = |cause, evidence: String| Hold {
+        cause,
+        since: 1,
+        source: "somewhere".to_owned(),
+        why: "it is larger".to_owned(),
+        adopt: false,
+        reason: None,
+        evidence,
+        below: None,
+    };
+    for n in 0..=IMPORTED_MAX {
+        let head = hold(HoldCause::Imported, n.to_string());
+        let change = list.hold(&a, &head, &head.evidence).unwrap();
+        let room = n < IMPORTED_MAX;
+        assert_eq!(change == Change::Changed, room, "{n}");
     }
-    let (change, list) = put(&more);
-    assert_eq!(change, Change::Nothing, "there is no room");
     assert_eq!(list.log(&a).unwrap().imported().count(), IMPORTED_MAX);
-    assert_eq!(put(&worse).0, Change::Changed);
+    let worse = hold(HoldCause::Fork, "another nine".to_owned());
+    assert_eq!(list.hold(&a, &worse, "id").unwrap(), Change::Changed);
 }
 
 // Spec: GSP-185

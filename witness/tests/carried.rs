@@ -292,8 +292,8 @@ fn a_larger_import_stands_beside_a_smaller_one_and_one_checkpoint_continues_both
     assert_eq!(answer.status, 200, "{}", answer.text());
     // Spec: GSP-215. It is free at once, whatever the list still says.
     let subtree = Subtree::new(0, 13).unwrap();
-    let (root, none) = (log.head(13).root_hash, ConsistencyProof::new(Vec::new()));
-    let body = SignSubtree::new(subtree, root, none.unwrap(), stored(&process, &log)).unwrap();
+    let (root, proof) = (log.head(13).root_hash, ConsistencyProof::new(Vec::new()));
+    let body = SignSubtree::new(subtree, root, proof.unwrap(), stored(&process, &log)).unwrap();
     let answer = process.call("POST", "/sign-subtree", &body.to_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
     until(|| held(&home).is_empty());

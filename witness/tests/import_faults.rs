@@ -289,13 +289,13 @@ fn origins_that_a_list_or_a_terminal_reads_otherwise_are_carried_as_they_are() {
         // A terminal would turn this around.
         "c \u{202e}gol",
     ];
-    let named = |(n, name): (usize, &&str)| {
+    let log_of = |(n, name): (usize, &&str)| {
         let mut log = TestLog::new(&format!("{n}.example/log"));
         log.origin = Origin::parse(name).unwrap();
         log.grow(20);
         log
     };
-    let logs: Vec<TestLog> = names.iter().enumerate().map(named).collect();
+    let logs: Vec<TestLog> = names.iter().enumerate().map(log_of).collect();
     let (old, new) = (Home::new(), Home::named("other.example/w2"));
     for home in [&old, &new] {
         fs::write(home.path("logs.toml"), list_of(&logs)).unwrap();
