@@ -838,21 +838,21 @@ impl Registry {
     ) -> Result<Change, RegistryError> {
         let log = self.known(origin)?;
         let dismissed = log.dismissed.iter().any(|known| known.evidence == evidence);
-        // Spec: GSP-188, GSP-211. Imported heads stay below what an operator has to decide, and
-        // below each other: none takes the place of another.
-        let fits = || {
-            hold.cause != HoldCause::Imported
-                || (log.imported().count() < IMPORTED_MAX
-                    && log.imported().all(|known| known.evidence != hold.evidence))
+        // Spec: GSP-188, GSP-211. Imported heads stay below what an operator has to decide, also
+        // those that come later, and below each other: none takes the place of another.
+        let fits = if hold.cause == HoldCause::Imported {
+            log.imported().count() < IMPORTED_MAX
+                && log.imported().all(|known| known.evidence != hold.evidence)
+        } else {
+            !log.awaits_decision()
         };
-        if dismissed || log.awaits_decision() || !fits() {
+        if dismissed || !fits {
             return Ok(Change::Nothing);
         }
-        let below = log.hold.take();
-        log.hold = Some(Box::new(Hold {
-            below,
-            ..hold.clone()
-        }));
+        let decision = log.decision().cloned();
+        let imported = log.imported().cloned();
+        let all = decision.into_iter().chain([hold.clone()]).chain(imported);
+        log.hold = stack(all.collect());
         Ok(Change::Changed)
     }
 

@@ -308,7 +308,17 @@ fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
     let other = hold(HoldCause::Ours, "eleven");
     assert_eq!(put(&other).0, Change::Nothing);
     let more = hold(HoldCause::Imported, "fifteen");
-    assert_eq!(put(&more).0, Change::Nothing, "until that is decided");
+    let (change, list) = put(&more);
+    assert_eq!(change, Change::Changed, "below what has to be decided");
+    let sizes: Vec<&str> = list
+        .log(&a)
+        .unwrap()
+        .holds()
+        .map(|it| &*it.evidence)
+        .collect();
+    assert_eq!(sizes, ["another nine", "fifteen", "twelve", "nine"]);
+    let reached = ["fifteen".to_owned()];
+    Registry::edit(&path, &(), |list| list.reach(&a, &reached)).unwrap();
     let resolve = |hold: &Hold| {
         let release = Resolution::Release;
         Registry::edit(&path, &(), |list| list.resolve(&a, &hold.evidence, release)).unwrap();

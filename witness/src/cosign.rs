@@ -486,10 +486,8 @@ impl Witness {
                     if let Some(convicted) = self.convicted(request.origin()) {
                         return Err(AddError::Convicted(convicted));
                     }
-                    return match self.may_grow(request.origin()) {
-                        Err(held) => Err(AddError::Held(held)),
-                        Ok(_) => Ok((prepared.lines, prepared.progress)),
-                    };
+                    self.is_free_still(&request)?;
+                    return Ok((prepared.lines, prepared.progress));
                 }
                 Ok(Err(SwapFault::Lost(SwapRefusal::Damaged(corruption)))) => {
                     let error = self.heads.found_damaged(request.origin(), corruption);

@@ -77,6 +77,13 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
         counts.heads,
         counts.evidence
     ));
+    let waiting = registry.logs().filter(|log| log.has_imported()).count();
+    if waiting > 0 {
+        print(&format!(
+            "{waiting} logs wait for imported heads, which are not in the file: import the earlier \
+             files there, too\n"
+        ));
+    }
     if matches!(heads, Heads::Serving(_)) {
         print(
             "The witness serves: what it cosigns from now on is not in the file. Stop it before \

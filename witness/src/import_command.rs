@@ -93,7 +93,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), Failed> {
     }
     plan.tell(&outcomes, args.dry_run);
     plan.tally.tell();
-    if plan.contradicts() {
+    if plan.contradicts(&outcomes) {
         return Err(Failed {
             code: exit::REFUSED,
             message: "what was imported contradicts what is here".to_owned(),
@@ -110,6 +110,12 @@ fn not_taken(outcomes: &Outcomes) -> Result<(), Failed> {
     if waits > 0 {
         told.push(format!(
             "{waits} logs are held for something else already; import again when they are free"
+        ));
+    }
+    let raced = count(Done::Raced);
+    if raced > 0 {
+        told.push(format!(
+            "of {raced} logs another history was imported meanwhile; import again now"
         ));
     }
     let full = count(Done::Full);
@@ -155,6 +161,8 @@ enum Done {
     Dismissed,
     /// The log is held for something else.
     Waits,
+    /// Another import was faster, with another history.
+    Raced,
     /// It waits for as many imported heads as it may.
     Full,
 }
@@ -172,7 +180,7 @@ impl Tally {
     fn tell(&self) {
         let lines = [
             (self.same, "heads are what was cosigned here last"),
-            (self.known, "heads are smaller than what was cosigned here"),
+            (self.known, "heads are older ones that were cosigned here"),
             (
                 self.not_listed,
                 "heads are of logs that are not in the list, and were left out",
@@ -274,10 +282,8 @@ impl Plan<'_> {
             let done = match standing {
                 Some(done) => done,
                 None => match list.hold(origin, &hold, &id)? {
-                    Change::Nothing if list.log(origin).is_some_and(Log::awaits_decision) => {
-                        Done::Waits
-                    }
-                    Change::Nothing => Done::Full,
+                    Change::Nothing if hold.cause == HoldCause::Imported => Done::Full,
+                    Change::Nothing => Done::Waits,
                     changed => {
                         change = changed;
                         Done::Held
@@ -303,14 +309,22 @@ impl Plan<'_> {
         if log.dismissed.iter().any(|known| known.evidence == id) {
             return Some(Done::Dismissed);
         }
-        // Another import was faster, of another history: this one has to be judged again.
-        let imported = Imported::of(&log.origin, hold)?;
-        imported_fork(log, imported.note()).map(|_| Done::Waits)
+        if hold.cause == HoldCause::Fork {
+            return None;
+        }
+        // This one has to be judged again.
+        let note = SignedCheckpoint::parse(hold.evidence.as_bytes()).ok()?;
+        imported_fork(log, &note).map(|_| Done::Raced)
     }
 
-    fn contradicts(&self) -> bool {
-        let mut found = self.found.values();
-        !self.proven.is_empty() || found.any(|found| found.evidence.cause != HoldCause::Imported)
+    /// Whether anything of it says that the state is wrong, but what the operator has put aside.
+    fn contradicts(&self, outcomes: &Outcomes) -> bool {
+        let mut found = self.found.iter();
+        !self.proven.is_empty()
+            || found.any(|(origin, found)| {
+                found.evidence.cause != HoldCause::Imported
+                    && outcomes.get(origin) != Some(&Done::Dismissed)
+            })
     }
 
     fn tell(&self, outcomes: &Outcomes, dry_run: bool) {

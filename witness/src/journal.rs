@@ -160,19 +160,20 @@ impl From<&Log> for Entry {
             hold: log.hold.as_ref().map(|hold| hold.why.clone()),
             hold_imported: log.has_imported() && !log.awaits_decision(),
             imported_below: log.has_imported() && log.awaits_decision(),
-            imported: imported_ids(log).map(|id| format!("{id:016x}")).collect(),
+            imported: imported_ids(log).map(|id| format!("{id:032x}")).collect(),
             dismissed: log.dismissed.len(),
             decision: decision(log).map(str::to_owned),
         }
     }
 }
 
-/// What the imported heads of a log are known again by.
-pub(crate) fn imported_ids(log: &Log) -> impl Iterator<Item = u64> {
+/// What the imported heads of a log are known again by: so many bits that whoever has the log's key
+/// makes no two of one.
+pub(crate) fn imported_ids(log: &Log) -> impl Iterator<Item = u128> {
     log.imported().map(|hold| {
         let hash = sha256(hold.evidence.as_bytes());
         let first = hash.as_bytes().first_chunk().copied();
-        u64::from_be_bytes(first.unwrap_or_default())
+        u128::from_be_bytes(first.unwrap_or_default())
     })
 }
 

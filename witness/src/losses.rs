@@ -83,7 +83,7 @@ struct Facts {
     /// The log may never have been in the list: the line that added it is the only one.
     only_added: bool,
     /// Which imported heads those are ([`imported_ids`]), as far as the lines say it; in order.
-    heads: Box<[u64]>,
+    heads: Box<[u128]>,
 }
 
 impl Facts {
@@ -105,7 +105,7 @@ impl Facts {
     fn from_flags(
         keys: Hash,
         [disabled, held, imported, only_added]: [bool; 4],
-        heads: Vec<u64>,
+        heads: Vec<u128>,
     ) -> Self {
         Self {
             keys,
@@ -118,16 +118,16 @@ impl Facts {
     }
 }
 
-fn in_order(mut heads: Vec<u64>) -> Box<[u64]> {
+fn in_order(mut heads: Vec<u128>) -> Box<[u128]> {
     heads.sort_unstable();
     heads.dedup();
     heads.into()
 }
 
-/// As lines, and what is kept, name an imported head: 16 hex digits.
-fn head(id: &str) -> Option<u64> {
-    let digits = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    u64::from_str_radix(id, 16).ok().filter(|_| digits)
+/// As lines, and what is kept, name an imported head: 32 hex digits.
+fn head(id: &str) -> Option<u128> {
+    let digits = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(id, 16).ok().filter(|_| digits)
 }
 
 /// The keys in any order, and those that the log has done with.
@@ -262,7 +262,7 @@ impl Said {
                 lost(Lost::Hold);
             }
             // Spec: GSP-211. More than there has to be is no loss.
-            let has = |head: &u64| imported_ids(log).any(|id| id == *head);
+            let has = |head: &u128| imported_ids(log).any(|id| id == *head);
             if (said.imported && !log.has_imported()) || !said.heads.iter().all(has) {
                 lost(Lost::Imported);
             }

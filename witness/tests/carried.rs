@@ -83,8 +83,14 @@ fn a_new_witness_goes_on_where_another_stopped_and_nobody_decides() {
     assert!(journal(&new).contains("released"));
     assert_eq!(process.add(&log.request(12, 20)).status, 200);
     process.terminate();
+    // What others cosigned has to be continued where it is smaller, too.
     imported(&new, &file);
-    assert_eq!(held(&new), "", "what is smaller holds nothing");
+    assert!(held(&new).contains("example.com/log"), "{}", held(&new));
+    let process = new.serve();
+    let answer = process.add(&log.request(20, 20));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    assert_eq!(process.add(&log.request(9, 20)).status, 200);
+    until(|| held(&new).is_empty());
 }
 
 // Spec: GSP-184, GSP-186, GSP-187
@@ -407,15 +413,55 @@ fn a_log_that_is_held_for_something_else_or_for_too_many_is_told_of() {
     let (_six, six) = file_of(&[Part::Head(later)]);
     let output = import(&home, &six, &[]);
     assert_eq!(code(&output), 1, "{}", said(&output));
-    let output = import(&home, &twelve, &[]);
-    assert_eq!(code(&output), 75, "{}", said(&output));
+    let output = import(&home, &six, &[]);
+    assert_eq!(code(&output), 1, "{}", said(&output));
     assert!(
-        said(&output).contains(
-            "1 logs are held for something else already; import again when they are free"
-        ),
+        said(&output).contains("1 logs are held for that already"),
         "{}",
         said(&output)
     );
+    // What is imported then waits below it, and is not forgotten when it is decided.
+    imported(&home, &twelve);
+    let process = home.serve();
+    let answer = process.add(&log.request(5, 20));
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    let origin = log.origin.as_str();
+    let put_aside = home.logs(&["resolve", origin, "--dismiss", "--reason", "a test"]);
+    assert_eq!(code(&put_aside), 0, "{}", said(&put_aside));
+    until_held(&process, &log, "12\n");
+    assert_eq!(process.add(&log.request(5, 20)).status, 409);
+    assert_eq!(process.add(&log.request(12, 20)).status, 200);
+    process.terminate();
+    // What the operator has put aside is no news.
+    let output = import(&home, &six, &[]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}
+
+// Spec: GSP-211
+#[test]
+fn a_larger_head_that_was_reached_makes_nobody_forget_a_smaller_one_that_comes_later() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    // Who has the log's key brings another history first.
+    let (_dir, twelve) = head_of(&fork, 12);
+    imported(&home, &twelve);
+    let process = home.serve();
+    assert_eq!(process.add(&fork.request(12, 15)).status, 200);
+    until(|| held(&home).is_empty());
+    process.terminate();
+    let (_dir, nine) = head_of(&log, 9);
+    imported(&home, &nine);
+    let process = home.serve();
+    let answer = process.add(&fork.request(15, 20));
+    assert_eq!((answer.status, answer.text()), (409, "9\n"));
+    // The proof from there convicts it.
+    let answer = process.add(&fork.request(9, 20));
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    until(|| process.add(&fork.request(15, 20)).status == 403);
 }
 
 /// As of a witness with the keys of `home`, which never reached this.

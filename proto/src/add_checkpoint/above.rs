@@ -162,6 +162,11 @@ pub fn decide_above(
     }
     let base = prove(&bases, old_size, request)?;
     match (proven.open(&bases, head, base), base) {
+        // Spec: WIT-15. Its proof, which nobody checks, begins at a tree that is not known here.
+        (None, None) if old_size > TreeSize::ZERO => Err(Refusal::Conflict {
+            old_size,
+            current: bases.first().map_or(TreeSize::ZERO, |base| base.size),
+        }),
         (None, _) => Ok(Above::Cosign {
             refresh: latest == Some(&head),
         }),

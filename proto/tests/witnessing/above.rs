@@ -55,6 +55,8 @@ fn a_new_witness_signs_what_continues_the_imported_head_and_nothing_below_it() {
         assert_eq!(decide(0, below), conflict(0, 9));
     }
     assert_eq!(decide(4, 12), conflict(4, 9));
+    // No proof is needed, and none is believed that begins elsewhere.
+    assert_eq!(decide(4, 9), conflict(4, 9));
     let above = decide_above(None, &[floor], &Proven::default(), &{
         let mut request = request(&tree, 9, 12);
         request.old_size = size(13);

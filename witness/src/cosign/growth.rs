@@ -6,7 +6,7 @@ use jurat_proto::checkpoint::Origin;
 use jurat_proto::tree::TreeHead;
 use jurat_store::registry::{Hold, HoldCause, Log};
 
-use super::Witness;
+use super::{AddError, Witness};
 use crate::restore::Held;
 use crate::restore::imported::{Floors, Joins};
 
@@ -70,6 +70,22 @@ impl Witness {
     /// What requests proved of imported heads.
     pub(crate) fn joins(&self) -> &Joins {
         &self.joins
+    }
+
+    /// Whether the answer to a request may leave whose checkpoint is durable: a log may be held
+    /// since.
+    ///
+    /// # Errors
+    /// [`AddError::Held`], or 409 where a head was imported meanwhile.
+    // Spec: WIT-83, GSP-186
+    pub(super) fn is_free_still(&self, request: &AddCheckpoint) -> Result<(), AddError> {
+        match self.may_grow(request.origin()).map_err(AddError::Held)? {
+            None => Ok(()),
+            Some(floors) => Err(AddError::Refused(Refusal::Conflict {
+                old_size: request.old_size,
+                current: floors.largest(),
+            })),
+        }
     }
 
     /// Whether the request is a refresh, while nothing may be signed below imported heads.

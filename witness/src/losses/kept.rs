@@ -87,7 +87,7 @@ fn text(said: &Said) -> String {
             flags.push('-');
         }
         for head in &facts.heads {
-            let _ = write!(flags, ",{head:016x}");
+            let _ = write!(flags, ",{head:032x}");
         }
         let _ = writeln!(text, "{} {flags} {origin}", shown(&facts.keys));
     }
@@ -117,7 +117,7 @@ fn parse(text: &str) -> Option<Said> {
         let (said, origin) = rest.split_once(' ')?;
         let mut said = said.split(',');
         let flags = said.next()?;
-        let heads = said.map(super::head).collect::<Option<Vec<u64>>>()?;
+        let heads = said.map(super::head).collect::<Option<Vec<u128>>>()?;
         let flags = FLAGS.map(|flag| flags.contains(flag));
         let facts = Facts::from_flags(hash(keys)?, flags, heads);
         Some((Origin::parse(origin).ok()?, facts))

@@ -63,9 +63,12 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
     // Spec: GSP-188. Signed anew it would be later than the larger one.
     let imported = log.imported();
     let imported = imported.filter_map(|hold| Imported::of(&log.origin, hold));
-    let larger = imported.map(|imported| imported.head().size).max();
-    if let Some(larger) = larger.filter(|larger| *larger > note.head().size) {
-        let size = larger.get();
+    let heads = imported.map(|imported| imported.head());
+    let head = note.head();
+    // Spec: GSP-211. Nor beside another root of its size.
+    let mut beyond = heads.filter(|imported| imported.size >= head.size && *imported != head);
+    if let Some(beyond) = beyond.next() {
+        let size = beyond.size.get();
         return Err(format!("size {size} was imported; dismiss it"));
     }
     let signed = verify_log_signatures(Some(&log.every_key()), &note);
@@ -85,9 +88,12 @@ fn swap(witness: &Witness, log: &Log, hold: &Hold) -> Result<Option<HeadSwap>, S
             return Err(format!("we have cosigned size {size} since; dismiss it"));
         }
     }
+    // Spec: GSP-186
+    let floors = witness.floors(&log.origin);
+    let known = floors.map_or(latest, |floors| floors.not_before(latest));
     let not_before = Latest {
         head: note.head(),
-        time: latest.map_or(time, |latest| latest.time.max(time)),
+        time: known.map_or(time, |known| known.time.max(time)),
     };
     let keep = witness.log_lines(&note, signed);
     let signed = witness.sign(&note, &keep, Some(not_before));

@@ -62,11 +62,6 @@ impl<'a> Imported<'a> {
     }
 
     /// As its log signed it.
-    pub(crate) fn note(&self) -> &SignedCheckpoint {
-        &self.note
-    }
-
-    /// As its log signed it.
     pub(crate) fn into_note(self) -> SignedCheckpoint {
         self.note
     }
@@ -107,6 +102,12 @@ impl Floors {
         self.0.iter().map(|floor| floor.head).collect()
     }
 
+    /// The size of the largest.
+    pub(crate) fn largest(&self) -> TreeSize {
+        let sizes = self.0.iter().map(|floor| floor.head.size);
+        sizes.max().unwrap_or(TreeSize::ZERO)
+    }
+
     /// As their log signed them.
     pub(crate) fn into_notes(self) -> impl Iterator<Item = SignedCheckpoint> {
         self.0.into_iter().map(|floor| floor.note)
@@ -126,12 +127,18 @@ impl Floors {
         known
     }
 
-    /// The time before which nothing may be signed.
-    pub(crate) fn not_before(&self, latest: Option<Latest>) -> Option<Latest> {
+    /// Those that we cosigned, and when.
+    pub(super) fn cosigned(&self) -> Vec<Latest> {
         let ours = self.0.iter().filter_map(|floor| {
             let (head, time) = (floor.head, floor.time?);
             Some(Latest { head, time })
         });
+        ours.collect()
+    }
+
+    /// The time before which nothing may be signed.
+    pub(crate) fn not_before(&self, latest: Option<Latest>) -> Option<Latest> {
+        let ours = self.cosigned().into_iter();
         // The last of equals: what we cosigned last, which is a head that is stored.
         ours.chain(latest).max_by_key(|known| known.time)
     }

@@ -110,10 +110,12 @@ pub fn judge(
 }
 
 /// As [`judge`], where what was imported is known, too: `known` is all of that and what we
-/// remember, the largest first, if anything is imported. That our memory is wrong is said of the
-/// largest, and that there are two trees of one size of any; whether others are ahead, and whether
-/// we remember what we published last, of what we remember. So an import makes no log wait that
-/// would not wait without it.
+/// remember, the largest first, if anything is imported, and `ours` what we cosigned of it. That
+/// our memory is wrong is said of the largest, and that there are two trees of one size of any;
+/// whether others are ahead, and whether we remember what we published last, of what we remember.
+/// So an import makes no log wait that would not wait without it. And what we cosigned and do not
+/// remember is accounted for only by what we cosigned, or whoever has the log's key would have us
+/// believe a memory that is old.
 ///
 /// # Errors
 /// As for [`judge`].
@@ -123,7 +125,7 @@ pub(crate) fn judge_both(
     origin: &Origin,
     keys: Keys<'_>,
     latest: Option<Latest>,
-    known: &[Latest],
+    (known, ours): (&[Latest], &[Latest]),
 ) -> Result<Finding, Unusable> {
     let remembered = judge(note, origin, keys, latest)?;
     let Some((largest, smaller)) = known.split_first() else {
@@ -141,8 +143,14 @@ pub(crate) fn judge_both(
         }
     }
     let imported = judge(note, origin, keys, Some(*largest))?;
+    let mut is_accounted_for = of(&remembered) != Some(HoldCause::Ours);
+    for ours in ours {
+        let beside = judge(note, origin, keys, Some(*ours))?;
+        is_accounted_for |= !matches!(of(&beside), Some(HoldCause::Ours | HoldCause::Fork));
+    }
     Ok(match (of(&remembered), of(&imported)) {
         (_, Some(HoldCause::Ours | HoldCause::Fork)) => imported,
+        (Some(HoldCause::Ours), _) if !is_accounted_for => remembered,
         // What was imported accounts for it.
         (Some(HoldCause::Ours), _) | (Some(HoldCause::Peer), None) => Finding::Known,
         _ => remembered,
@@ -275,8 +283,12 @@ fn compare(
     }
     let ahead = latest.is_none_or(|latest| head.size > latest.head.size);
     match (cosigned, shown_by) {
-        // A witness that remembers nothing takes over what it, or another, cosigned elsewhere.
-        (_, ShownBy::File(from)) if ahead && (cosigned.is_none() || latest.is_none()) => {
+        // A witness that remembers nothing takes over what it, or another, cosigned elsewhere. What
+        // others cosigned says something where it is smaller, too: nobody has proven that what we
+        // remember continues it.
+        (_, ShownBy::File(from))
+            if latest.is_none_or(|latest| cosigned.is_none() && latest.head.size != head.size) =>
+        {
             let imported = head.size != TreeSize::ZERO;
             let why = format!("size {size} was imported from {from}; here it is {remembered}");
             imported.then_some((HoldCause::Imported, why))
@@ -366,3 +378,66 @@ impl fmt::Display for Unusable {
 }
 
 impl std::error::Error for Unusable {}
+
+#[cfg(test)]
+mod tests {
+    use jurat_keys::{Algorithm, SigningKey};
+    use jurat_proto::checkpoint::{Checkpoint, ExtensionLines};
+    use jurat_proto::cosignature;
+    use jurat_proto::hash::sha256;
+    use jurat_proto::key::{KeyName, Signer as _};
+
+    use super::*;
+
+    fn key(name: &str, algorithm: Algorithm) -> SigningKey {
+        SigningKey::generate(KeyName::parse(name).unwrap(), algorithm).unwrap()
+    }
+
+    fn at(size: u64, time: u64) -> Latest {
+        Latest {
+            head: TreeHead {
+                size: TreeSize::new(size).unwrap(),
+                root_hash: sha256(&size.to_be_bytes()),
+            },
+            time: UnixSeconds::new(time).unwrap(),
+        }
+    }
+
+    // Spec: GSP-188
+    #[test]
+    fn what_we_cosigned_is_accounted_for_by_what_we_cosigned_and_not_by_what_the_log_signed() {
+        let log = key("example.com/log", Algorithm::Ed25519);
+        let own = key("witness.example", Algorithm::CosignatureV1);
+        let origin = Origin::parse("example.com/log").unwrap();
+        let forgotten = at(10, 200);
+        let checkpoint = Checkpoint {
+            origin: origin.clone(),
+            head: forgotten.head,
+            extensions: ExtensionLines::new(),
+        };
+        let lines = vec![
+            cosignature::sign_note(&checkpoint.to_text(), &log).unwrap(),
+            cosignature::cosign(&checkpoint, forgotten.time, &own).unwrap(),
+        ];
+        let shown = SignedCheckpoint::new(checkpoint, lines).unwrap().to_bytes();
+        let (log, own) = ([log.verifier_key().clone()], [own.verifier_key().clone()]);
+        let judge = |ours: &[Latest]| {
+            let keys = Keys {
+                log: &log,
+                own: &own,
+                peer: None,
+            };
+            let remembered = Some(at(6, 300));
+            let known = [at(12, 300), at(6, 300)];
+            judge_both(&shown, &origin, keys, remembered, (&known, ours)).unwrap()
+        };
+        let is_held = |finding: Finding| match finding {
+            Finding::Evidence(evidence) => evidence.cause == HoldCause::Ours,
+            _ => false,
+        };
+        assert!(is_held(judge(&[])), "the log alone signed the larger one");
+        assert!(is_held(judge(&[at(12, 150)])), "that was cosigned before");
+        assert!(is_held(judge(&[at(9, 250)])), "that is smaller");
+        assert!(!is_held(judge(&[at(9, 250), at(12, 250)])));
+    }
+}

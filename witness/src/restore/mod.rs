@@ -401,9 +401,12 @@ impl Guard {
         // Spec: WIT-81. After the fetch: what we sign meanwhile is no evidence.
         let latest = witness.heads().latest(&log.origin)?;
         let floors = witness.floors(&log.origin);
+        let ours = floors
+            .as_ref()
+            .map_or_else(Vec::new, imported::Floors::cosigned);
         let known = floors.map_or_else(Vec::new, |floors| floors.known(latest));
         let url = source.url(&log.origin);
-        let judged = judge_both(note, &log.origin, keys, latest, &known);
+        let judged = judge_both(note, &log.origin, keys, latest, (&known, &ours));
         asked.answers += usize::from(judged.is_ok() && source.counts());
         let evidence = match judged {
             Err(reason) => {
