@@ -338,7 +338,7 @@ async fn posted(
                     request: Some(request),
                     evidence,
                 };
-                replied(gossip.request(from, event).await)
+                replied(gossip, headers, gossip.request(from, event).await).await
             }
             Err(error) => http::error(StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")),
         },
@@ -347,7 +347,7 @@ async fn posted(
             Ok(proof) => {
                 let note = proof.checkpoint().clone();
                 let event = |request| Event::Observed { request, note };
-                replied(gossip.request(from, event).await)
+                replied(gossip, headers, gossip.request(from, event).await).await
             }
             Err(error) => bad(&error.to_string()),
         },
@@ -358,11 +358,11 @@ async fn posted(
                     from: from.cloned(),
                     note,
                 };
-                replied(gossip.request(from, event).await)
+                replied(gossip, headers, gossip.request(from, event).await).await
             }
             Ok(note) => {
                 let event = |request| Event::Observed { request, note };
-                replied(gossip.request(from, event).await)
+                replied(gossip, headers, gossip.request(from, event).await).await
             }
             Err(error) => bad(&error.to_string()),
         },
@@ -370,13 +370,21 @@ async fn posted(
 }
 
 // Spec: GSP-76
-fn replied(reply: Result<Reply, NotNow>) -> Response {
+async fn replied(
+    gossip: &Arc<Gossip>,
+    headers: HeaderMap,
+    reply: Result<Reply, NotNow>,
+) -> Response {
     let hex = |id: &Hash| hex::encode(id.as_bytes());
     match reply {
         Err(NotNow) => later(),
         // Spec: GSP-94
         Ok(Reply::NotStored) => http::too_busy(NOT_STORED, RETRY_SECONDS),
-        Ok(Reply::Opening(opening)) => text(StatusCode::OK, opening.to_bytes()),
+        // Spec: GSP-93. It may be as long as a note: a thread compresses it.
+        Ok(Reply::Opening(opening)) => {
+            let opening = move || packed(&headers, &opening.to_bytes()).0;
+            gossip.make(opening).await.unwrap_or_else(|NotNow| later())
+        }
         Ok(Reply::Consistent) => text(StatusCode::OK, "consistent\n"),
         Ok(Reply::Pending) => text(StatusCode::ACCEPTED, "pending\n"),
         Ok(Reply::Convicted { id }) => text(StatusCode::OK, format!("evidence {}\n", hex(&id))),
