@@ -7,7 +7,6 @@
 //!   costs whoever is no peer one question (EVI-55), its first note signed by the log.
 //! - `true/*`: files that convict.
 //! - `making/*`: an opening from a request whose proof failed, which every refused request pays.
-
 //! - `parts/*`: of what the largest file costs, which part costs how much.
 //!
 //! With the library of `jurat_proto` itself; `keys/benches/evidence.rs` asks the same of the one
