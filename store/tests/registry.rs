@@ -264,15 +264,8 @@ fn a_hold_survives_until_it_is_decided_and_dismissed_evidence_does_not_hold_agai
     assert_eq!((log.hold, log.dismissed), (None, [dismissed].into()));
 }
 
-// Spec: GSP-187, GSP-188, GSP-211
-#[test]
-fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("logs.toml");
-    let a = origin("example.com/a");
-    Registry::create(&path).unwrap();
-    Registry::add(&path, &a, &[key("a")]).unwrap();
-    let hold = |cause, evidence: &str| Hold {
+fn hold_for(cause: HoldCause, evidence: &str) -> Hold {
+    Hold {
         cause,
         since: 1,
         source: "somewhere".to_owned(),
@@ -281,15 +274,25 @@ fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
         reason: None,
         evidence: evidence.to_owned(),
         below: None,
-    };
-    let imported = hold(HoldCause::Imported, "nine");
+    }
+}
+
+// Spec: GSP-187, GSP-188, GSP-211
+#[test]
+fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("logs.toml");
+    let a = origin("example.com/a");
+    Registry::create(&path).unwrap();
+    Registry::add(&path, &a, &[key("a")]).unwrap();
+    let imported = hold_for(HoldCause::Imported, "nine");
     let put = |hold: &Hold| {
         let edited = Registry::edit(&path, &(), |list| list.hold(&a, hold, &hold.evidence));
         (edited.unwrap(), Registry::load(&path).unwrap())
     };
     let standing = |list: &Registry| list.log(&a).unwrap().hold.as_deref().cloned();
     assert_eq!(put(&imported).0, Change::Changed);
-    let larger = hold(HoldCause::Imported, "twelve");
+    let larger = hold_for(HoldCause::Imported, "twelve");
     assert_eq!(put(&larger).0, Change::Changed);
     assert_eq!(put(&larger).0, Change::Nothing, "it is there");
     assert_eq!(put(&imported).0, Change::Nothing, "it is there");
@@ -297,7 +300,7 @@ fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
         below: Some(Box::new(imported.clone())),
         ..larger.clone()
     };
-    let worse = hold(HoldCause::Fork, "another nine");
+    let worse = hold_for(HoldCause::Fork, "another nine");
     let (change, list) = put(&worse);
     assert_eq!(change, Change::Changed);
     let both = Hold {
@@ -305,9 +308,9 @@ fn imported_heads_stand_together_and_below_what_has_to_be_decided() {
         ..worse.clone()
     };
     assert_eq!(standing(&list), Some(both));
-    let other = hold(HoldCause::Ours, "eleven");
+    let other = hold_for(HoldCause::Ours, "eleven");
     assert_eq!(put(&other).0, Change::Nothing);
-    let more = hold(HoldCause::Imported, "fifteen");
+    let more = hold_for(HoldCause::Imported, "fifteen");
     let (change, list) = put(&more);
     assert_eq!(change, Change::Changed, "below what has to be decided");
     let sizes: Vec<&str> = list
