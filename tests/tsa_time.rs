@@ -311,7 +311,12 @@ async fn those_who_find_no_place_before_a_device_are_told_so_and_nothing_is_logg
         .await
         .unwrap();
     assert!(matches!(rig.ask().await, Granted::Overloaded));
-    assert_eq!(rig.size(), 1);
+    // What has a place is made durable while the device signs.
+    let mut committed = rig.authority.sequencer.committed();
+    committed
+        .wait_for(|head| head.size.get() == 1)
+        .await
+        .unwrap();
     let_go.send(()).unwrap();
     assert_eq!(first.await.unwrap(), None);
     assert_eq!(rig.size(), 1);

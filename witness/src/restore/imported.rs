@@ -257,9 +257,18 @@ pub(super) async fn release(guard: &Arc<Guard>, witness: &Arc<Witness>) -> bool 
         Ok((change, ()))
     });
     match released.await {
-        // What was reached meanwhile is released with the next ones.
-        Ok(()) => lock(&witness.joins().reached)
-            .retain(|origin, texts| reached.get(origin) != Some(texts)),
+        // What was reached meanwhile is released with the next ones; and what is written may not
+        // have been taken over yet.
+        Ok(()) => {
+            let current = witness.logs().current();
+            let stands = |origin: &Origin, texts: &[String]| {
+                let log = current.held_log(origin);
+                log.is_some_and(|log| log.imported().any(|hold| texts.contains(&hold.evidence)))
+            };
+            lock(&witness.joins().reached).retain(|origin, texts| {
+                reached.get(origin) != Some(texts) || stands(origin, texts)
+            });
+        }
         Err(error) => {
             tracing::error!(%error, "logs that reached what was imported are not released yet");
         }
