@@ -93,15 +93,16 @@ fn throughput(effort: Effort, report: &mut Report) {
         }
         let service = home.serve();
         let mut load = ClosedLoop::open(service.address, &lanes);
-        let mut turns = Turns::new();
-        let mut bare = vec![bare_rate(&workload, &signers, effort)];
-        for _ in 0..effort.pick(5, 1) {
-            let warm_up = Duration::from_millis(effort.pick(500, 200));
-            let length = Duration::from_millis(effort.pick(2_500, 800));
-            turns.take(&mut load, warm_up, length, || service.cpu_time());
-            only_200(&turns.statuses);
-            bare.push(bare_rate(&workload, &signers, effort));
-        }
+        let warm_up = Duration::from_millis(effort.pick(500, 200));
+        let length = Duration::from_millis(effort.pick(2_500, 800));
+        let (turns, bare) = Turns::between(
+            &mut load,
+            effort.pick(5, 1),
+            (warm_up, length),
+            || service.cpu_time(),
+            || bare_rate(&workload, &signers, effort),
+        );
+        only_200(&turns.statuses);
         drop(load);
         drop(service);
         // The whole log is sound, after having been killed.

@@ -124,15 +124,16 @@ fn throughput(effort: Effort, report: &mut Report) {
         let signers = home.signers();
         let witness = home.serve();
         let mut load = ClosedLoop::open(witness.address, &lanes);
-        let mut turns = Turns::new();
-        let mut bare = vec![bare_rate(&workload, &signers, effort)];
-        for _ in 0..effort.pick(5, 1) {
-            let warm_up = Duration::from_millis(effort.pick(500, 200));
-            let length = Duration::from_millis(effort.pick(2_000, 800));
-            turns.take(&mut load, warm_up, length, || witness.cpu_time());
-            only_200(&turns.statuses);
-            bare.push(bare_rate(&workload, &signers, effort));
-        }
+        let warm_up = Duration::from_millis(effort.pick(500, 200));
+        let length = Duration::from_millis(effort.pick(2_000, 800));
+        let (turns, bare) = Turns::between(
+            &mut load,
+            effort.pick(5, 1),
+            (warm_up, length),
+            || witness.cpu_time(),
+            || bare_rate(&workload, &signers, effort),
+        );
+        only_200(&turns.statuses);
         let keys: Vec<VerifierKey> = signers
             .iter()
             .map(|signer| signer.verifier_key().clone())

@@ -29,6 +29,23 @@ impl Turns {
         }
     }
 
+    /// So many turns, and what else was measured before the first and after each.
+    pub fn between(
+        load: &mut ClosedLoop<'_>,
+        count: usize,
+        (warm_up, length): (Duration, Duration),
+        server_cpu_time: impl Fn() -> Duration,
+        other: impl Fn() -> f64,
+    ) -> (Self, Vec<f64>) {
+        let mut turns = Self::new();
+        let mut others = vec![other()];
+        for _ in 0..count {
+            turns.take(load, warm_up, length, &server_cpu_time);
+            others.push(other());
+        }
+        (turns, others)
+    }
+
     pub fn take(
         &mut self,
         load: &mut ClosedLoop<'_>,
