@@ -23,16 +23,16 @@
 
 mod support;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jurat_keys::{SigningKey, fast_verifier};
-use jurat_proto::cosignature::cosigned_message;
 use jurat_proto::cosignature_lines::CosignatureLines;
-use jurat_proto::key::{Signer as _, UnixSeconds, VerifierKey};
+use jurat_proto::key::{Signer as _, VerifierKey};
 use serde_json::json;
 use support::Effort;
+use support::floor::Signatures;
 use support::load::{ClosedLoop, Connection, Paced, Saturated, Statuses, paced};
 use support::peers::{PEERS, Peer, Start, TUNED};
 use support::report::{Report, Spread, Times, a_second, ms, thousands};
@@ -121,32 +121,44 @@ fn throughput(effort: Effort, report: &mut Report) {
         let folder = support::scratch();
         let home = WitnessHome::init(&folder.path().join("witness"), both);
         home.register(&workload.registry());
-        let signers = home.signers();
         let witness = home.serve();
+        let server = floor::start_signing(&home.key_files(), folder.path());
         let mut load = ClosedLoop::open(witness.address, &lanes);
+        let mut least_load = ClosedLoop::open(server.address, &lanes);
         let warm_up = Duration::from_millis(effort.pick(500, 200));
         let length = Duration::from_millis(effort.pick(2_000, 800));
-        let (turns, bare) = Turns::between(
-            &mut load,
-            effort.pick(5, 1),
-            (warm_up, length),
-            || witness.cpu_time(),
-            || bare_rate(&workload, &signers, effort),
-        );
+        let (mut turns, mut least) = (Turns::new(), Turns::new());
+        let mut bare = vec![bare_rate(&home, effort)];
+        for _ in 0..effort.pick(5, 1) {
+            turns.take(&mut load, warm_up, length, || witness.cpu_time());
+            bare.push(bare_rate(&home, effort));
+            least.take(&mut least_load, warm_up / 2, length / 2, || {
+                server.cpu_time()
+            });
+        }
         only_200(&turns.statuses);
-        let keys: Vec<VerifierKey> = signers
+        only_200(&least.statuses);
+        let keys: Vec<VerifierKey> = home
+            .signers()
             .iter()
             .map(|signer| signer.verifier_key().clone())
             .collect();
         check_answer(&witness, &workload, LOGS, &keys);
-        throughput_row(report, what, both.then_some(bar), &turns, &bare);
+        throughput_row(report, what, both.then_some(bar), [&turns, &least], &bare);
     }
 }
 
-/// `bare`: before the first turn, and after each.
-fn throughput_row(report: &mut Report, what: &str, bar: Option<f64>, turns: &Turns, bare: &[f64]) {
+/// `bare`: before the first turn, and after each. `least`: of the server that only signs.
+fn throughput_row(
+    report: &mut Report,
+    what: &str,
+    bar: Option<f64>,
+    [turns, least]: [&Turns; 2],
+    bare: &[f64],
+) {
     let [server_us, client_us] = turns.each();
-    let share = turns.share_of(bare);
+    let [least_us, _] = least.each();
+    let (share, least_share) = (turns.share_of(bare), least.share_of(bare));
     let bare = Spread::of(bare.iter().copied());
     let (rate, times) = (turns.rate(), turns.times());
     let bar_text = bar.map_or_else(
@@ -159,39 +171,34 @@ fn throughput_row(report: &mut Report, what: &str, bar: Option<f64>, turns: &Tur
         bar.map(|bar| rate.median >= bar && share.median >= 0.7),
         &format!(
             "{}; {:.0} % ({:.0} to {:.0} %) of the bare signatures ({}/s on both cores); \
-             processor time each: witness {server_us:.0} µs, this client {client_us:.0} µs; {}",
+             processor time each: witness {server_us:.0} µs, this client {client_us:.0} µs; {}; a \
+             server that does nothing but sign, and has no disk: {}, {:.0} % ({:.0} to {:.0} %), \
+             {least_us:.0} µs",
             a_second(&rate),
             share.median * 100.0,
             share.least * 100.0,
             share.most * 100.0,
             thousands(bare.median),
-            times.summary()
+            times.summary(),
+            a_second(&least.rate()),
+            least_share.median * 100.0,
+            least_share.least * 100.0,
+            least_share.most * 100.0,
         ),
         json!({
             "per_second": rate.median, "least": rate.least, "most": rate.most,
             "bare_per_second": bare.median, "share": share.median,
             "witness_cpu_us": server_us, "client_cpu_us": client_us,
-            "latency": times.json(),
+            "latency": times.json(), "least_per_second": least.rate().median,
+            "least_share": least_share.median, "least_cpu_us": least_us,
         }),
     );
 }
 
 /// Answers a second that the signatures alone would allow: one verification of the log's and one
 /// signature of each key, by the library that the witness uses, on all cores.
-fn bare_rate(workload: &Workload, signers: &[SigningKey], effort: Effort) -> f64 {
-    let body = workload.body(0, 1);
-    let checkpoint = body.checkpoint.checkpoint();
-    let text = checkpoint.to_text();
-    let key = fast_verifier(workload.key(0).verifier_key()).unwrap();
-    let line = body.checkpoint.signatures().first().unwrap();
-    let time = UnixSeconds::new(1_700_000_000).unwrap();
-    let messages: Vec<(Vec<u8>, &SigningKey)> = signers
-        .iter()
-        .map(|signer| {
-            let message = cosigned_message(signer.verifier_key(), checkpoint, time).unwrap();
-            (message, signer)
-        })
-        .collect();
+fn bare_rate(home: &WitnessHome, effort: Effort) -> f64 {
+    let signatures = Signatures::of(home.signers());
     let begun = Instant::now();
     let end = begun + Duration::from_millis(effort.pick(700, 150));
     let rounds: u32 = thread::scope(|scope| {
@@ -200,11 +207,7 @@ fn bare_rate(workload: &Workload, signers: &[SigningKey], effort: Effort) -> f64
             let mut rounds = 0;
             while Instant::now() < end {
                 for _ in 0..16 {
-                    key.verify_message(text.as_bytes(), line.signature())
-                        .unwrap();
-                    for (message, signer) in &messages {
-                        signer.sign(message).unwrap();
-                    }
+                    signatures.make();
                 }
                 rounds += 16;
             }
@@ -221,42 +224,58 @@ fn bare_rate(workload: &Workload, signers: &[SigningKey], effort: Effort) -> f64
 
 const SLOW_RATE: u32 = 100;
 
-/// The requests of the public network's profile: 100 a second, over 1,000 logs.
-fn slow_requests(workload: &Workload, seconds: usize) -> Vec<Vec<u8>> {
-    (0..seconds * SLOW_RATE as usize)
-        .map(|place| workload.request("/add-checkpoint", place % LOGS, place / LOGS))
+/// What the public network sends a witness in ten seconds, to each log its next checkpoint.
+fn slow_requests(workload: &Workload, step: usize) -> Vec<Vec<u8>> {
+    (0..LOGS)
+        .map(|log| workload.request("/add-checkpoint", log, step))
         .collect()
 }
 
-/// How many of them do not count: a witness meets each log once, and then for years.
-fn met(effort: Effort) -> usize {
-    effort.pick(LOGS, 100)
+/// The first requests of new connections, which do not count.
+const SKIPPED: usize = 32;
+
+/// A witness meets each log once, and then for years: that first time does not count.
+fn meet(address: SocketAddr, requests: &[Vec<u8>]) {
+    let mut connection = Connection::open(address);
+    for request in requests {
+        connection.call(request);
+    }
 }
 
+fn slowly(address: SocketAddr, requests: &[Vec<u8>]) -> Paced {
+    paced(address, requests, SLOW_RATE, 16, SKIPPED)
+}
+
+/// Ours takes turns of ten seconds with what it is compared with.
 fn latency(effort: Effort, report: &mut Report) {
-    let seconds = effort.pick(70, 3);
-    let workload = Workload::new(LOGS, seconds / 10 + 1);
-    let requests = slow_requests(&workload, seconds);
-    let skipped = met(effort);
+    let turns = effort.pick(7, 1);
+    let workload = Workload::new(LOGS, turns + 1);
+    let part = effort.pick(LOGS, 200);
     for both in [false, true] {
         let folder = support::scratch();
         let home = WitnessHome::init(&folder.path().join("witness"), both);
         home.register(&workload.registry());
         let witness = home.serve();
-        let before = fsyncs(folder.path(), effort);
-        let bare = paced(witness.address, &healths(effort), SLOW_RATE, 16, 100);
-        let ours = paced(witness.address, &requests, SLOW_RATE, 16, skipped);
-        drop(witness);
         let server = floor::start(folder.path());
-        let write = paced(server.address, &requests, SLOW_RATE, 16, skipped).times;
-        drop(server);
-        let after = fsyncs(folder.path(), effort);
+        meet(witness.address, &slow_requests(&workload, 0));
+        let (mut disk, mut ours) = (fsyncs(folder.path(), effort), Vec::new());
+        let (mut http, mut write) = (Vec::new(), Vec::new());
+        for step in 1..=turns {
+            let requests = slow_requests(&workload, step);
+            let requests = requests.get(..part).unwrap();
+            ours.push(slowly(witness.address, requests));
+            write.push(slowly(server.address, requests).times);
+            let health = slowly(witness.address, &healths(effort));
+            only_200(&health.statuses);
+            http.push(health.times);
+            disk.extend(fsyncs(folder.path(), effort));
+        }
+        let ours = Paced::all(ours);
         only_200(&ours.statuses);
-        only_200(&bare.statuses);
         let floor = Floor {
-            disk: Times::new([before, after].concat()),
-            http: bare.times,
-            write: Some(write),
+            disk: Times::new(disk),
+            http: Times::all(http),
+            write: Some(Times::all(write)),
         };
         let keys = if both {
             "Ed25519 + ML-DSA-44"
@@ -315,12 +334,12 @@ fn latency_row(report: &mut Report, who: &str, paced: &Paced, floor: &Floor, bar
 
 /// Requests for what every witness has some answer to without looking at its disk.
 fn healths(effort: Effort) -> Vec<Vec<u8>> {
-    vec![HEALTH.to_vec(); effort.pick(1_000, 150)]
+    vec![HEALTH.to_vec(); effort.pick(300, 150)]
 }
 
 /// What it costs to make 4 KiB durable, at the pace of the requests.
 fn fsyncs(folder: &Path, effort: Effort) -> Vec<Duration> {
-    disk::fsyncs(folder, effort.pick(1_000, 100), SLOW_RATE)
+    disk::fsyncs(folder, effort.pick(300, 100), SLOW_RATE)
 }
 
 /// What was measured with so many logs.
@@ -473,28 +492,27 @@ fn peer(effort: Effort, report: &mut Report) {
         json!({ "times": as_they_come, "of_tuned": of_tuned }),
     );
     drop(witness);
-    let seconds = effort.pick(40, 3);
-    let slow = Workload::new(LOGS, seconds / 10 + 1);
-    let requests = slow_requests(&slow, seconds);
+    let turns = effort.pick(3, 1);
+    let slow = Workload::new(LOGS, turns + 1);
     for (name, start) in PEERS {
         let folder = support::scratch();
         let peer = start(&programs, folder.path(), &slow);
-        let disk = Times::new(fsyncs(folder.path(), effort));
-        let bare = paced(peer.address(), &healths(effort), SLOW_RATE, 16, 100);
-        let paced = paced(peer.address(), &requests, SLOW_RATE, 16, met(effort));
-        let who = format!("{name}, Ed25519{}", other_statuses(&paced.statuses));
-        let http = bare.times;
-        latency_row(
-            report,
-            &who,
-            &paced,
-            &Floor {
-                disk,
-                http,
-                write: None,
-            },
-            false,
-        );
+        meet(peer.address(), &slow_requests(&slow, 0));
+        let (mut disk, mut http) = (fsyncs(folder.path(), effort), Vec::new());
+        let mut theirs = Vec::new();
+        for step in 1..=turns {
+            theirs.push(slowly(peer.address(), &slow_requests(&slow, step)));
+            http.push(slowly(peer.address(), &healths(effort)).times);
+            disk.extend(fsyncs(folder.path(), effort));
+        }
+        let theirs = Paced::all(theirs);
+        let who = format!("{name}, Ed25519{}", other_statuses(&theirs.statuses));
+        let floor = Floor {
+            disk: Times::new(disk),
+            http: Times::all(http),
+            write: None,
+        };
+        latency_row(report, &who, &theirs, &floor, false);
     }
 }
 

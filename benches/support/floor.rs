@@ -1,8 +1,11 @@
-//! The least that a server can do that makes something durable before it answers: read the request,
-//! write 4 KiB over what a file has, wait for the disk, answer. No library, no runtime, no
-//! cryptography; each connection has a thread, which the kernel wakes directly.
+//! The least that a server can do, without a library or a runtime; each connection has a thread,
+//! which the kernel wakes directly. Beside it the figures of a real server tell what is ours and
+//! what is the machine's.
 //!
-//! Beside it the figures of a real server tell what is ours and what is the machine's.
+//! - One that makes something durable before it answers: reads the request, writes 4 KiB over what
+//!   a file has, waits for the disk, answers. No cryptography.
+//! - One that signs: reads the request, verifies a signature, signs with each key, answers with as
+//!   many bytes. No disk.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,10 +16,18 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use jurat_keys::{Algorithm, SigningKey, fast_verifier};
+use jurat_proto::checkpoint::{Checkpoint, ExtensionLines, Origin};
+use jurat_proto::cosignature::{cosigned_message, sign_note};
+use jurat_proto::key::{KeyName, Signer as _, UnixSeconds, VerifierKey};
+use jurat_proto::note::SignatureLine;
+use jurat_proto::tree::TreeHead;
+
 use super::service::Process;
 
-/// The argument that makes a bench this server ([`serve_if_asked`]).
+/// The arguments that make a bench these servers ([`serve_if_asked`]).
 const ARGUMENT: &str = "--floor";
+const SIGNS: &str = "--floor-signs";
 
 /// 4 KiB pages, each written over in turn.
 const PAGES: u64 = 256;
@@ -28,11 +39,93 @@ pub fn start(folder: &Path) -> Process {
     Process::start(command, &folder.join("floor.log"))
 }
 
+/// Starts this program as the server that signs with these keys.
+pub fn start_signing(keys: &[PathBuf], folder: &Path) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(SIGNS).args(keys);
+    Process::start(command, &folder.join("floor-signs.log"))
+}
+
 /// Serves until it is killed, when that is what this process was started for.
 pub fn serve_if_asked() {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(ARGUMENT) {
-        serve(&PathBuf::from(arguments.next().unwrap()));
+    match arguments.next().as_deref() {
+        Some(ARGUMENT) => serve(&PathBuf::from(arguments.next().unwrap())),
+        Some(SIGNS) => serve_signing(arguments.map(PathBuf::from)),
+        _ => {}
+    }
+}
+
+/// What a request to a witness costs in signatures: one verification of the log's, and one
+/// signature of each key.
+pub struct Signatures {
+    log: VerifierKey,
+    text: String,
+    line: SignatureLine,
+    signers: Vec<(Vec<u8>, SigningKey)>,
+}
+
+impl Signatures {
+    pub fn of(signers: Vec<SigningKey>) -> Self {
+        let log = SigningKey::generate(
+            KeyName::parse("log.bench.example").unwrap(),
+            Algorithm::Ed25519,
+        )
+        .unwrap();
+        let checkpoint = Checkpoint {
+            origin: Origin::parse("log.bench.example").unwrap(),
+            head: TreeHead::empty(),
+            extensions: ExtensionLines::new(),
+        };
+        let text = checkpoint.to_text();
+        let line = sign_note(&text, &log).unwrap();
+        let time = UnixSeconds::new(1_700_000_000).unwrap();
+        let message = |signer: SigningKey| {
+            let message = cosigned_message(signer.verifier_key(), &checkpoint, time).unwrap();
+            (message, signer)
+        };
+        Self {
+            log: fast_verifier(log.verifier_key()).unwrap(),
+            line,
+            signers: signers.into_iter().map(message).collect(),
+            text,
+        }
+    }
+
+    /// Verifies and signs; how many bytes the signatures have.
+    pub fn make(&self) -> usize {
+        let verified = self
+            .log
+            .verify_message(self.text.as_bytes(), self.line.signature());
+        verified.unwrap();
+        let signed = self.signers.iter();
+        signed
+            .map(|(message, signer)| signer.sign(message).unwrap().len())
+            .sum()
+    }
+}
+
+fn serve_signing(keys: impl Iterator<Item = PathBuf>) -> ! {
+    let signers = keys.map(|file| SigningKey::load(file).unwrap()).collect();
+    let signatures = Arc::new(Signatures::of(signers));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("listening on http://{}", listener.local_addr().unwrap());
+    loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        let signatures = Arc::clone(&signatures);
+        thread::spawn(move || {
+            stream.set_nodelay(true).unwrap();
+            let mut requests = BufReader::new(stream.try_clone().unwrap());
+            while read_request(&mut requests).is_some() {
+                // In base64.
+                let body = signatures.make().div_ceil(3) * 4;
+                let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n");
+                answer.extend(std::iter::repeat_n('A', body));
+                if stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
     }
 }
 

@@ -268,6 +268,25 @@ pub struct Paced {
     pub statuses: Statuses,
 }
 
+impl Paced {
+    /// What several turns gave.
+    pub fn all(turns: Vec<Self>) -> Self {
+        let (mut statuses, mut times, mut lateness) = (Statuses::new(), Vec::new(), Vec::new());
+        for turn in turns {
+            for (status, count) in turn.statuses {
+                *statuses.entry(status).or_default() += count;
+            }
+            times.push(turn.times);
+            lateness.push(turn.lateness);
+        }
+        Self {
+            times: Times::all(times),
+            lateness: Times::all(lateness),
+            statuses,
+        }
+    }
+}
+
 /// Requests at a fixed rate, whatever the answers do. Request `i` goes over connection `i` modulo
 /// `connections`, so that the requests of one log stay in order.
 pub fn paced(

@@ -76,6 +76,11 @@ impl Times {
         Self(times)
     }
 
+    /// Those of several turns.
+    pub fn all(turns: Vec<Self>) -> Self {
+        Self::new(turns.into_iter().flat_map(|turn| turn.0).collect())
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -177,13 +177,17 @@ impl WitnessHome {
         std::fs::write(self.dir.join("logs.toml"), registry).unwrap();
     }
 
+    /// The files of its keys.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        let files = ["ed25519.key", "ml-dsa-44.key"];
+        let files = files[..if self.both { 2 } else { 1 }].iter();
+        files.map(|file| self.dir.join(file)).collect()
+    }
+
     /// Its keys.
     pub fn signers(&self) -> Vec<SigningKey> {
-        let files = ["ed25519.key", "ml-dsa-44.key"];
-        files[..if self.both { 2 } else { 1 }]
-            .iter()
-            .map(|file| SigningKey::load(self.dir.join(file)).unwrap())
-            .collect()
+        let files = self.key_files().into_iter();
+        files.map(|file| SigningKey::load(file).unwrap()).collect()
     }
 
     /// Starts it.
