@@ -1,7 +1,7 @@
 //! Imports that are killed, that meet each other, a witness that is busy, names that a terminal
 //! would obey, and a list that is full: what is held is as before or as after.
 //!
-//! Spec: GSP-182, GSP-183, GSP-185, GSP-211, GSP-214.
+//! Spec: GSP-182, GSP-183, GSP-185, GSP-211, GSP-214, GSP-220.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ use jurat_store::registry::{REGISTRY_BYTES_MAX, Registry};
 use rig::carry::{
     code, export, file_of, head_of, held, import, imported, journal, nowhere, said, state,
 };
-use rig::{Home, TestLog, run};
+use rig::{Home, TestLog, run, verified};
 
 /// Many logs, in the order of their names.
 fn logs(count: usize) -> Vec<TestLog> {
@@ -175,6 +175,41 @@ fn two_imports_at_once_take_turns_and_both_hold() {
     let answer = process.add(&logs[7].request(9, 13));
     assert_eq!((answer.status, answer.text()), (409, "12\n"));
     assert_eq!(process.add(&logs[7].request(12, 13)).status, 200);
+}
+
+// Spec: GSP-211, GSP-220
+#[test]
+fn a_stranger_who_replays_older_heads_between_the_requests_of_a_log_sets_it_back_by_none() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let ((_nine, nine), (_twelve, twelve)) = (head_of(&log, 9), head_of(&log, 12));
+    imported(&home, &nine);
+    imported(&home, &twelve);
+    let process = home.serve();
+    let ask = |old, new| {
+        let answer = process.add(&log.request(old, new));
+        (answer.status, answer.text().to_owned())
+    };
+    let missing = |size: u64| (409, format!("{size}\n"));
+    assert_eq!(ask(9, 20), missing(12));
+    // Whatever the log signed before anybody may send, with a proof from what is known.
+    for (old, new, from) in [
+        (9, 13, 12),
+        (12, 14, 9),
+        (9, 15, 12),
+        (12, 16, 9),
+        (9, 17, 12),
+    ] {
+        assert_eq!(ask(old, new), missing(from));
+    }
+    for (old, new) in [(0, 19), (9, 9), (9, 11)] {
+        assert_eq!(ask(old, new), missing(12));
+    }
+    let answer = process.add(&log.request(12, 20));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    verified(&answer.body, &log.checkpoint(20), &home.keys);
 }
 
 // Spec: GSP-214

@@ -11,12 +11,13 @@
 //! tree, as it does after any 409: the first answer says the size from which a proof is still
 //! missing. What they proved is remembered ([`Proven`]): for that very tree, and, since two trees
 //! that one tree continues are of one history, for good between the heads themselves. So a log that
-//! grows between its requests comes to an end, too.
+//! grows between its requests comes to an end, too. Anybody may send what the log once signed; so
+//! what is forgotten is of the smallest tree, and an old one takes no room from a new one.
 //!
 //! In scope: the decision, as a pure function. Out of scope: what is remembered, where, and how a
 //! floor came to be.
 //!
-//! Rules: `spec/gossip.md` GSP-186, GSP-187, GSP-211.
+//! Rules: `spec/gossip.md` GSP-186, GSP-187, GSP-211, GSP-220.
 
 use alloc::vec::Vec;
 
@@ -36,20 +37,22 @@ pub struct Joined {
 /// What the requests for a log have proven so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proven {
-    /// At most one for each two heads that count, and one from each of these to the newest tree.
+    /// At most one for each two heads that count, and one from each of these to each of
+    /// [`TREES_MAX`] trees.
     joined: Vec<Joined>,
 }
 
 impl Proven {
     /// Takes over what a request proved; `latest` and `floors` are as for [`decide_above`]. What
-    /// was proven of another tree than the one of this request is forgotten, unless it is one of
-    /// the heads that count.
-    // Spec: GSP-187, GSP-211
+    /// was proven of another tree stays, unless [`TREES_MAX`] larger ones are known.
+    // Spec: GSP-187, GSP-211, GSP-220
     pub fn add(&mut self, latest: Option<&TreeHead>, floors: &[TreeHead], new: Joined) {
         let bases = bases(latest, floors);
+        let largest = bases.first().map_or(TreeSize::ZERO, |base| base.size);
+        // A tree below the largest head that counts is never cosigned.
         let counts = |joined: &Joined| {
             bases.contains(&joined.base)
-                && (joined.head == new.head || bases.contains(&joined.head))
+                && (joined.head.size >= largest || bases.contains(&joined.head))
         };
         self.joined.retain(counts);
         // The smaller of two that one tree continues is continued by the larger.
@@ -68,6 +71,22 @@ impl Proven {
                 self.joined.push(joined);
             }
         }
+        self.forget_small_trees(&bases);
+    }
+
+    /// Of the trees that none of `bases` is, leaves the largest; of equals those that came first.
+    // Spec: GSP-220
+    fn forget_small_trees(&mut self, bases: &[TreeHead]) {
+        let mut trees: Vec<TreeHead> = Vec::new();
+        for Joined { head, .. } in &self.joined {
+            if !bases.contains(head) && !trees.contains(head) {
+                trees.push(*head);
+            }
+        }
+        trees.sort_by_key(|tree| core::cmp::Reverse(tree.size));
+        trees.truncate(TREES_MAX);
+        let stays = |joined: &Joined| bases.contains(&joined.head) || trees.contains(&joined.head);
+        self.joined.retain(stays);
     }
 
     /// Which of `bases`, the largest first, a tree continues, when a request proved it from
@@ -212,3 +231,8 @@ fn prove(
     }
     Ok(proven)
 }
+
+/// How many trees it is remembered of what was proven about them. One is enough for a log that asks
+/// about its newest tree; the others are for one that has several on their way.
+// Spec: GSP-220
+const TREES_MAX: usize = 4;

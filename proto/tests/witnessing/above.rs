@@ -1,4 +1,5 @@
-//! Rows GSP-186, GSP-187 and GSP-211 of `spec/gossip.md`: what is decided above imported heads.
+//! Rows GSP-186, GSP-187, GSP-211 and GSP-220 of `spec/gossip.md`: what is decided above imported
+//! heads.
 
 use jurat_proto::add_checkpoint::above::{Above, Joined, Proven, decide_above};
 use jurat_proto::add_checkpoint::{AddCheckpoint, Refusal};
@@ -164,6 +165,69 @@ fn a_log_that_grows_between_its_requests_comes_to_an_end_above_many_heads() {
     assert!(trees_until_cosigned(&tree, Some(5), &eight, 0) <= 9);
 }
 
+/// A witness that decides, and remembers what was proven to it.
+struct Above9And12 {
+    tree: Tree,
+    proven: Proven,
+}
+
+impl Above9And12 {
+    fn new() -> Self {
+        Self {
+            tree: Tree::new(40, "e"),
+            proven: Proven::default(),
+        }
+    }
+
+    /// Nothing when it is cosigned, or else the size from which a proof is missing.
+    fn ask(&mut self, from: u64, to: u64) -> Option<u64> {
+        let floors = [head(&self.tree, 9), head(&self.tree, 12)];
+        match decide_above(None, &floors, &self.proven, &request(&self.tree, from, to)) {
+            Ok(Above::Cosign { .. }) => None,
+            Ok(Above::Missing { proven, from }) => {
+                self.proven.add(None, &floors, proven);
+                Some(from.get())
+            }
+            Err(Refusal::Conflict { current, .. }) => Some(current.get()),
+            Err(refusal) => panic!("{refusal}"),
+        }
+    }
+}
+
+// Spec: GSP-220
+#[test]
+fn a_replay_of_older_trees_makes_no_log_repeat_a_request() {
+    let mut witness = Above9And12::new();
+    assert_eq!(witness.ask(9, 20), Some(12));
+    for to in 13..20 {
+        // Each of them from one of both, which joins nothing.
+        let (from, other) = if to % 2 == 0 { (9, 12) } else { (12, 9) };
+        assert_eq!(witness.ask(from, to), Some(other));
+    }
+    assert_eq!(witness.ask(12, 20), None);
+}
+
+// Spec: GSP-220
+#[test]
+fn what_is_remembered_is_of_the_four_largest_trees() {
+    let mut witness = Above9And12::new();
+    for to in [22, 20, 24, 21, 23] {
+        assert_eq!(witness.ask(9, to), Some(12));
+    }
+    for to in 21..=24 {
+        let mut witness = Above9And12 {
+            tree: Tree::new(40, "e"),
+            proven: witness.proven.clone(),
+        };
+        assert_eq!(witness.ask(12, to), None, "{to}");
+    }
+    assert_eq!(witness.ask(12, 20), Some(9));
+    // A smaller one had no room, and one that joins two heads is of use all the same.
+    assert_eq!(witness.ask(9, 19), Some(12));
+    assert_eq!(witness.ask(12, 19), Some(9));
+    assert_eq!(witness.ask(12, 24), None);
+}
+
 // Spec: GSP-211
 #[test]
 fn a_larger_head_does_not_take_the_place_of_a_smaller_one_of_another_history() {
@@ -253,5 +317,48 @@ proptest! {
                 Err(_) => {}
             }
         }
+    }
+
+    /// A log that sends, about one tree, the proof that the last answer asked for is asked no
+    /// more often for all that a stranger sends between its requests: what the log signed before.
+    // Spec: GSP-211, GSP-220
+    #[test]
+    fn no_replay_makes_a_log_send_one_request_more(
+        at in 0_u64..12,
+        floors in prop::collection::vec(1_u64..12, 1..9),
+        known in 0_u64..12,
+        replays in prop::collection::vec((0_usize..10, 0_u64..13, 12_u64..=30), 0..40),
+    ) {
+        let tree = Tree::new(32, "e");
+        let latest = (at > 0).then(|| head(&tree, at));
+        let floors: Vec<TreeHead> = floors.iter().map(|at| head(&tree, *at)).collect();
+        let requests = |replays: &[(usize, u64, u64)]| {
+            let (mut proven, mut from) = (Proven::default(), known);
+            for sent in 0..=10 {
+                for (_, from, to) in replays.iter().filter(|(when, ..)| *when == sent) {
+                    let request = request(&tree, *from, *to);
+                    match decide_above(latest.as_ref(), &floors, &proven, &request) {
+                        // It is free, and no proof but the next one is missing.
+                        Ok(Above::Cosign { .. }) => return sent,
+                        Ok(Above::Missing { proven: joined, .. }) => {
+                            proven.add(latest.as_ref(), &floors, joined);
+                        }
+                        Err(_) => {}
+                    }
+                }
+                let request = request(&tree, from, 30);
+                match decide_above(latest.as_ref(), &floors, &proven, &request) {
+                    Ok(Above::Cosign { .. }) => return sent + 1,
+                    Ok(Above::Missing { proven: joined, from: missing }) => {
+                        proven.add(latest.as_ref(), &floors, joined);
+                        from = missing.get();
+                    }
+                    Err(Refusal::Conflict { current, .. }) => from = current.get(),
+                    Err(refusal) => panic!("{refusal}"),
+                }
+            }
+            panic!("it is never cosigned");
+        };
+        prop_assert!(requests(&replays) <= requests(&[]));
     }
 }
