@@ -110,3 +110,169 @@ impl Witness {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::{NonZeroU32, NonZeroUsize};
+    use std::path::PathBuf;
+    use std::sync::{Arc, OnceLock};
+
+    use bytes::Bytes;
+    use jurat_daemon::clock::{ClockGuard, ManualClock, UnixTime};
+    use jurat_keys::{Algorithm, SigningKey};
+    use jurat_proto::checkpoint::{Checkpoint, ExtensionLines, SignedCheckpoint};
+    use jurat_proto::cosignature;
+    use jurat_proto::hash::sha256;
+    use jurat_proto::key::{KeyName, Signer as _};
+    use jurat_proto::proof::ConsistencyProof;
+    use jurat_proto::tree::TreeSize;
+    use jurat_store::registry::Registry;
+    use jurat_store::{
+        CheckpointStore, HeadSwap, MemoryStore, OriginHead, StoreError, SwapRefusal, WriteError,
+    };
+
+    use super::*;
+    use crate::cosign::Parts;
+    use crate::log_list::LogList;
+    use crate::metrics::Metrics;
+    use crate::quota::QuotaLimits;
+
+    fn origin() -> Origin {
+        Origin::parse("example.com/log").unwrap()
+    }
+
+    fn size(size: u64) -> TreeSize {
+        TreeSize::new(size).unwrap()
+    }
+
+    fn signed(log: &SigningKey, at: u64, root: &str) -> SignedCheckpoint {
+        let checkpoint = Checkpoint {
+            origin: origin(),
+            head: TreeHead {
+                size: size(at),
+                root_hash: sha256(root.as_bytes()),
+            },
+            extensions: ExtensionLines::new(),
+        };
+        let line = cosignature::sign_note(&checkpoint.to_text(), log).unwrap();
+        SignedCheckpoint::new(checkpoint, vec![line]).unwrap()
+    }
+
+    /// A store that imports a head once a swap is durable, before anybody is told.
+    struct Importing {
+        inner: MemoryStore,
+        list: PathBuf,
+        imported: Option<SignedCheckpoint>,
+        witness: OnceLock<Arc<Witness>>,
+    }
+
+    impl CheckpointStore for Importing {
+        fn latest(&self, origin: &Origin) -> Result<Option<OriginHead>, StoreError> {
+            self.inner.latest(origin)
+        }
+        fn compare_and_swap(
+            &self,
+            swaps: &[HeadSwap],
+        ) -> Result<Vec<Result<(), SwapRefusal>>, WriteError> {
+            let swapped = self.inner.compare_and_swap(swaps);
+            if let Some(note) = &self.imported {
+                let hold = Hold {
+                    cause: HoldCause::Imported,
+                    since: 1,
+                    source: "a test".to_owned(),
+                    why: "it was imported".to_owned(),
+                    adopt: false,
+                    reason: None,
+                    evidence: String::from_utf8(note.to_bytes()).unwrap(),
+                    below: None,
+                };
+                let done = Registry::edit(&self.list, &(), |list| {
+                    list.hold(note.origin(), &hold, "one")
+                });
+                done.unwrap();
+                self.witness.get().unwrap().logs().reload().unwrap();
+            }
+            swapped
+        }
+        fn origins(
+            &self,
+            after: Option<&Origin>,
+            limit: usize,
+        ) -> Result<Vec<(Origin, OriginHead)>, StoreError> {
+            self.inner.origins(after, limit)
+        }
+        fn origin_count(&self) -> Result<u64, StoreError> {
+            self.inner.origin_count()
+        }
+    }
+
+    // Spec: GSP-186, WIT-83
+    #[tokio::test]
+    async fn a_head_that_is_imported_while_the_disk_works_is_asked_for_and_no_line_leaves() {
+        let log_key = KeyName::parse("example.com/log").unwrap();
+        let log = SigningKey::generate(log_key, Algorithm::Ed25519).unwrap();
+        let five = signed(&log, 5, "five");
+        let meanwhile = [
+            (None, None),
+            (Some(signed(&log, 3, "three")), Some(3)),
+            (Some(signed(&log, 9, "nine")), Some(9)),
+            // Of that size, with another root: the log has to show which it is.
+            (Some(signed(&log, 5, "another")), Some(5)),
+        ];
+        for (imported, wanted) in meanwhile {
+            let dir = tempfile::tempdir().unwrap();
+            let list = dir.path().join("logs.toml");
+            Registry::create(&list).unwrap();
+            Registry::add(&list, &origin(), &[log.verifier_key().clone()]).unwrap();
+            let store = Arc::new(Importing {
+                inner: MemoryStore::new(),
+                list: list.clone(),
+                imported,
+                witness: OnceLock::new(),
+            });
+            let name = KeyName::parse("witness.example/w").unwrap();
+            let own = SigningKey::generate(name, Algorithm::CosignatureV1).unwrap();
+            let clock = ManualClock::new(UnixTime::from_seconds(1_790_000_000));
+            let witness = Witness::start(Parts {
+                signers: vec![Box::new(own)],
+                former_keys: Vec::new(),
+                store: Arc::<Importing>::clone(&store),
+                clock: Arc::new(ClockGuard::alone(Arc::new(clock))),
+                logs: Arc::new(LogList::load(&list, true).unwrap()),
+                metrics: Metrics::unregistered(),
+                guard: None,
+                quotas: QuotaLimits {
+                    default_qpd: None,
+                    unsigned_per_minute: NonZeroU32::MIN,
+                    in_flight_max: 1,
+                },
+                commits_waiting_max: NonZeroUsize::MIN,
+                commit_batch_max: NonZeroUsize::MIN,
+            });
+            let witness = Arc::new(witness.unwrap());
+            assert!(store.witness.set(Arc::clone(&witness)).is_ok());
+            let request = AddCheckpoint {
+                old_size: TreeSize::ZERO,
+                proof: ConsistencyProof::new(Vec::new()).unwrap(),
+                checkpoint: five.clone(),
+            };
+            let answer = witness
+                .add_checkpoint(Bytes::from(request.to_bytes()))
+                .await;
+            // It was durable, and this was not known before.
+            let stored = store.latest(&origin()).unwrap().unwrap();
+            assert_eq!(stored.head, five.head());
+            match (answer, wanted) {
+                (Ok(lines), None) => assert_eq!(lines.lines().len(), 1),
+                (Err(AddError::Refused(refusal)), Some(wanted)) => {
+                    let conflict = Refusal::Conflict {
+                        old_size: TreeSize::ZERO,
+                        current: size(wanted),
+                    };
+                    assert_eq!(refusal, conflict);
+                }
+                (answer, wanted) => panic!("{answer:?} instead of {wanted:?}"),
+            }
+        }
+    }
+}
