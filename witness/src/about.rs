@@ -141,6 +141,56 @@ struct Software {
     version: &'static str,
 }
 
+/// Where the document is.
+pub(crate) const PATH: &str = "/witness.v0.json";
+
+/// Whether a document is that of the witness that has these keys, or had them: it names no other
+/// ones. Whoever wants to can copy it, so this finds mistakes, not liars.
+///
+/// # Errors
+/// [`NotOurs`]. Who gave the address is at fault, or who serves there.
+// Spec: GSP-221
+pub(crate) fn verify_ours(document: &[u8], own: &[VerifierKey]) -> Result<(), NotOurs> {
+    let said: Said = serde_json::from_slice(document).map_err(|_| NotOurs::NotADocument)?;
+    if said.verifier_keys.is_empty() {
+        return Err(NotOurs::NoKey);
+    }
+    for vkey in said.verifier_keys {
+        let key = VerifierKey::parse(&vkey);
+        if !key.is_ok_and(|key| own.contains(&key)) {
+            let vkey = vkey.chars().take(SHOWN_MAX).collect();
+            return Err(NotOurs::OtherKey { vkey });
+        }
+    }
+    Ok(())
+}
+
+/// What a document has to say, of whatever software it is.
+#[derive(Deserialize)]
+struct Said {
+    verifier_keys: Vec<String>,
+}
+
+/// Of a key that is not ours: the whole of an Ed25519 one.
+const SHOWN_MAX: usize = 300;
+
+/// Why a document is not that of this witness.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum NotOurs {
+    /// It is no such document.
+    #[error("/witness.v0.json is no document of a witness")]
+    NotADocument,
+    /// It names no key.
+    #[error("/witness.v0.json names no key")]
+    NoKey,
+    /// It names a key that is none of ours.
+    #[error("it has the key {vkey:?}, which is not in the configuration")]
+    OtherKey {
+        /// The beginning of the key, as the document has it.
+        vkey: String,
+    },
+}
+
 /// The `[about]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -7,7 +7,7 @@
 //! evidence/                  │                        └─ anything wrong: no FILE
 //! ```
 //!
-//! Rows: `spec/gossip.md` GSP-180 to GSP-183, GSP-214.
+//! Rows: `spec/gossip.md` GSP-180 to GSP-183, GSP-214, GSP-221, GSP-222.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use jurat_daemon::client::{Client, ClientError, ClientOptions, ClientRequest};
+use jurat_daemon::client::{Client, ClientError, ClientOptions, ClientRequest, ClientResponse};
 use jurat_daemon::clock::{Clock as _, SystemClock};
 use jurat_daemon::exit;
 use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
@@ -28,9 +28,11 @@ use jurat_store::registry::Registry;
 use jurat_store::{OpenError, Peek, RedbOptions};
 use tokio::runtime::Runtime;
 
+use crate::about;
 use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
 use crate::evidence::{EvidenceFolder, files, read};
+use crate::logs_command::shown;
 
 /// What to write, and where.
 #[derive(Debug, Args)]
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
     let name = own.first().map(VerifierKey::name).cloned();
     let name: KeyName = name.ok_or_else(|| no_key(&admin))?;
     let registry = Registry::load(&admin.logs)?;
-    let heads = Heads::open(&admin, args.at.as_deref())?;
+    let heads = Heads::open(&admin, &own, args.at.as_deref())?;
     let draft = Draft::begin(&args.file)?;
     let time = UnixSeconds::new(SystemClock.now().seconds()).unwrap_or(UnixSeconds::ZERO);
     let mut out = Out::begin(draft, &Header { name, time })?;
@@ -77,13 +79,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
         counts.heads,
         counts.evidence
     ));
-    let waiting = registry.logs().filter(|log| log.has_imported()).count();
-    if waiting > 0 {
-        print(&format!(
-            "{waiting} logs wait for imported heads, which are not in the file: import the earlier \
-             files there, too\n"
-        ));
-    }
+    tell_of_waiting(&registry);
     if matches!(heads, Heads::Serving(_)) {
         print(
             "The witness serves: what it cosigns from now on is not in the file. Stop it before \
@@ -91,6 +87,29 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failed> {
         );
     }
     Ok(())
+}
+
+/// What this witness waits for itself is in no part of the file: whoever goes on from it has to be
+/// told.
+// Spec: GSP-222
+fn tell_of_waiting(registry: &Registry) {
+    let waiting = registry.logs().filter(|log| log.has_imported());
+    let waiting: Vec<&Origin> = waiting.map(|log| &log.origin).collect();
+    for origin in waiting.iter().take(TOLD_MAX) {
+        let origin = shown(origin);
+        print(&format!(
+            "{origin}: waits for imported heads, which are not in the file\n"
+        ));
+    }
+    let more = waiting.len().saturating_sub(TOLD_MAX);
+    if more > 0 {
+        print(&format!(
+            "{more} more logs: wait for imported heads, which are not in the file\n"
+        ));
+    }
+    if !waiting.is_empty() {
+        print("Import the earlier files there, too\n");
+    }
 }
 
 /// The keys that this witness has and had, as far as they can be read.
@@ -156,11 +175,58 @@ impl Server {
         let answer = self.runtime.block_on(self.client.send(request));
         !matches!(answer, Err(ClientError::Connect { .. }))
     }
+
+    /// What it answers there, once it has time.
+    fn ask(&self, path: &str) -> Result<ClientResponse, ClientError> {
+        let url = format!("{}{path}", self.at);
+        let ask = async {
+            let mut left = BUSY_TRIES;
+            loop {
+                let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
+                let answer = self.client.send(request).await;
+                left -= 1;
+                match answer {
+                    // Too many ask at once; one log more must not cost all that were read.
+                    Ok(answer) if answer.status == 503 && left > 0 => {}
+                    // Nor must a moment in which it does not answer, where it did before.
+                    Err(ClientError::Timeout { .. }) if left > BUSY_TRIES - SLOW_TRIES => {}
+                    answer => return answer,
+                }
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+        };
+        self.runtime.block_on(ask)
+    }
+
+    /// Whether it is the witness that has these keys. Any server has nothing of a log that it never
+    /// heard of, and that must not be taken for what a witness remembers.
+    // Spec: GSP-221
+    fn verify_ours(&self, own: &[VerifierKey]) -> Result<(), Failed> {
+        let not_ours = |reason: String| Failed {
+            code: exit::UNAVAILABLE,
+            message: format!(
+                "the server at {} is not this witness: {reason}; nothing was done",
+                self.at
+            ),
+        };
+        let answer = self.ask(about::PATH);
+        let answer = answer.map_err(|error| not_ours(error.to_string()))?;
+        match answer.status.as_u16() {
+            200 => {}
+            status => return Err(not_ours(format!("{} answers {status}", about::PATH))),
+        }
+        about::verify_ours(&answer.body, own).map_err(|reason| not_ours(reason.to_string()))
+    }
 }
 
 impl Heads {
     /// Those of a witness, `at` being where it serves, if that is said.
-    pub(crate) fn open(admin: &Admin, at: Option<&str>) -> Result<Self, Failed> {
+    /// `own` are the keys of this witness, which it has to have there.
+    pub(crate) fn open(
+        admin: &Admin,
+        own: &[VerifierKey],
+        at: Option<&str>,
+    ) -> Result<Self, Failed> {
         before_opening(&admin.database);
         if let Some(stopped) = Self::stopped(admin)? {
             return Ok(stopped);
@@ -205,6 +271,7 @@ impl Heads {
                 return Ok(stopped);
             }
         }
+        server.verify_ours(own)?;
         Ok(Self::Serving(Box::new(server)))
     }
 
@@ -226,38 +293,17 @@ impl Heads {
                 Ok(latest.map(|latest| latest.note))
             }
             Self::Serving(server) => {
-                let Server {
-                    at,
-                    client,
-                    runtime,
-                } = &**server;
-                let url = format!("{at}/{}/checkpoint", origin.hash_hex());
+                let path = format!("/{}/checkpoint", origin.hash_hex());
                 let failed = |reason: String| Failed {
                     code: exit::UNAVAILABLE,
                     message: format!("the witness that serves: {reason}"),
                 };
-                let ask = async {
-                    let mut left = BUSY_TRIES;
-                    loop {
-                        let request = ClientRequest::get(&url).timeout(ASK_TIMEOUT);
-                        let answer = client.send(request).await;
-                        left -= 1;
-                        match answer {
-                            // Too many ask at once; one log more must not cost all that were read.
-                            Ok(answer) if answer.status == 503 && left > 0 => {}
-                            // Nor must a moment in which it does not answer, where it did before.
-                            Err(ClientError::Timeout { .. }) if left > BUSY_TRIES - SLOW_TRIES => {}
-                            answer => return answer,
-                        }
-                        tokio::time::sleep(BUSY_PAUSE).await;
-                    }
-                };
-                let answer = runtime.block_on(ask);
+                let answer = server.ask(&path);
                 let answer = answer.map_err(|error| failed(error.to_string()))?;
                 match answer.status.as_u16() {
                     200 => Ok(Some(answer.body.to_vec())),
                     404 => Ok(None),
-                    status => Err(failed(format!("{url} answers {status}"))),
+                    status => Err(failed(format!("{}{path} answers {status}", server.at))),
                 }
             }
         }
@@ -450,6 +496,9 @@ pub(crate) fn print(text: &str) {
 
 /// Heads that are read at once: each has a note of some kilobytes.
 const PAGE: usize = 256;
+
+/// Logs that are told of one by one.
+pub(crate) const TOLD_MAX: usize = 20;
 
 /// For a witness on this machine.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);

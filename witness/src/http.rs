@@ -38,7 +38,7 @@ use jurat_proto::tree::TreeSize;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
-use crate::about::About;
+use crate::about::{self, About};
 use crate::cosign::{AddError, CheckpointError, ClockFault, SubtreeError, Witness};
 use crate::evidence::Convicted;
 use crate::heads::ReadError;
@@ -127,7 +127,7 @@ impl Api {
             ),
             "/sign-subtree" => (Route("sign-subtree"), self.sign_subtree(request).await),
             // Spec: WIT-95
-            "/witness.v0.json" => (Route("about"), self.get(&request, Self::document)),
+            about::PATH => (Route("about"), self.get(&request, Self::document)),
             "/health" if !self.is_public => (Route("health"), self.get(&request, Self::health)),
             "/metrics" if !self.is_public => (Route("metrics"), self.get(&request, Self::metrics)),
             path if path.starts_with(gossip::PREFIX) => match self.witness.gossip() {

@@ -9,7 +9,7 @@
 //! The state is read and never written: what is here already is neither replaced nor lowered. So it
 //! is safe while the witness serves, which takes the list and the evidence over within seconds.
 //!
-//! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189, GSP-211, GSP-212.
+//! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189, GSP-211, GSP-212, GSP-221.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,7 +29,7 @@ use crate::cli::Failed;
 use crate::config::Admin;
 use crate::evidence::{EvidenceFolder, Jury, Outcome};
 use crate::evidence_command::Filed;
-use crate::export_command::{Heads, Progress, data, ours, own_keys, print};
+use crate::export_command::{Heads, Progress, TOLD_MAX, data, ours, own_keys, print};
 use crate::heads::Latest;
 use crate::journal::{Journal, Recorder};
 use crate::logs_command::{shown, uid};
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), Failed> {
     let admin = Admin::load(&args.config)?;
     let own = own_keys(&admin)?;
     let registry = Registry::load(&admin.logs)?;
-    let heads = Heads::open(&admin, args.at.as_deref())?;
+    let heads = Heads::open(&admin, &own, args.at.as_deref())?;
     let (mut reader, header) = Reader::open(&args.file)?;
     let jury = Filed {
         registry,
@@ -548,9 +548,6 @@ impl Reader {
         ))
     }
 }
-
-/// Logs that are told of one by one.
-const TOLD_MAX: usize = 20;
 
 /// Read at once.
 const READ_BYTES: usize = 64 << 10;

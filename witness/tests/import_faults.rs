@@ -1,7 +1,8 @@
 //! Imports that are killed, that meet each other, a witness that is busy, names that a terminal
 //! would obey, and a list that is full: what is held is as before or as after.
 //!
-//! Spec: GSP-182, GSP-183, GSP-185, GSP-211, GSP-214, GSP-220.
+//! Spec: GSP-182, GSP-183, GSP-185, GSP-211, GSP-214, GSP-220,
+//! GSP-221, GSP-222.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,12 +29,13 @@ use std::time::Instant;
 use jurat_proto::checkpoint::Origin;
 use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Part, parse};
+use jurat_proto::key::VerifierKey;
 use jurat_store::registry::{REGISTRY_BYTES_MAX, Registry};
 
 use rig::carry::{
     code, export, file_of, head_of, held, import, imported, journal, nowhere, said, state,
 };
-use rig::{Home, TestLog, run, verified};
+use rig::{Home, TestLog, files, run, verified};
 
 /// Many logs, in the order of their names.
 fn logs(count: usize) -> Vec<TestLog> {
@@ -236,8 +238,9 @@ fn a_database_that_somebody_has_who_is_no_witness_is_told_of_and_nothing_is_done
     imported(&home, &file);
 }
 
-/// Answers 503 so often, then 200 with this note; and how often it was asked.
-fn busy(times: usize, note: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+/// Says who it is, answers 503 so often, then 200 with this note; and how often it was asked.
+fn busy(home: &Home, times: usize, note: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let document = document(&home.keys);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
@@ -251,15 +254,12 @@ fn busy(times: usize, note: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
             while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
                 line.clear();
             }
-            // Whether anybody is there is asked first.
-            let before = match path.as_str() {
-                "/health" => times,
-                _ => count.fetch_add(1, Ordering::SeqCst),
-            };
-            let (status, body) = if before < times {
-                (503, &b"too many\n"[..])
-            } else {
-                (200, &note[..])
+            let (status, body) = match path.as_str() {
+                // Whether anybody is there, and who, is asked first.
+                "/health" => (503, &b"too many\n"[..]),
+                "/witness.v0.json" => (200, document.as_bytes()),
+                _ if count.fetch_add(1, Ordering::SeqCst) < times => (503, &b"too many\n"[..]),
+                _ => (200, &note[..]),
             };
             let length = body.len();
             let head = format!(
@@ -270,6 +270,124 @@ fn busy(times: usize, note: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
         }
     });
     (address, asked)
+}
+
+/// What a witness with these keys says of itself.
+fn document(keys: &[VerifierKey]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
+    format!("{{\"verifier_keys\": [{}], \"more\": 1}}", keys.join(", "))
+}
+
+// Spec: GSP-221
+#[test]
+fn a_server_that_is_not_this_witness_is_not_believed_to_have_nothing_of_a_log() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let (home, other) = (Home::new(), Home::named("other.example/w2"));
+    for home in [&home, &other] {
+        home.add_log(&log);
+    }
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 5)).status, 200);
+    // Another witness, which never heard of the log but is listed with it; and any web server.
+    let foreign = other.serve();
+    assert_eq!(foreign.get(&log.checkpoint_path()).status, 404);
+    let of = |document: &str| {
+        let document = ("/witness.v0.json".to_owned(), document.as_bytes().to_vec());
+        files(vec![document])
+    };
+    let both = [&home.keys[..], &other.keys[..1]].concat();
+    let another = format!("it has the key \"{}\"", other.keys[0]);
+    let servers = [
+        (foreign.address, another.as_str()),
+        (files(Vec::new()), "/witness.v0.json answers 404"),
+        (of("<html>"), "/witness.v0.json is no document of a witness"),
+        (of("{}"), "/witness.v0.json is no document of a witness"),
+        (of(&document(&[])), "/witness.v0.json names no key"),
+        // Keys of ours and one more.
+        (of(&document(&both)), another.as_str()),
+    ];
+    let (_dir, nine) = head_of(&log, 9);
+    let (_other, whole) = nowhere();
+    let before = state(&home);
+    for (address, wanted) in servers {
+        let at = format!("http://{address}");
+        let outputs = [
+            import(&home, &nine, &["--at", &at, "--dry-run"]),
+            import(&home, &nine, &["--at", &at]),
+            export(&home, &whole, &["--at", &at]),
+        ];
+        for output in outputs {
+            let told = said(&output);
+            assert_eq!(code(&output), 69, "{told}");
+            let wanted = format!("the server at {at} is not this witness: {wanted}");
+            assert!(told.contains(&wanted), "{told}");
+            assert!(told.contains("; nothing was done"), "{told}");
+            // Nor is anything said of what would be.
+            assert!(!told.contains("held"), "{told}");
+        }
+    }
+    assert_eq!(state(&home), before);
+    assert!(!whole.exists());
+    // Ours is believed, and so is one that does not know yet that a key was replaced.
+    let at = format!("http://{}/", process.address);
+    let output = import(&home, &nine, &["--at", &at]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    assert!(
+        held(&home).contains("size 9 was imported"),
+        "{}",
+        held(&home)
+    );
+    let config = fs::read_to_string(home.config()).unwrap();
+    let keys = "keys = [\"ed25519.key\", \"ml-dsa-44.key\"]";
+    assert!(config.contains(keys), "{config}");
+    let replaced = format!(
+        "keys = [\"ml-dsa-44.key\"]\nformer_keys = [\"{}\"]",
+        home.keys[0]
+    );
+    fs::write(home.config(), config.replace(keys, &replaced)).unwrap();
+    let output = export(&home, &whole, &["--at", &at]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}
+
+// Spec: GSP-222
+#[test]
+fn an_export_names_the_logs_that_wait_for_imported_heads() {
+    let logs = logs(24);
+    let home = Home::new();
+    fs::write(home.path("logs.toml"), list_of(&logs)).unwrap();
+    let exported = || {
+        let (_dir, file) = nowhere();
+        let output = export(&home, &file, &[]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+        said(&output)
+    };
+    assert!(!exported().contains("imported"), "{}", exported());
+    let import_of = |logs: &[TestLog], size| {
+        let (_dir, file) = file_of(&heads(logs, size));
+        imported(&home, &file);
+    };
+    let waits = |n: usize| {
+        format!("{n:04}.example/log: waits for imported heads, which are not in the file\n")
+    };
+    // It does not matter for how many.
+    import_of(&logs[7..8], 9);
+    import_of(&logs[7..8], 12);
+    let told = exported();
+    assert!(told.contains(&waits(7)), "{told}");
+    assert_eq!(told.matches("imported heads").count(), 1, "{told}");
+    assert!(
+        told.contains("Import the earlier files there, too\n"),
+        "{told}"
+    );
+    import_of(&logs[1..], 9);
+    let told = exported();
+    for n in 1..24 {
+        assert_eq!(told.contains(&waits(n)), n <= 20, "{n}: {told}");
+    }
+    assert!(!told.contains(&waits(0)), "{told}");
+    let more = "3 more logs: wait for imported heads, which are not in the file\n";
+    assert!(told.contains(more), "{told}");
 }
 
 // Spec: GSP-183, GSP-185
@@ -286,7 +404,7 @@ fn a_witness_that_is_busy_is_asked_again_and_one_that_stays_so_is_told_of() {
 
     // It never has time: nothing is done, after as many questions as there may be.
     let before = state(&home);
-    let (address, asked) = busy(usize::MAX, Vec::new());
+    let (address, asked) = busy(&home, usize::MAX, Vec::new());
     let output = import(&home, &file, &["--at", &format!("http://{address}")]);
     assert_eq!(code(&output), 69, "{}", said(&output));
     assert!(
@@ -297,13 +415,13 @@ fn a_witness_that_is_busy_is_asked_again_and_one_that_stays_so_is_told_of() {
     assert_eq!(asked.load(Ordering::SeqCst), 20);
     assert_eq!(state(&home), before);
 
-    let (address, asked) = busy(3, ours.clone());
+    let (address, asked) = busy(&home, 3, ours.clone());
     let output = import(&home, &file, &["--at", &format!("http://{address}")]);
     assert_eq!(code(&output), 0, "{}", said(&output));
     assert_eq!(asked.load(Ordering::SeqCst), 4);
     assert!(held(&home).contains("size 9 was imported"));
 
-    let (address, asked) = busy(2, ours.clone());
+    let (address, asked) = busy(&home, 2, ours.clone());
     let (_other, whole) = nowhere();
     let output = export(&home, &whole, &["--at", &format!("http://{address}")]);
     assert_eq!(code(&output), 0, "{}", said(&output));
