@@ -44,7 +44,7 @@ pub struct Proven {
 
 impl Proven {
     /// Takes over what a request proved; `latest` and `floors` are as for [`decide_above`]. What
-    /// was proven of another tree stays, unless [`TREES_MAX`] larger ones are known.
+    /// was proven of another tree stays, unless four larger ones are known.
     // Spec: GSP-187, GSP-211, GSP-220
     pub fn add(&mut self, latest: Option<&TreeHead>, floors: &[TreeHead], new: Joined) {
         let bases = bases(latest, floors);
