@@ -9,7 +9,7 @@
 //! The state is read and never written: what is here already is neither replaced nor lowered. So it
 //! is safe while the witness serves, which takes the list and the evidence over within seconds.
 //!
-//! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189, GSP-211, GSP-212, GSP-221.
+//! Rows: `spec/gossip.md` GSP-182 to GSP-186, GSP-189, GSP-211, GSP-212, GSP-221, GSP-225.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,6 +23,7 @@ use jurat_proto::checkpoint::{Origin, SignedCheckpoint};
 use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Decoder, ExportError, Header, Part, STEP_BYTES_MAX, Step};
 use jurat_proto::key::{UnixSeconds, VerifierKey};
+use jurat_proto::tree::{TreeHead, TreeSize};
 use jurat_store::registry::{Change, Hold, HoldCause, IMPORTED_MAX, Log, Registry, RegistryError};
 
 use crate::cli::Failed;
@@ -75,6 +76,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<(), Failed> {
         time: header.time,
         found: BTreeMap::new(),
         proven: Vec::new(),
+        unproven: Vec::new(),
         evidence: 0,
         tally: Tally::default(),
     };
@@ -115,7 +117,7 @@ fn not_taken(outcomes: &Outcomes) -> Result<(), Failed> {
     let raced = count(Done::Raced);
     if raced > 0 {
         told.push(format!(
-            "of {raced} logs another history was imported meanwhile; import again now"
+            "of {raced} logs another history was imported or shown meanwhile; import again now"
         ));
     }
     let full = count(Done::Full);
@@ -145,6 +147,8 @@ struct Plan<'a> {
     found: BTreeMap<Origin, Found>,
     /// What contradicts what is here.
     proven: Vec<Evidence>,
+    /// The sizes at which it contradicts what a log is held for, and nobody is convicted.
+    unproven: Vec<(Origin, TreeSize)>,
     /// How many pieces of evidence convict somebody here.
     evidence: usize,
     tally: Tally,
@@ -243,30 +247,59 @@ impl Plan<'_> {
         let bad = |reason| data(format!("the head of {}: {reason}", shown(origin)));
         let mut finding = finding.map_err(bad)?;
         let mut contradicted = here;
-        // Spec: GSP-211. What was imported before says as much as what was cosigned.
-        if !is_fork(&finding)
-            && let Some(before) = imported_fork(log, note)
-        {
-            let (head, time) = (before.head(), UnixSeconds::ZERO);
-            let before_it = Some(Latest { head, time });
-            finding = judge_import(note, keys, before_it, self.from).map_err(bad)?;
-            contradicted = Some(before);
+        // Spec: GSP-211, GSP-225. What the log is held for says as much as what was cosigned.
+        if !is_fork(&finding) {
+            if let Some(before) = self.listed_fork(log, note) {
+                let (head, time) = (before.head(), UnixSeconds::ZERO);
+                let before_it = Some(Latest { head, time });
+                finding = judge_import(note, keys, before_it, self.from).map_err(bad)?;
+                contradicted = Some(before);
+            } else if undecided_fork(log, note).is_some() {
+                self.unproven.push((origin.clone(), note.head().size));
+            }
         }
+        self.found(note, finding, contradicted);
+        Ok(())
+    }
+
+    /// Takes over what was found, `other` being what it contradicts if it does.
+    fn found(
+        &mut self,
+        note: &SignedCheckpoint,
+        finding: Finding,
+        other: Option<SignedCheckpoint>,
+    ) {
         match finding {
             Finding::Same => self.tally.same += 1,
             Finding::Known | Finding::New => self.tally.known += 1,
             Finding::Evidence(evidence) => {
-                if let (HoldCause::Fork, Some(other)) = (evidence.cause, contradicted) {
+                if let (HoldCause::Fork, Some(other)) = (evidence.cause, other) {
                     self.proven
                         .extend(Evidence::same_size(other, note.clone()).ok());
                 }
                 let source = format!("the export of {}", self.from);
                 let evidence = *evidence;
                 self.found
-                    .insert(origin.clone(), Found { source, evidence });
+                    .insert(note.origin().clone(), Found { source, evidence });
             }
         }
-        Ok(())
+    }
+
+    /// What a log is held for, with another root at the size of this: what was imported before, or
+    /// what its operator has to decide about, if the two convict anybody.
+    // Spec: GSP-211, GSP-225
+    fn listed_fork(&self, log: &Log, note: &SignedCheckpoint) -> Option<SignedCheckpoint> {
+        let undecided = || undecided_fork(log, note).filter(|shown| self.convict(shown, note));
+        imported_fork(log, note).or_else(undecided)
+    }
+
+    /// Whether two checkpoints convict anybody between them. Neither needs the log's signature
+    /// for that: one that is shown to us as ours may have none.
+    fn convict(&self, one: &SignedCheckpoint, other: &SignedCheckpoint) -> bool {
+        let keys = self.jury.keys(Some(one.origin()));
+        let evidence = Evidence::same_size(one.clone(), other.clone()).ok();
+        let verdict = evidence.and_then(|evidence| evidence.verify(&keys).ok());
+        verdict.is_some_and(|verdict| verdict.convicts())
     }
 
     /// Holds the logs in a list, and says what became of each.
@@ -314,7 +347,7 @@ impl Plan<'_> {
         }
         // This one has to be judged again.
         let note = SignedCheckpoint::parse(hold.evidence.as_bytes()).ok()?;
-        imported_fork(log, &note).map(|_| Done::Raced)
+        self.listed_fork(log, &note).map(|_| Done::Raced)
     }
 
     /// Whether anything of it says that the state is wrong, but what the operator has put aside.
@@ -354,9 +387,28 @@ impl Plan<'_> {
                 print(&format!("{count} {what}\n"));
             }
         }
+        self.tell_unproven();
         let evidence = self.evidence + self.proven.len();
         if evidence > 0 {
             print(&format!("{evidence} pieces of evidence: {would}kept\n"));
+        }
+    }
+
+    // Spec: GSP-225
+    fn tell_unproven(&self) {
+        for (origin, size) in self.unproven.iter().take(TOLD_MAX) {
+            let origin = shown(origin);
+            print(&format!(
+                "{origin}: has another tree of size {size} than what it is held for, which lacks \
+                 a signature of the log that would convict it\n"
+            ));
+        }
+        let more = self.unproven.len().saturating_sub(TOLD_MAX);
+        if more > 0 {
+            print(&format!(
+                "{more} more logs: have another tree than what they are held for, which convicts \
+                 nobody\n"
+            ));
         }
     }
 }
@@ -401,10 +453,18 @@ fn imported_fork(log: &Log, note: &SignedCheckpoint) -> Option<SignedCheckpoint>
     let before = log.imported();
     let before = before.filter_map(|hold| Imported::of(&log.origin, hold));
     let mut before = before.map(Imported::into_note);
-    before.find(|before| {
-        let before = before.head();
-        before.size == head.size && before.root_hash != head.root_hash
-    })
+    before.find(|before| is_other_root(before.head(), head))
+}
+
+/// What its operator has to decide about a log, with another root at the size of this.
+fn undecided_fork(log: &Log, note: &SignedCheckpoint) -> Option<SignedCheckpoint> {
+    let shown = SignedCheckpoint::parse(log.decision()?.evidence.as_bytes()).ok()?;
+    let is_fork = shown.origin() == note.origin() && is_other_root(shown.head(), note.head());
+    is_fork.then_some(shown)
+}
+
+fn is_other_root(one: TreeHead, other: TreeHead) -> bool {
+    one.size == other.size && one.root_hash != other.root_hash
 }
 
 // Spec: GSP-189

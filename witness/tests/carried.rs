@@ -2,7 +2,7 @@
 //! decide.
 //!
 //! Spec: GSP-182, GSP-183, GSP-184, GSP-185, GSP-186, GSP-187, GSP-188, GSP-189, GSP-211, GSP-212,
-//! GSP-215.
+//! GSP-215, GSP-225.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ use jurat_proto::evidence::Evidence;
 use jurat_proto::export::{Part, parse};
 use jurat_proto::proof::{ConsistencyProof, Subtree};
 use jurat_proto::sign_subtree::SignSubtree;
+use jurat_store::registry::{Hold, HoldCause, Registry};
 
 use rig::carry::{
     code, export, file_of, head_of, held, import, imported, journal, nowhere, said, state,
@@ -471,6 +472,123 @@ fn with_keys_of(home: &Home) -> Home {
         fs::copy(home.path(file), again.path(file)).unwrap();
     }
     again
+}
+
+/// What the witness with the keys of `home` cosigns of a log at this size, as the log has it.
+fn cosigned(home: &Home, log: &TestLog, size: u64) -> SignedCheckpoint {
+    let elsewhere = with_keys_of(home);
+    elsewhere.add_log(log);
+    let process = elsewhere.serve();
+    assert_eq!(process.add(&log.request(0, size)).status, 200);
+    let note = stored(&process, log);
+    process.terminate();
+    note
+}
+
+/// A witness that is shown what its keys cosigned, and does not remember it.
+fn with_undecided(keys: &Home, log: &TestLog, note: &SignedCheckpoint) -> Home {
+    let home = with_keys_of(keys);
+    home.add_log(log);
+    let hold = Hold {
+        cause: HoldCause::Ours,
+        since: 1,
+        source: "a test".to_owned(),
+        why: "we cosigned size 9 and remember size 0".to_owned(),
+        adopt: false,
+        reason: None,
+        evidence: String::from_utf8(note.to_bytes()).unwrap(),
+        below: None,
+    };
+    let list = home.path("logs.toml");
+    Registry::edit(&list, &(), |list| list.hold(&log.origin, &hold, "one")).unwrap();
+    home
+}
+
+// Spec: GSP-225
+#[test]
+fn another_root_at_the_size_of_what_is_not_decided_yet_is_evidence() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let keys = Home::new();
+    let ours = cosigned(&keys, &log, 9);
+    let home = with_undecided(&keys, &log, &ours);
+    // Its own tree of that size contradicts nothing, nor does one of another size.
+    for part in [log.checkpoint(9), fork.checkpoint(12)] {
+        let (_dir, file) = file_of(&[Part::Head(part)]);
+        let told = said(&import(&home, &file, &["--dry-run"]));
+        assert!(!told.contains("evidence"), "{told}");
+        assert!(!told.contains("another tree"), "{told}");
+    }
+    let (_dir, other) = head_of(&fork, 9);
+    let before = state(&home);
+    for (more, told_of) in [
+        (&["--dry-run"][..], "1 pieces of evidence: would be kept"),
+        (&[], "1 pieces of evidence: kept"),
+        // As often as it is imported.
+        (&[], "1 pieces of evidence: kept"),
+    ] {
+        let output = import(&home, &other, more);
+        assert_eq!(code(&output), 1, "{}", said(&output));
+        assert!(said(&output).contains(told_of), "{}", said(&output));
+        assert_eq!(home.path("evidence").exists(), more.is_empty());
+        assert_eq!(state(&home) == before, !more.is_empty());
+    }
+    let output = run(&["evidence", "--config", &home.config(), "list"]);
+    let listed = said(&output);
+    assert_eq!(
+        listed.matches("same-size example.com/log").count(),
+        1,
+        "{listed}"
+    );
+    // What the operator has to decide stands as it did.
+    assert!(
+        held(&home).contains("we cosigned size 9"),
+        "{}",
+        held(&home)
+    );
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 9)).status, 403);
+}
+
+// Spec: GSP-225
+#[test]
+fn what_is_not_decided_and_lacks_the_signature_of_the_log_does_not_convict_it() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let mut fork = log.fork(5);
+    fork.grow(20);
+    let keys = Home::new();
+    let ours = cosigned(&keys, &log, 9);
+    let mut lines: Vec<usize> = (0..ours.signatures().len()).collect();
+    lines.retain(|&line| ours.signatures()[line].name() != log.vkey().name());
+    assert_eq!(lines.len(), 2);
+    let ours = ours.with_signatures(&lines, &[]).unwrap();
+    let home = with_undecided(&keys, &log, &ours);
+    let (_dir, other) = head_of(&fork, 9);
+    let output = import(&home, &other, &[]);
+    let told = said(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    let wanted = "example.com/log: has another tree of size 9 than what it is held for, which \
+                  lacks a signature of the log that would convict it\n";
+    assert!(told.contains(wanted), "{told}");
+    assert!(told.contains("held: size 9 was imported"), "{told}");
+    assert!(!told.contains("evidence"), "{told}");
+    assert!(!home.path("evidence").exists());
+    let process = home.serve();
+    assert_eq!(process.add(&log.request(0, 9)).status, 503);
+    process.terminate();
+
+    // Where our keys cosigned both, they are what is convicted.
+    let home = with_undecided(&keys, &log, &ours);
+    let (_dir, other) = file_of(&[Part::Head(cosigned(&keys, &fork, 9))]);
+    let output = import(&home, &other, &[]);
+    let told = said(&output);
+    assert_eq!(code(&output), 1, "{told}");
+    assert!(!told.contains("another tree"), "{told}");
+    assert!(told.contains("1 pieces of evidence: kept"), "{told}");
+    assert!(home.path("evidence").exists());
 }
 
 // Spec: GSP-180, GSP-184
