@@ -319,6 +319,61 @@ proptest! {
         }
     }
 
+    /// The same while heads are imported and reached in between, and what was proven stays; and
+    /// whatever is sent, no more is remembered than the four trees and the heads have room for.
+    // Spec: GSP-186, GSP-211, GSP-220
+    #[test]
+    fn nothing_is_cosigned_below_a_head_that_comes_later_and_what_is_remembered_has_a_bound(
+        split in 0_u64..16,
+        steps in prop::collection::vec(
+            (0_u8..6, prop::sample::select(vec![0_u64, 2, 3, 5, 8]), 1_u64..24, any::<bool>()),
+            1..80,
+        ),
+    ) {
+        let one = Tree::new(24, "e");
+        let entry = |place: u64| {
+            let label = if place < split { "e" } else { "x" };
+            format!("{label}{place}").into_bytes()
+        };
+        let other = Tree::of(&(0..24).map(entry).collect::<Vec<_>>());
+        let of = |of_other| if of_other { &other } else { &one };
+        let (mut latest, mut floors, mut proven) = (None, Vec::new(), Proven::default());
+        for (kind, small, to, of_other) in steps {
+            if kind == 0 && floors.len() < 8 {
+                floors.push(head(of(of_other), small.max(1)));
+                continue;
+            }
+            // Nearly always from a head that counts, or there is little to prove.
+            let known: Vec<&TreeHead> = floors.iter().chain(&latest).collect();
+            let from = match known.len() {
+                0 => small,
+                count => known[usize::from(kind) % count].size.get(),
+            };
+            let request = request(of(of_other), from.min(to), to);
+            match decide_above(latest.as_ref(), &floors, &proven, &request) {
+                Ok(Above::Cosign { .. }) => {
+                    let found = request.head();
+                    let is_of = |tree: &Tree, base: &TreeHead| {
+                        head(tree, to) == found && head(tree, base.size.get()) == *base
+                            && base.size <= found.size
+                    };
+                    let of_all = |tree| known.iter().all(|base| is_of(tree, base));
+                    prop_assert!(of_all(&one) || of_all(&other));
+                    latest = Some(found);
+                    floors.clear();
+                }
+                Ok(Above::Missing { proven: joined, .. }) => {
+                    proven.add(latest.as_ref(), &floors, joined);
+                    let heads = floors.len() + usize::from(latest.is_some());
+                    let most = heads * (heads - 1) / 2 + 4 * heads;
+                    let all = format!("{proven:?}").matches("Joined").count();
+                    prop_assert!(all <= most);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     /// A log that sends, about one tree, the proof that the last answer asked for is asked no
     /// more often for all that a stranger sends between its requests: what the log signed before.
     // Spec: GSP-211, GSP-220
