@@ -175,6 +175,12 @@ impl Admin {
             .filter_map(|path| SigningKey::load(path).ok());
         keys.map(|key| key.verifier_key().clone()).collect()
     }
+
+    /// The first of the files of its keys that cannot be read.
+    pub fn unread_key(&self) -> Option<&Path> {
+        let mut keys = self.keys.iter().map(PathBuf::as_path);
+        keys.find(|path| SigningKey::load(path).is_err())
+    }
 }
 
 fn parsed_keys(raw: &[String]) -> Vec<VerifierKey> {

@@ -28,7 +28,7 @@ use jurat_store::registry::Registry;
 use jurat_store::{OpenError, Peek, RedbOptions};
 use tokio::runtime::Runtime;
 
-use crate::about;
+use crate::about::{self, NotOurs};
 use crate::cli::{Failed, before_opening};
 use crate::config::Admin;
 use crate::evidence::{EvidenceFolder, files, read};
@@ -201,21 +201,25 @@ impl Server {
     /// Whether it is the witness that has these keys. Any server has nothing of a log that it never
     /// heard of, and that must not be taken for what a witness remembers.
     // Spec: GSP-221
-    fn verify_ours(&self, own: &[VerifierKey]) -> Result<(), Failed> {
-        let not_ours = |reason: String| Failed {
+    fn verify_ours(&self, admin: &Admin, own: &[VerifierKey]) -> Result<(), Failed> {
+        let refused = |what: String| Failed {
             code: exit::UNAVAILABLE,
-            message: format!(
-                "the server at {} is not this witness: {reason}; nothing was done",
-                self.at
-            ),
+            message: format!("the server at {} {what}; nothing was done", self.at),
         };
+        let not_ours = |reason: String| refused(format!("is not this witness: {reason}"));
         let answer = self.ask(about::PATH);
         let answer = answer.map_err(|error| not_ours(error.to_string()))?;
         match answer.status.as_u16() {
             200 => {}
             status => return Err(not_ours(format!("{} answers {status}", about::PATH))),
         }
-        about::verify_ours(&answer.body, own).map_err(|reason| not_ours(reason.to_string()))
+        about::verify_ours(&answer.body, own).map_err(|reason| match (reason, admin.unread_key()) {
+            (NotOurs::OtherKey { vkey }, Some(path)) => refused(format!(
+                "has the key {vkey:?}, which may be that in {}: this file cannot be read",
+                path.display()
+            )),
+            (reason, _) => not_ours(reason.to_string()),
+        })
     }
 }
 
@@ -271,7 +275,7 @@ impl Heads {
                 return Ok(stopped);
             }
         }
-        server.verify_ours(own)?;
+        server.verify_ours(admin, own)?;
         Ok(Self::Serving(Box::new(server)))
     }
 

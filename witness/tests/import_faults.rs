@@ -350,6 +350,34 @@ fn a_server_that_is_not_this_witness_is_not_believed_to_have_nothing_of_a_log() 
     assert_eq!(code(&output), 0, "{}", said(&output));
 }
 
+// Spec: GSP-221
+#[test]
+fn who_cannot_read_a_key_of_the_witness_is_told_of_the_file_and_not_that_it_is_another() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    let process = home.serve();
+    let at = format!("http://{}", process.address);
+    let key = home.path("ml-dsa-44.key");
+    fs::rename(&key, home.path("away.key")).unwrap();
+    let before = state(&home);
+    let (_dir, nine) = head_of(&log, 9);
+    let output = import(&home, &nine, &["--at", &at]);
+    let told = said(&output);
+    assert_eq!(code(&output), 69, "{told}");
+    let file = format!(
+        "which may be that in {}: this file cannot be read",
+        key.display()
+    );
+    assert!(told.contains(&file), "{told}");
+    assert!(!told.contains("is not this witness"), "{told}");
+    assert_eq!(state(&home), before);
+    fs::rename(home.path("away.key"), key).unwrap();
+    let output = import(&home, &nine, &["--at", &at]);
+    assert_eq!(code(&output), 0, "{}", said(&output));
+}
+
 // Spec: GSP-222
 #[test]
 fn an_export_names_the_logs_that_wait_for_imported_heads() {
