@@ -107,13 +107,13 @@ fn tokens_of_a_foreign_authority_are_good_by_their_signature() {
 // Spec: TSP-66, TSP-69, TSP-71, TSP-89
 #[test]
 fn another_document_root_or_policy_is_refused() {
+    // Its root has the same name, and is valid when the token is made.
+    let stranger = Authority::new(P256);
     let foreign = stamped(P256);
     let token = foreign.path("document.tsr");
     let root = foreign.path("root.pem");
     let other = foreign.write("other", b"another document\n");
     refused(&token, &["--ca", &root, "--data", &other], "another digest");
-    let stranger = Authority::new(P256);
-    // A root of the same name.
     refused(&token, &["--ca", &stranger.path("root.pem")], "signature");
     refused(&token, &[], "nobody vouches for the signer");
     let policy = ["--ca", &root, "--policy-oid", OTHER_POLICY];
