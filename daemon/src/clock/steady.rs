@@ -476,43 +476,67 @@ mod tests {
         }
     }
 
+    /// Readings after such moves of the clocks neither go back nor far ahead.
+    fn check(moves: &[(u8, u64, bool)]) -> Result<(), TestCaseError> {
+        // A clock that is set by no more goes on as it did, for all that is seen while it settles.
+        let unseen = LIMITS.tolerance + LIMITS.settle * SLEW_PER_MILLE / 1000;
+        let mut watched = Watched::new();
+        let mut newest = (START, watched.clock.boot_time());
+        let (mut told, mut stepped_at) = (UnixTime::EPOCH, newest.1);
+        for &(kind, millis, confirmed) in moves {
+            let by = Duration::from_millis(millis);
+            let (back, forward) = (by, by * 10);
+            match kind {
+                0 => watched.clock.advance(by),
+                1 => watched.clock.step_back(back),
+                2 => watched.clock.step_forward(forward),
+                3 => watched.clock.suspend(by * 50),
+                _ => watched.clock.advance_monotonic(by),
+            }
+            if (kind == 1 && back > unseen) || (kind == 2 && forward > unseen) {
+                stepped_at = watched.clock.boot_time();
+            }
+            let confirmed = confirmed && kind == 0;
+            let read = if confirmed {
+                watched.confirmed()
+            } else {
+                watched.read()
+            };
+            if let Ok(reading) = read {
+                let boot = watched.clock.boot_time();
+                prop_assert!(reading.time >= told);
+                told = reading.time;
+                let passed = boot.since(newest.1);
+                let most = passed + LIMITS.step_max + LIMITS.tolerance + passed / 1000;
+                let settled = boot.since(stepped_at) >= LIMITS.settle;
+                prop_assert!(
+                    confirmed || settled || reading.time.since(newest.0) <= most,
+                    "{reading:?} after {newest:?}"
+                );
+                newest = (reading.time, boot);
+            }
+        }
+        Ok(())
+    }
+
+    // Spec: CLK-04
+    #[test]
+    fn a_clock_that_is_set_by_nothing_while_it_settles_goes_on() {
+        let leap = (2, 1071, false);
+        let suspended = |millis| (3, millis, false);
+        for set_by in [0, 200] {
+            let moves = [leap, suspended(2100), (1, set_by, false), suspended(3900)];
+            check(&moves).unwrap();
+        }
+    }
+
     proptest! {
         // Spec: CLK-01, CLK-04
         #[test]
         fn readings_never_go_back_nor_far_ahead_unless_confirmed_or_settled(
             moves in prop::collection::vec((0_u8..5, 0_u64..20_000, any::<bool>()), 1..200)
         ) {
-            let mut watched = Watched::new();
-            let mut newest = (START, watched.clock.boot_time());
-            let (mut told, mut stepped_at) = (UnixTime::EPOCH, newest.1);
-            for (kind, millis, confirmed) in moves {
-                let by = Duration::from_millis(millis);
-                match kind {
-                    0 => watched.clock.advance(by),
-                    1 => watched.clock.step_back(by),
-                    2 => watched.clock.step_forward(by * 10),
-                    3 => watched.clock.suspend(by * 50),
-                    _ => watched.clock.advance_monotonic(by),
-                }
-                if matches!(kind, 1 | 2) {
-                    stepped_at = watched.clock.boot_time();
-                }
-                let confirmed = confirmed && kind == 0;
-                let read = if confirmed { watched.confirmed() } else { watched.read() };
-                if let Ok(reading) = read {
-                    let boot = watched.clock.boot_time();
-                    prop_assert!(reading.time >= told);
-                    told = reading.time;
-                    let passed = boot.since(newest.1);
-                    let most = passed + LIMITS.step_max + LIMITS.tolerance + passed / 1000;
-                    let settled = boot.since(stepped_at) >= LIMITS.settle;
-                    prop_assert!(
-                        confirmed || settled || reading.time.since(newest.0) <= most,
-                        "{reading:?} after {newest:?}"
-                    );
-                    newest = (reading.time, boot);
-                }
-            }
+            check(&moves)?;
         }
     }
 }
