@@ -207,11 +207,19 @@ impl Server {
             message: format!("the server at {} {what}; nothing was done", self.at),
         };
         let not_ours = |reason: String| refused(format!("is not this witness: {reason}"));
+        // That it fails, or has no time, says nothing of who it is.
+        let silent = |reason: String| refused(format!("does not say who it is: {reason}"));
         let answer = self.ask(about::PATH);
-        let answer = answer.map_err(|error| not_ours(error.to_string()))?;
-        match answer.status.as_u16() {
-            200 => {}
-            status => return Err(not_ours(format!("{} answers {status}", about::PATH))),
+        let answer = answer.map_err(|error| silent(error.to_string()))?;
+        let status = answer.status;
+        if status != 200 {
+            let reason = format!("{} answers {}", about::PATH, status.as_u16());
+            let fails = status.is_server_error();
+            return Err(if fails {
+                silent(reason)
+            } else {
+                not_ours(reason)
+            });
         }
         about::verify_ours(&answer.body, own).map_err(|reason| match (reason, admin.unread_key()) {
             (NotOurs::OtherKey { vkey }, Some(path)) => refused(format!(

@@ -350,6 +350,45 @@ fn a_server_that_is_not_this_witness_is_not_believed_to_have_nothing_of_a_log() 
     assert_eq!(code(&output), 0, "{}", said(&output));
 }
 
+/// Answers 500 to whatever it is asked.
+fn failing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|bytes| bytes > 2) {
+                line.clear();
+            }
+            let answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = stream.get_mut().write_all(answer);
+        }
+    });
+    address
+}
+
+// Spec: GSP-221
+#[test]
+fn a_server_that_fails_is_not_said_to_be_another_one() {
+    let mut log = TestLog::new("example.com/log");
+    log.grow(20);
+    let home = Home::new();
+    home.add_log(&log);
+    // It has the database.
+    let _process = home.serve();
+    let before = state(&home);
+    let (_dir, nine) = head_of(&log, 9);
+    let at = format!("http://{}", failing());
+    let output = import(&home, &nine, &["--at", &at]);
+    let told = said(&output);
+    assert_eq!(code(&output), 69, "{told}");
+    let wanted =
+        format!("the server at {at} does not say who it is: /witness.v0.json answers 500; nothing");
+    assert!(told.contains(&wanted), "{told}");
+    assert_eq!(state(&home), before);
+}
+
 // Spec: GSP-221
 #[test]
 fn who_cannot_read_a_key_of_the_witness_is_told_of_the_file_and_not_that_it_is_another() {

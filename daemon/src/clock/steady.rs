@@ -521,12 +521,26 @@ mod tests {
 
     // Spec: CLK-04
     #[test]
-    fn a_clock_that_is_set_by_nothing_while_it_settles_goes_on() {
-        let leap = (2, 1071, false);
-        let suspended = |millis| (3, millis, false);
-        for set_by in [0, 200] {
+    fn a_clock_that_is_set_by_nothing_that_is_seen_goes_on_to_settle() {
+        let (leap, suspended) = ((2, 1071, false), |millis| (3, millis, false));
+        // At 105 seconds it is 155 ms that are not seen.
+        for (set_by, left) in [(0, 0), (150, 0), (200, 105)] {
             let moves = [leap, suspended(2100), (1, set_by, false), suspended(3900)];
             check(&moves).unwrap();
+            let mut watched = Watched::new();
+            watched.clock.step_forward(Duration::from_millis(10_710));
+            watched.leapt();
+            watched.clock.suspend(seconds(105));
+            watched.leapt();
+            watched.clock.step_back(Duration::from_millis(set_by));
+            watched.leapt();
+            watched.clock.suspend(seconds(195));
+            if left == 0 {
+                let leap = Duration::from_millis(10_710 - set_by);
+                assert_eq!(watched.read().unwrap().leap, Some(leap));
+            } else {
+                assert_eq!(watched.leapt(), (10, left));
+            }
         }
     }
 
